@@ -1,0 +1,58 @@
+"""The ways to compute one local step for many worlds at once. One file each; the calibration picks one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from experiments.core.discover import subclasses
+from experiments.core.engine.net import Net
+
+
+class Formulation(ABC):
+    """Computes gradients and outputs of B models of one architecture on inputs they share.
+
+    All formulations agree to rounding (law 3). The engine splits B over threads and memory-sized chunks and calls
+    these methods from several threads at once, so they must not keep mutable state between calls (caches keyed by
+    shape and guarded by a lock are fine).
+    """
+
+    name: str = ""
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+
+    @classmethod
+    @abstractmethod
+    def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
+        """Can this formulation compute `net` exactly on `device` (and is its toolchain present)?"""
+
+    @abstractmethod
+    def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Gradient of each model's weighted mean loss, sum_s w_s loss_s / sum_s w_s, in training mode.
+
+        Args:
+            theta: [B, size] states, one row a model. Buffers (BatchNorm statistics) are updated in place; parameters not.
+            x, y: [n, ...], [n] the batch that all models share.
+            weight: [B, n] sample weights (0 leaves a sample out), or None for all ones.
+
+        Returns:
+            [B, p] gradients. A row of `weight` that is all zero gives a zero gradient.
+        """
+
+    @abstractmethod
+    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Outputs in evaluation mode: theta [B, size], x [n, ...] -> [B, n, C]. No autograd graph is kept."""
+
+    def scratch(self, n: int, shape: tuple[int, ...]) -> int:
+        """Upper estimate of the bytes that one model of the stack needs besides its state, for a batch of n samples."""
+        return 4 * n * 64 * max(1, int(torch.tensor(shape).prod()))
+
+
+def formulations() -> dict[str, type[Formulation]]:
+    """Every formulation in this folder, by name."""
+    import experiments.core.engine.formulations as package
+
+    return subclasses(package, Formulation)

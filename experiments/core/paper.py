@@ -1,0 +1,45 @@
+"""What the rest of the program needs to know of a paper; each paper's folder opens with one of these."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper that has moved in. The import paths are resolved late, so that `--help` loads no torch.
+
+    Attributes:
+        name: the word of the paper everywhere: command, folder, configs, results.
+        title: the paper's title. citation: author-year.
+        version: raised when the code changes what its numbers mean; part of every cell's id.
+        main: the setting run when none is named.
+        spec: "module:Class" of the pydantic spec.
+        cells: "module:function", (spec) -> list[Cell].
+        report: "module:function", (metrics DataFrame) -> list[Artefact]: tables and figures.
+    """
+
+    name: str
+    title: str
+    citation: str
+    version: int
+    main: str
+    spec: str
+    cells: str
+    report: str
+
+    def resolve(self, what: str) -> Any:
+        """Import what the field `what` ("spec", "cells" or "report") names."""
+        module, _, attribute = getattr(self, what).partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+def papers() -> dict[str, Paper]:
+    """Every paper found under `experiments/`, by name."""
+    import experiments
+    from experiments.core.discover import modules
+
+    found = (getattr(module, "PAPER", None) for module in modules(experiments))
+    return {paper.name: paper for paper in found if paper is not None}

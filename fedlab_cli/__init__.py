@@ -1,0 +1,1 @@
+"""Arguments in, screen out. The only place that prints."""
