@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from experiments.core.block import Block
 from experiments.core.data import kinds as data_kinds
-from experiments.core.data.partition import partitions
+from experiments.core.data import partitions
 from experiments.core.models import kinds as model_kinds
 
 if TYPE_CHECKING:

@@ -15,10 +15,8 @@ from experiments.core.paper import Paper
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
 from experiments.core.spec.reader import Fault, Tree, shown
+from experiments.core.spec.standin import stood_in
 from experiments.core.spec.tree import SCALES, at_scale, gather, merge, overridden, planted
-
-STAND_IN = "-standin"
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -55,17 +53,18 @@ def load(
     if scale not in SCALES:
         raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
     path = find(source, paper)
-    tree = overridden(at_scale(gather(path), scale), overrides)
+    tree = at_scale(gather(path), scale)
     owner = _owner(tree, path, paper)
     for key, value in (("paper", owner.name), ("name", path.stem)):
         if key not in tree.value:
             tree.value[key], tree.origins[key,] = value, shown(path)
+    if data_override is not None:
+        tree = stood_in(tree, data_override)
+    tree = overridden(tree, overrides)
     _no_foreign_code(tree)
     if model_factory is not None:
         block = {"kind": "custom", "factory": model_factory}
         tree = merge(tree, planted(("model",), block, f"--model {model_factory}"))
-    if data_override is not None:
-        tree = _stood_in(tree, data_override)
     spec = validated(spec_class(owner, tree), tree, shown(path))
     return Loaded(spec, origins(spec, tree), path, owner)
 
@@ -138,22 +137,6 @@ def _no_foreign_code(tree: Tree) -> None:
             "model.kind: custom is not accepted from a file or --set", tree.origin(("model", "kind")),
             "give --model package.module:callable on the command line",
         )
-
-
-def _stood_in(tree: Tree, kind: str) -> Tree:
-    """The same setting on other data; a stand-in carries the word in its name."""
-    from experiments.core.data import kinds
-
-    known = kinds()
-    chosen = {"digits": "sklearn_digits", **{k: k for k in known}}.get(kind)
-    if chosen is None:
-        raise SpecError(f"unknown data {kind!r}", "--data", suggestion(kind, ["digits", *known]))
-    data = tree.value.get("data")
-    if isinstance(data, dict) and data.get("kind") == chosen:
-        return tree
-    origin = f"--data {kind}"
-    tree = merge(tree, planted(("data",), {"kind": chosen}, origin))
-    return merge(tree, planted(("name",), f"{tree.value['name']}{STAND_IN}", origin))
 
 
 def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:

@@ -120,4 +120,12 @@ def planted(path: Key, value: Any, origin: str) -> Tree:
     nested: Any = value
     for key in reversed(path):
         nested = {key: nested}
-    return Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
+    found = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
+    _mark(value, path, origin, found.origins)
+    return found
+
+
+def _mark(value: Any, path: Key, origin: str, origins: dict[Key, str]) -> None:
+    for key, part in value.items() if isinstance(value, dict) else ():
+        origins[(*path, key)] = origin
+        _mark(part, (*path, key), origin, origins)
