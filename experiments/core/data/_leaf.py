@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def has_leaf(folder: Path) -> bool:
-    """Are there LEAF files in `folder`, or in its `train` and `test`?"""
+    """Whether there are LEAF files in `folder`, or in its `train` and `test`."""
     return bool(_files(folder)) or bool(_files(folder / "train") and _files(folder / "test"))
 
 
@@ -154,7 +154,9 @@ def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
     for user, count in listed.items():
         held = len(users[user][1]) if user in users else 0
         if held != count:
-            raise SpecError(f"client {user!r} has {held} samples, not the {count} announced", str(path), "write it again")
+            raise SpecError(
+                f"client {user!r} has {held} samples, not the {count} announced", str(path), "write it again"
+            )
 
 
 def _arrays(samples: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def train_count(n: int, fraction: float) -> int:
-    """How many of n samples train: max(1, int(fraction * n)), and at least one is left for the test where n > 1 (LEAF)."""
+    """How many of n samples train: max(1, int(fraction * n)); where n > 1 at least one is left for the test (LEAF)."""
     # 1e-9 because 0.6 * 5 must be 3 whatever the rounding of the product.
     return max(1, min(int(fraction * n + 1e-9), n - 1))
 

@@ -30,7 +30,9 @@ class Csv(DataBlock):
     features: Annotated[tuple[str, ...] | None, Field(strict=False)] = Field(
         None, description="columns of features; default: all others"
     )
-    standardise: bool = Field(False, description="shift and scale each feature by mean and deviation of the training rows")
+    standardise: bool = Field(
+        False, description="shift and scale each feature by mean and deviation of the training rows"
+    )
     train_fraction: float = Field(0.8, gt=0, lt=1, description="share of rows that train")
     split_seed: int = Field(0, ge=0, description="seed of the split")
 
@@ -81,7 +83,9 @@ class Csv(DataBlock):
         parts = [self._column(table, name, file) for name in columns]
         for name, part in zip(columns, parts, strict=True):
             if part.dtype.kind not in "iufb":
-                raise SpecError(f"column {name!r} is not numeric", str(file), "encode it, or list data.features without it")
+                raise SpecError(
+                    f"column {name!r} is not numeric", str(file), "encode it, or list data.features without it"
+                )
         return np.stack([part.astype(np.float32) for part in parts], axis=1)
 
     def _column(self, table: pd.DataFrame, name: str, file: Path) -> np.ndarray:
@@ -99,12 +103,19 @@ class Csv(DataBlock):
 
 def _read(file: Path) -> pd.DataFrame:
     """The table, with pandas' complaints told in our words."""
+    import warnings
+
     import pandas as pd
 
     try:
-        table = pd.read_csv(file, index_col=False)
+        with warnings.catch_warnings():
+            # With index_col=False pandas only warns of rows that are too long, and cuts them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(file, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
-        raise SpecError(f"not a sound csv file ({error})", str(file), "give every row as many fields as the header") from error
+        raise SpecError(
+            f"not a sound csv file ({error})", str(file), "give every row as many fields as the header"
+        ) from error
     except OSError as error:
         raise MissingError(f"cannot read the file ({error})", str(file), "check that it is a readable file") from error
     if len(table) < 2:

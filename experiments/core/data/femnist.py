@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Femnist(DataBlock):
     """FEMNIST from `<data folder>/femnist`: LEAF's JSON files, or the public parquet release with writer ids.
 
-    LEAF files may lie there or in `data/` below, whole (`all_data_*.json`) or split (`train/`, `test/`). Inputs are 1x28x28 in
-    0..1 with LEAF's polarity (white paper = 1); labels 0-9 digits, 10-35 upper case, 36-61 lower case.
+    LEAF files may lie there or in `data/` below, whole (`all_data_*.json`) or split (`train/`, `test/`). Inputs are
+    1x28x28 in 0..1 with LEAF's polarity (white paper = 1); labels 0-9 digits, 10-35 upper case, 36-61 lower case.
     """
 
     kind: Literal["femnist"] = "femnist"
@@ -44,7 +44,7 @@ class Femnist(DataBlock):
         raise MissingError(
             "FEMNIST (62 classes, by writer) is not there",
             f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-            "get it with `fedlab data --download femnist`, or run the setting at once on a stand-in with `--data digits`",
+            "get it with `fedlab data --download femnist`, or run at once on a stand-in with `--data digits`",
         )
 
 
@@ -60,7 +60,9 @@ def _parquet_pool(
 
     ids = np.concatenate([_column(path, "writer_id") for path in files]).astype(str)
     found, counts = np.unique(ids, return_counts=True)
-    names = choose(dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder))
+    names = choose(
+        dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
+    )
     place = {name: k for k, name in enumerate(names)}
     owner = np.array([place.get(i, -1) for i in ids.tolist()])
     rows = np.flatnonzero(owner >= 0)

@@ -17,9 +17,9 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 
 class Idx(DataBlock):
-    """`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]` in a folder or in `raw/` below it. Pixels become 0..1, ink = 1.
+    """`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]` in a folder or in `raw/` below it.
 
-    There are no natural clients: choose a partition.
+    Pixels become 0..1, ink = 1. There are no natural clients: choose a partition.
     """
 
     kind: Literal["idx"] = "idx"
@@ -63,7 +63,9 @@ def read_idx(file: Path) -> np.ndarray:
     shape = np.frombuffer(raw, ">i4", rank, 4).tolist()
     kind = np.dtype(TYPES[raw[2]])
     if len(raw) != 4 + 4 * rank + kind.itemsize * int(np.prod(shape)):
-        raise SpecError(f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again")
+        raise SpecError(
+            f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again"
+        )
     return np.frombuffer(raw, kind, offset=4 + 4 * rank).reshape(shape)
 
 

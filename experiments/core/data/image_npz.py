@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ImageNpz(DataBlock):
     """An npz with train_images, train_labels, test_images, test_labels (MedMNIST's layout; nothing is unpickled).
 
-    Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An optional
-    key train_clients [N] names the client of each training image; without it a partition deals the images.
+    Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An
+    optional key train_clients [N] names the client of each training image; without it a partition deals the images.
     """
 
     kind: Literal["image_npz"] = "image_npz"
@@ -69,7 +69,9 @@ def _images(images: np.ndarray, file: Path) -> np.ndarray:
     import numpy as np
 
     if images.ndim not in (3, 4) or images.dtype.kind not in "uif":
-        raise SpecError(f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]")
+        raise SpecError(
+            f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]"
+        )
     x = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
     return x.astype(np.float32) / 255 if images.dtype == np.uint8 else x.astype(np.float32)
 

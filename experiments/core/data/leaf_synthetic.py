@@ -19,7 +19,7 @@ class LeafSynthetic(DataBlock):
     Client k holds min(int(lognormal(3, 2)) + min_samples, max_samples) samples x ~ N(v_k, diag(i^-1.2)), i = 1..dims,
     v_k ~ N(B_k, 1) in each dimension, B_k ~ N(0, 1). Labels: y = argmax [1, x] Q m_k + N(0, 0.1), with one
     Q ~ N(0, 1) of shape (dims + 1, classes) for all, m_k ~ N(mu, 0.1), mu ~ N(L, 1), L ~ N(0, 1); the standard
-    deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own name.
+    deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own.
     """
 
     kind: Literal["leaf_synthetic"] = "leaf_synthetic"
@@ -44,7 +44,13 @@ class LeafSynthetic(DataBlock):
         names = tuple(str(k) for k in range(self.clients))
         train, test = split_by_owner(owner, names, self.train_fraction, self.data_seed)
         return make_pool(
-            "leaf_synthetic", (x[train], y[train]), (x[test], y[test]), self.classes, "leaf_synthetic", owner[train], names
+            "leaf_synthetic",
+            (x[train], y[train]),
+            (x[test], y[test]),
+            self.classes,
+            "leaf_synthetic",
+            owner[train],
+            names,
         )
 
     def sizes(self) -> np.ndarray:

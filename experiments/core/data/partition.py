@@ -42,8 +42,10 @@ class Natural(Partition):
         owner = pool.owner.numpy()
         if (owner < 0).any():
             raise SpecError(
-                f"{pool.name} has no natural clients", "partition: natural", "use iid, dirichlet or shards, or name a client column"
-            )  # fmt: skip
+                f"{pool.name} has no natural clients",
+                "partition: natural",
+                "use iid, dirichlet or shards, or name a client column",
+            )
         return deal(pool, owner, pool.names)
 
 
@@ -91,11 +93,13 @@ class Iid(Partition):
 
 
 class Dirichlet(Partition):
-    """Unequal label mixes: of each label, client k gets the share p_k ~ Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
+    """Unequal label mixes: of each label, the clients get shares p ~ Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
 
     kind: Literal["dirichlet"] = "dirichlet"
     clients: int = Field(10, ge=1, description="number of clients")
-    alpha: float = Field(0.5, gt=0, description="concentration: large is nearly iid, small gives a label to few clients")
+    alpha: float = Field(
+        0.5, gt=0, description="concentration: large is nearly iid, small gives a label to few clients"
+    )
     min_size: int = Field(10, ge=1, description="draw again until every client has so many samples")
     split_seed: int | None = Field(None, ge=0, description="seed of the draw; default: the run's seed")
 
@@ -121,8 +125,10 @@ class Shards(Partition):
         count = self.clients * self.shards_per_client
         if count > len(pool.y):
             raise SpecError(
-                f"{count} shards of {len(pool.y)} training samples", "partition: shards", "lower clients or shards_per_client"
-            )  # fmt: skip
+                f"{count} shards of {len(pool.y)} training samples",
+                "partition: shards",
+                "lower clients or shards_per_client",
+            )
         rng = _stream(self, seed)
         shuffled = rng.permutation(len(pool.y))
         ordered = shuffled[np.argsort(pool.y.numpy()[shuffled], kind="stable")]
@@ -173,9 +179,7 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     kept = np.flatnonzero(sizes)
     offsets = (0, *np.cumsum(sizes[kept]).tolist())
     clients = tuple(names[k] for k in kept)
-    return Federation(
-        pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name
-    )
+    return Federation(pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
 
 
 def _numbered(count: int) -> tuple[str, ...]:

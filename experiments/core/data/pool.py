@@ -67,10 +67,8 @@ def make_pool(
 ) -> Pool:
     """Check arrays and turn them into a pool.
 
-    Args:
-        where: the file or folder they came from, for messages.
-        train, test: (x, y) arrays; x [N, ...] of any real type, y [N] integers.
-        owner: [N] indices into `names`; None for data without natural clients.
+    `where` is the file or folder they came from, for messages; `train` and `test` are pairs of x [N, ...] of any real
+    type and y [N] integers; `owner` [N] holds indices into `names`, or is None for data without natural clients.
 
     Raises:
         SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range.

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class SklearnDigits(DataBlock):
     """1,797 digits of 8x8 pixels (Alpaydin and Kaynak 1998), enlarged to 1x28x28 in LEAF's polarity (white paper = 1).
 
-    Each digit is drawn 20x20 in the middle of the paper; further copies are moved by up to three pixels. The split into training
-    and test is made before the copies, so no digit is in both. The writers are unknown: natural clients are made here by a
-    Dirichlet distribution over labels. A stand-in: its numbers must not be reported as those of another data set.
+    Each digit is drawn 20x20 in the middle of the paper; further copies are moved by up to three pixels. The split into
+    training and test is made before the copies, so no digit is in both. The writers are unknown: natural clients are
+    made here by a Dirichlet distribution over labels. A stand-in: its numbers must not be reported as those of another data set.
     """
 
     kind: Literal["sklearn_digits"] = "sklearn_digits"
@@ -42,7 +42,9 @@ class SklearnDigits(DataBlock):
         raw = load_digits()
         y = raw.target.astype(np.int64)
         rows = split_rows(len(y), self.train_fraction, stream(self.data_seed, "digits", part="split"))
-        train, test = (self._copied(enlarge(raw.images[part]), y[part], name) for part, name in zip(rows, "ab", strict=True))
+        train, test = (
+            self._copied(enlarge(raw.images[part]), y[part], name) for part, name in zip(rows, "ab", strict=True)
+        )
         rng = stream(self.data_seed, "digits", part="clients")
         owner = dirichlet_owners(train[1], self.clients, self.alpha, 4, rng, "sklearn_digits")
         names = tuple(f"client_{k:03d}" for k in range(self.clients))
@@ -63,11 +65,11 @@ class SklearnDigits(DataBlock):
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
-    """[n, 8, 8] ink in 0..16 -> [n, 1, 28, 28] with white paper = 1: bilinear to 20x20, a margin of four pixels around."""
+    """[n, 8, 8] ink in 0..16 -> [n, 1, 28, 28] with white paper = 1: bilinear to 20x20, a margin of four pixels."""
     import numpy as np
     import torch
-    import torch.nn.functional as F
+    from torch.nn.functional import interpolate, pad
 
     ink = torch.from_numpy(images).float().div(16).unsqueeze(1)
-    large = F.pad(F.interpolate(ink, size=(20, 20), mode="bilinear", align_corners=False), (4, 4, 4, 4))
+    large = pad(interpolate(ink, size=(20, 20), mode="bilinear", align_corners=False), (4, 4, 4, 4))
     return np.asarray(1 - large.numpy())

@@ -24,7 +24,7 @@ class Cnn1(Block):
 
 
 class Cnn2(Block):
-    """Conv 4, ReLU, pool, conv 16, ReLU, pool, dense 128, ReLU, dense out. 110,198 parameters for 1x28x28 and 62 classes."""
+    """Conv 4, ReLU, pool, conv 16, ReLU, pool, dense 128, ReLU, dense out. 110,198 parameters (1x28x28, 62 classes)."""
 
     kind: Literal["cnn2"] = "cnn2"
 
@@ -48,10 +48,9 @@ class Cnn(Block):
 
 
 def stack(shape: tuple[int, ...], classes: int, channels: tuple[int, ...], hidden: int, relu: bool) -> nn.Module:
-    """5x5 "same" convolutions each followed by a 2x2 max-pool of stride 2, then two dense layers, as a plain Sequential.
+    """5x5 "same" convolutions each followed by a 2x2 max-pool of stride 2, then two dense layers: a plain Sequential.
 
-    Args:
-        shape: (C, H, W) of one image, H and W at least 2 ** len(channels).
+    `shape` is (C, H, W) of one image, H and W at least 2 ** len(channels).
 
     Raises:
         SpecError: the inputs are no images, or too small for the pools.

@@ -16,8 +16,8 @@ Factory = Callable[[tuple[int, ...], int], Any]
 def load_factory(name: str) -> Factory:
     """The callable that `--model package.module:callable` names, wrapped so that a wrong result is told plainly.
 
-    The working directory is searched too. The callable takes (shape of one input without the batch, number of classes) and
-    returns a torch.nn.Module.
+    The working directory is searched too. The callable takes (shape of one input without the batch, number of classes)
+    and returns a torch.nn.Module.
 
     Raises:
         SpecError: it is misspelt, cannot be imported, or is not callable; and when called: it returns no module.
@@ -25,7 +25,9 @@ def load_factory(name: str) -> Factory:
     path, colon, attribute = name.partition(":")
     where = f"--model {name}"
     if not (path and colon and attribute):
-        raise SpecError("a model of one's own is named package.module:callable", where, "for example --model nets:small")
+        raise SpecError(
+            "a model of one's own is named package.module:callable", where, "for example --model nets:small"
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LeafLogreg(Block):
-    """LEAF's logistic regression (models/synthetic/log_reg.py): a sigmoid on the logits before the softmax cross-entropy.
+    """LEAF's logistic regression (models/synthetic/log_reg.py): a sigmoid on the logits before the cross-entropy.
 
     The sigmoid makes the loss non-convex; `sigmoid: false` leaves it out. 305 parameters for 60 features and 5 classes.
     """

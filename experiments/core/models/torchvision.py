@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Torchvision(Block):
-    """`torchvision.models.get_model(name, weights=None, num_classes=...)`; the first convolution fits the data's channels."""
+    """`torchvision.models.get_model(name, weights=None, num_classes=...)`; the first convolution fits the channels."""
 
     kind: Literal["torchvision"] = "torchvision"
     name: str = Field("resnet18", description="a name of torchvision.models.list_models()")
@@ -33,10 +33,14 @@ class Torchvision(Block):
         if self.name not in known:
             close = difflib.get_close_matches(self.name, known, 3)
             raise SpecError(
-                f"torchvision has no classifier {self.name!r}", "model.name", f"did you mean {', '.join(close or known[:3])}?"
-            )  # fmt: skip
+                f"torchvision has no classifier {self.name!r}",
+                "model.name",
+                f"did you mean {', '.join(close or known[:3])}?",
+            )
         if len(shape) != 3:
-            raise SpecError(f"{self.name} needs images, not inputs of shape {tuple(shape)}", "model.name", "use model.kind: mlp")
+            raise SpecError(
+                f"{self.name} needs images, not inputs of shape {tuple(shape)}", "model.name", "use model.kind: mlp"
+            )
         # The auxiliary heads of these two return more than one output.
         options = {"aux_logits": False} if self.name in ("googlenet", "inception_v3") else {}
         if options:
