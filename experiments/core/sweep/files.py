@@ -109,7 +109,9 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
 
 def disk_full(what: str) -> MissingError:
     """The one error a full disk becomes."""
-    return MissingError("disk full", what, "free some space and repeat the command: it goes on from the last checkpoint")
+    return MissingError(
+        "disk full", what, "free some space and repeat the command: it goes on from the last checkpoint"
+    )
 
 
 def size_of(folder: Path) -> int:

@@ -1,8 +1,8 @@
 """From cell folders to the setting's tidy tables, the only thing that reports read.
 
-    metrics.csv  one number a row, sorted, %.10g: the same bytes whenever the same cells are done
-    runs.csv     one cell a row: how long it took, on what, with which code
-    spec.csv     one leaf of the resolved spec a row
+metrics.csv  one number a row, sorted, %.10g: the same bytes whenever the same cells are done
+runs.csv     one cell a row: how long it took, on what, with which code
+spec.csv     one leaf of the resolved spec a row
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def merge(store: Store, cells: list[Cell]) -> Path:
         if not folders and not path.exists():
             return path
         metrics = [row for folder in folders for row in from_csv((folder / "rows.csv").read_text())]
-        runs = sorted((_run(folder) for folder in folders), key=lambda r: (natural(r["method"]), natural(r["seed"]), r["cell"]))
+        runs = sorted(
+            (_run(folder) for folder in folders), key=lambda r: (natural(r["method"]), natural(r["seed"]), r["cell"])
+        )
         files.atomic_write(store.root / "spec.csv", to_csv(_spec_rows(store, cells[0]), SPEC_COLUMNS))
         files.atomic_write(store.root / "runs.csv", to_csv(runs, RUN_COLUMNS))
         files.atomic_write(path, tidy(metrics))
