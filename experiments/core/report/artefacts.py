@@ -1,0 +1,120 @@
+"""Named tables and figures, published as CSV + PNG (+ Markdown): equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.core.errors import MissingError, SpecError
+from experiments.core.report.markdown import markdown
+from experiments.core.report.style import styled
+from experiments.core.sweep import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure of a paper.
+
+    Attributes:
+        name: the file name without ending, e.g. "figure3". frame: the numbers behind it, one observation a row.
+        figure: draws it (called inside `style.styled`), or None for a table only.
+        caption: one sentence. table_md: publish a Markdown table too, rows in the order of `frame`.
+        stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off the
+            frame's column `setting` ("setting2-digits" stands in with "digits").
+    """
+
+    name: str
+    frame: pd.DataFrame
+    figure: Callable[[], Figure] | None = None
+    caption: str = ""
+    table_md: bool = False
+    stand_in: str = ""
+
+
+def stand_in_of(setting: str) -> str:
+    """What stands in for the paper's data in a setting named `<setting>-<word>`; "" for a setting as printed."""
+    word = setting.partition("-")[2]
+    return "stand-in data" if word in ("standin", "stand-in") else f"stand-in data: {word}" if word else ""
+
+
+def stamp(artefact: Artefact, scale: str) -> str:
+    """The words that must stand on an artefact that is not what the paper shows: "smoke", the stand-in; or ""."""
+    words = [artefact.stand_in] if artefact.stand_in else []
+    if not words and "setting" in artefact.frame:
+        words = sorted({stand_in_of(str(s)) for s in artefact.frame["setting"].dropna()} - {""})
+    return " · ".join((["SMOKE RUN"] if scale == "smoke" else []) + words)
+
+
+def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Path]:
+    """Write every artefact into `folder`, each file whole or not at all; returns the paths in the order written.
+
+    Raises:
+        SpecError: smoke numbers on their way into a folder of published results (`paper` or `small`).
+        MissingError: the disk is full.
+    """
+    if scale == "smoke" and {"paper", "small"} & {folder.name, folder.parent.name}:
+        raise SpecError("smoke numbers are never published", f"folder {folder.parent.name}/{folder.name}")
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for artefact in artefacts:
+            for ending, data in _contents(artefact, scale).items():
+                path = folder / f"{artefact.name}.{ending}"
+                if not path.is_file() or path.read_bytes() != data:
+                    files.atomic_write(path, data)
+                written.append(path)
+    except OSError as error:
+        if files.is_disk_full(error, folder):
+            raise MissingError("disk full", f"writing into {folder.name}", "free some space and repeat") from error
+        raise
+    return written
+
+
+def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
+    mark = stamp(artefact, scale)
+    found = {"csv": csv_bytes(artefact.frame)}
+    if artefact.figure is not None:
+        found["png"] = png_bytes(artefact.figure, mark)
+    if artefact.table_md:
+        lines = [f"**{mark}**", ""] if mark else []
+        lines += [artefact.caption, ""] if artefact.caption else []
+        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.frame)).encode()
+    return found
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """`frame` as CSV: rows sorted by the columns from left to right, floats %.6g, LF."""
+    plain = frame.copy()
+    for column in plain.columns[plain.dtypes == object]:
+        plain[column] = [f"{v:.6g}" if isinstance(v, float) else v for v in plain[column]]
+    if len(plain) and len(plain.columns):
+        plain = plain.sort_values(list(plain.columns), kind="stable", key=_sortable)
+    text: str = plain.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return text.encode()
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    return column.astype(str) if column.dtype == object else column
+
+
+def png_bytes(draw: Callable[[], Figure], mark: str = "") -> bytes:
+    """The figure that `draw` makes, as PNG without date or software version; `mark` goes in front of its title."""
+    with styled():
+        figure = draw()
+        if mark:
+            _mark(figure, mark)
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _mark(figure: Figure, mark: str) -> None:
+    title = figure.get_suptitle()
+    figure.suptitle(f"{mark}\n{title}" if title else mark, color="#B00020")

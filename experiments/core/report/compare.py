@@ -1,0 +1,158 @@
+"""Ours against the paper's: one row per printed number, and one of reproduced, close, differs, not run."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from experiments.core.errors import SpecError
+from experiments.core.report.artefacts import stand_in_of
+from experiments.core.report.markdown import number
+from experiments.core.report.reference import Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUSES = ("reproduced", "close", "differs", "not run")
+
+COLUMNS = (
+    "key", "kind", "paper", "setting", "stand_in", "scale", "dataset", "metric", "method", "subject", "round", "unit",
+    "ours", "sd", "low", "high", "seeds", "reference", "difference", "tolerance_reproduced", "tolerance_close", "status",
+    "source", "note",
+)  # fmt: skip
+"""Columns of comparison.csv. ours: mean over `seeds` seeds; sd: their standard deviation (n - 1); low, high: the least and
+the greatest seed; reference: the paper's; difference: ours - reference."""
+
+
+def compare(
+    references: list[Reference], metrics: pd.DataFrame, spec: pd.DataFrame, paper: str, scale: str
+) -> pd.DataFrame:
+    """Put every reference beside what we measured.
+
+    Args:
+        references: the paper's numbers. metrics: rows of its metrics.csv files, all of one scale (text columns as text).
+        spec: rows of its spec.csv files (setting, key, value as JSON). paper, scale: written into the result.
+
+    Returns:
+        A frame with COLUMNS. A reference has one row for its own setting ("not run" when there is nothing) and one more
+        for every stand-in setting that has the number.
+
+    Raises:
+        SpecError: a reference matches more than one of our numbers per seed.
+    """
+    import pandas as pd
+
+    settings = sorted(set(metrics["setting"]) | set(spec["setting"]))
+    rows: list[dict[str, Any]] = []
+    for reference in references:
+        own = [s for s in settings if s.startswith(f"{reference.setting}-") and reference.setting]
+        for setting in [reference.setting, *own]:
+            found = _ours(reference, setting, metrics, spec)
+            if found is None and setting != reference.setting:
+                continue
+            rows.append({"paper": paper, "scale": scale, **_row(reference, setting, found)})
+    _judge_formulas(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(object)
+
+
+def _ours(reference: Reference, setting: str, metrics: pd.DataFrame, spec: pd.DataFrame) -> dict[str, Any] | None:
+    if reference.kind == "formula":
+        return None
+    for metric in reference.metric.split("|"):
+        named, _, key = metric.partition("spec:")
+        found = (
+            _from_spec(key, setting, spec) if key and not named else _from_metrics(reference, metric, setting, metrics)
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _from_spec(key: str, setting: str, spec: pd.DataFrame) -> dict[str, Any] | None:
+    values = spec[(spec["setting"] == setting) & (spec["key"] == key)]["value"].tolist()
+    told = json.loads(values[0]) if values else None
+    if told is None:
+        return None
+    is_number = isinstance(told, (int, float)) and not isinstance(told, bool)
+    return {"values": [float(told)] if is_number else str(told), "unit": "", "dataset": ""}
+
+
+def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.DataFrame) -> dict[str, Any] | None:
+    rows = metrics[(metrics["setting"] == setting) & (metrics["metric"] == metric)]
+    for column, wanted in (("method", reference.method), ("subject", reference.subject)):
+        if wanted:
+            rows = next((r for w in wanted.split("|") if len(r := rows[rows[column] == w])), rows.iloc[:0])
+    if reference.round == "last" and rows["round"].notna().any():
+        rows = rows[rows["round"] == rows.groupby("seed")["round"].transform("max")]
+    elif reference.round and reference.round != "last":
+        rows = rows[rows["round"] == float(reference.round)]
+    if not len(rows):
+        return None
+    if rows["seed"].duplicated().any():
+        raise SpecError(
+            f"{reference.key} matches several numbers per seed", "reference.csv", "name method, subject, round"
+        )
+    one = {column: ", ".join(sorted(set(rows[column]) - {""})) for column in ("unit", "dataset")}
+    return {"values": [float(v) for v in rows["value"]], **one}
+
+
+def _row(reference: Reference, setting: str, found: dict[str, Any] | None) -> dict[str, Any]:
+    same = {
+        c: getattr(reference, c)
+        for c in ("key", "kind", "metric", "method", "subject", "round", "unit", "source", "note")
+    }
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | same
+    row |= {"setting": setting, "stand_in": stand_in_of(setting) if setting != reference.setting else ""}
+    printed = reference.number
+    row |= {"reference": reference.value if printed is None else printed, "seeds": 0, "status": "not run"}
+    if reference.tolerance_close:
+        row |= {t: float(getattr(reference, t)) for t in ("tolerance_reproduced", "tolerance_close")}
+    if found is None:
+        return row
+    row["dataset"] = found["dataset"]
+    if isinstance(found["values"], str) or printed is None:
+        return row | _judge_text(reference, found["values"])
+    times = 100.0 if reference.unit == "%" and found["unit"] != "%" else 1.0
+    return row | _judge_numbers(reference, printed, [v * times for v in found["values"]])
+
+
+def _judge_text(reference: Reference, ours: str | list[float]) -> dict[str, Any]:
+    text = ours if isinstance(ours, str) else number(ours[0])
+    accepted = (reference.same_as or reference.value).split("|")
+    return {"ours": text, "seeds": 1, "status": "reproduced" if text in accepted else "differs"}
+
+
+def _judge_numbers(reference: Reference, printed: float, values: list[float]) -> dict[str, Any]:
+    n, mean = len(values), math.fsum(values) / len(values)
+    sd: float | str = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else ""
+    row = {"ours": mean, "sd": sd, "low": min(values), "high": max(values), "seeds": n, "difference": mean - printed}
+    return row | {"status": status(reference, printed, mean)}
+
+
+def status(reference: Reference, printed: float, ours: float) -> str:
+    """reproduced, close or differs, by the reference's rule and tolerances; anything not finite differs."""
+    if not math.isfinite(ours):
+        return "differs"
+    if reference.rule == "log10":
+        distance = abs(math.log10(ours / printed)) if ours > 0 else math.inf
+    else:
+        distance = abs(ours - printed)
+    if not reference.tolerance_close:
+        return "reproduced" if math.isclose(ours, printed, rel_tol=1e-9) else "differs"
+    # Printed decimals are not exact in binary: 0.80 - 0.75 must still lie within 0.05.
+    slack = 1e-9 * max(1.0, abs(printed))
+    if distance <= float(reference.tolerance_reproduced) + slack:
+        return "reproduced"
+    return "close" if distance <= float(reference.tolerance_close) + slack else "differs"
+
+
+def _judge_formulas(rows: list[dict[str, Any]]) -> None:
+    """Fill in the formula rows: ours is the product of measured powers, the status that of the worst exponent."""
+    for row in rows:
+        parts = [r for r in rows if r["key"].startswith(row["key"] + "#") and r["setting"] == row["setting"]]
+        if row["kind"] == "formula" and parts:
+            row["status"] = max((p["status"] for p in parts), key=STATUSES.index)
+            row["seeds"] = min(p["seeds"] for p in parts)
+            if row["seeds"]:
+                row["ours"] = "*".join(f"{p['key'].rpartition('#')[2]}^{number(p['ours'], 3)}" for p in parts)

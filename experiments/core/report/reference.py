@@ -1,0 +1,96 @@
+"""The numbers a paper prints: experiments/<paper>/reference.csv, one a row. All columns are text; empty means "none".
+
+key         name of the number, e.g. fed_influence.figure3.setting1.pearson. A key `<other>#K` is one exponent of the
+            formula printed under the key `<other>`, which is then judged by its exponents
+kind        result (a finding) | setup (a choice the authors made) | formula (judged by its `#` rows)
+setting     the fedlab setting it belongs to. A run of `<setting>-<word>` uses other data in place of the paper's: its
+            numbers are shown beside the paper's as a stand-in, and `report --check` does not judge them
+metric      column `metric` of metrics.csv, or `spec:<dotted key>` for a value of the resolved spec
+method, subject   the columns of metrics.csv; empty does not filter
+round       a number, `last` (the last round of each seed that has the metric), or empty (does not filter)
+            In metric, method and subject `a|b` means a where there is any, else b
+value       as printed: a number, or text
+unit        of value. With `%`, ours is multiplied by 100 unless its own unit is `%`
+rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only
+tolerance_reproduced, tolerance_close   the largest such distance that still counts as reproduced, as close. Without
+            them only equality is `reproduced`, all else `differs`, and `report --check` does not judge the row
+same_as     for text: what ours must read to count as the same (`a|b`: either); empty: the value itself
+source      table, figure or section. note: free
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from experiments.core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One row of a reference.csv; the module's docstring says what each column means."""
+
+    key: str
+    kind: str
+    setting: str
+    metric: str
+    method: str
+    subject: str
+    round: str
+    value: str
+    unit: str
+    rule: str
+    tolerance_reproduced: str
+    tolerance_close: str
+    same_as: str
+    source: str
+    note: str
+
+    @property
+    def number(self) -> float | None:
+        """The printed value when it is a number."""
+        try:
+            return float(self.value)
+        except ValueError:
+            return None
+
+
+COLUMNS = tuple(f.name for f in fields(Reference))
+
+
+def load(path: Path) -> list[Reference]:
+    """Read a reference.csv.
+
+    Raises:
+        SpecError: on other columns, an unknown kind or rule, a repeated key, or a row without source; all faults at once.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise SpecError(f"columns must be {','.join(COLUMNS)}", f"{path.parent.name}/{path.name}:1")
+        rows = [(reader.line_num, Reference(**row)) for row in reader]
+    faults, seen = [], set()
+    for line, row in rows:
+        faults += [f"{path.parent.name}/{path.name}:{line}: {row.key}: {fault}" for fault in _faults(row, seen)]
+        seen.add(row.key)
+    if faults:
+        raise SpecError(faults[0], todo=f"{len(faults)} fault(s) in all", faults=tuple(faults))
+    return [row for _, row in rows]
+
+
+def _faults(row: Reference, seen: set[str]) -> list[str]:
+    checks = {
+        "the key is there twice": row.key in seen,
+        f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula"),
+        f"unknown rule {row.rule!r}": row.rule not in ("", "log10"),
+        "no value": not row.value,
+        "no source": not row.source,
+        "no metric": not row.metric and row.kind != "formula",
+        "one tolerance without the other": bool(row.tolerance_reproduced) != bool(row.tolerance_close),
+        "a tolerance needs a number": bool(row.tolerance_close) and row.number is None,
+    }
+    found = [fault for fault, is_so in checks.items() if is_so]
+    if row.tolerance_close and not found and not 0 <= float(row.tolerance_reproduced) <= float(row.tolerance_close):
+        found.append("tolerance_reproduced must lie between 0 and tolerance_close")
+    return found

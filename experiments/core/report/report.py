@@ -1,0 +1,133 @@
+"""Every paper's tables, figures and comparison, from the tidy CSVs under the runs folder to the published folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import experiments
+from experiments.core.errors import MissingError, SpecError, ToleranceError
+from experiments.core.paper import Paper, papers
+from experiments.core.report import reference, site
+from experiments.core.report.artefacts import Artefact, publish
+from experiments.core.report.compare import COLUMNS as COMPARED
+from experiments.core.report.compare import compare
+from experiments.core.sweep.cell import COLUMNS
+from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NUMBERS = {"seed", "round", "value", "n", "version", "worlds", "wall_s", "starts", "peak_memory", "threads"}
+
+
+@dataclass
+class Report:
+    """What `report` wrote: files in the order written, and the comparison of all papers together."""
+
+    written: list[Path] = field(default_factory=list)
+    comparison: pd.DataFrame | None = None
+
+
+def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[str, ...] = ()) -> Report:
+    """Publish every paper that has results of `scale` under the runs folder `out`.
+
+    Small and paper scale go to `<dest>/<scale>/<paper>/`, and `<dest>/README.md` is written anew from all that lies there;
+    smoke goes to `<out>/smoke-report/<paper>/` and nowhere else. `names` narrows the papers.
+
+    Raises:
+        MissingError: no results of this scale; or the disk is full. SpecError: an unknown paper; a fault in a reference.csv.
+        ToleranceError: with `check`, after everything is written: a number with a tolerance differs from the paper's.
+    """
+    import pandas as pd
+
+    known = papers()
+    if unknown := [name for name in names if name not in known]:
+        raise SpecError(f"unknown paper {unknown[0]!r}", todo=f"known: {', '.join(known)}")
+    told, frames = Report(), []
+    for name, paper in known.items():
+        if (not names or name in names) and settings_of(out, name, scale):
+            frames.append(_one(paper, out, scale, dest, told))
+    if not frames:
+        todo = f"run `fedlab reproduce --scale {scale}` or one paper's command first"
+        raise MissingError(f"no results of scale {scale}", "the runs folder", todo)
+    told.comparison = pd.concat(frames, ignore_index=True)
+    if scale != "smoke":
+        told.written.append(site.write(dest, known))
+    if check:
+        _check(told.comparison)
+    return told
+
+
+def settings_of(out: Path, paper: str, scale: str) -> list[Path]:
+    """The settings' folders of `paper` that have a metrics.csv at `scale`, sorted by name."""
+    return sorted(f.parent for f in (out / paper).glob(f"*-{scale}/metrics.csv"))
+
+
+def read(folders: list[Path], name: str) -> pd.DataFrame:
+    """The table `name` (metrics.csv, runs.csv or spec.csv) of all `folders` in one frame.
+
+    Text columns hold text ("" when empty); seed, round, value, n and the like are numbers (NaN when empty).
+    """
+    import pandas as pd
+
+    columns = {"metrics.csv": COLUMNS, "runs.csv": RUN_COLUMNS, "spec.csv": SPEC_COLUMNS}[name]
+    types = {c: str for c in columns if c not in _NUMBERS}
+    missing = {c: ["", "nan"] for c in columns if c in _NUMBERS}
+    frames = [pd.read_csv(f / name, dtype=types, na_values=missing, keep_default_na=False) for f in folders]
+    full = [frame for frame in frames if len(frame)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))
+
+
+def compare_paper(paper: Paper, out: Path, scale: str) -> pd.DataFrame:
+    """The comparison of one paper, see `compare.COLUMNS`; a paper without reference.csv has none (an empty frame)."""
+    import pandas as pd
+
+    path = Path(experiments.__file__).parent / paper.name / "reference.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=list(COMPARED))
+    folders = settings_of(out, paper.name, scale)
+    metrics, spec = read(folders, "metrics.csv"), read(folders, "spec.csv")
+    return compare(reference.load(path), metrics, spec, paper.name, scale)
+
+
+def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.DataFrame:
+    folders = settings_of(out, paper.name, scale)
+    folder = out / "smoke-report" / paper.name if scale == "smoke" else dest / scale / paper.name
+    compared = _keep_published(compare_paper(paper, out, scale), folder / "comparison.csv", folders)
+    runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
+    made: list[Artefact] = paper.resolve("report")(read(folders, "metrics.csv"))
+    own = [Artefact("comparison", compared), Artefact("runs", runs)]
+    told.written += publish([*made, *own], folder, scale)
+    return compared
+
+
+def _keep_published(frame: pd.DataFrame, path: Path, folders: list[Path]) -> pd.DataFrame:
+    """Rows published earlier stay for the settings that this runs folder knows nothing of (a fresh clone has no runs)."""
+    import pandas as pd
+
+    if not path.is_file():
+        return frame
+    here = {folder.name.rpartition("-")[0] for folder in folders}
+    before = pd.read_csv(path, dtype=object, keep_default_na=False)
+    if list(before.columns) != list(frame.columns):
+        return frame  # written by an older fedlab: made anew rather than mixed
+    kept = before[~before["setting"].isin(here)]
+    if "key" in frame:
+        ours = frame[frame["setting"].isin(here) | ~frame["key"].isin(kept[kept["stand_in"] == ""]["key"])]
+    else:
+        ours = frame
+    joined = [part for part in (ours, kept) if len(part)]
+    return pd.concat(joined, ignore_index=True).astype(object) if joined else frame
+
+
+def _check(compared: pd.DataFrame) -> None:
+    judged = compared[(compared["tolerance_close"].astype(str) != "") & (compared["stand_in"] == "")]
+    outside = judged[judged["status"] == "differs"]
+    if len(outside):
+        first = outside.iloc[0]
+        what = f"{len(outside)} number(s) outside tolerance"
+        raise ToleranceError(what, f"{first['key']}: ours {first['ours']:.6g}, the paper's {first['reference']}"
+                             if isinstance(first["ours"], float) else str(first["key"]),
+                             "see comparison.csv")  # fmt: skip

@@ -1,0 +1,95 @@
+"""The look of every figure: colours told apart by colour-blind readers, print sizes, no display, no global state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito (2008), yellow left out: it is too light for lines on white."""
+
+_LINES = ("-", "--", "-.", ":")
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_COLUMN = 3.5  # inches, the width of one printed column
+
+RC: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "figure.dpi": 100,
+    "figure.titlesize": 9,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
+    "font.size": 8,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3,
+    "savefig.dpi": 200,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """matplotlib's own defaults plus ours, whatever the user's matplotlibrc says; drawing and saving both happen inside."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # leaves the backend alone
+        matplotlib.rcParams.update(RC)
+        yield
+
+
+def new_figure(rows: int = 1, columns: int = 1, height: float = 2.4, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of rows x columns axes, each about one printed column wide, and its axes in reading order.
+
+    It belongs to no window and no pyplot, so it leaves no trace when dropped. `shared` goes to `Figure.subplots`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_COLUMN * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+
+
+def look(index: int) -> dict[str, Any]:
+    """Colour, dash and mark of the series number `index`: told apart in grey print as well."""
+    return {
+        "color": PALETTE[index % len(PALETTE)],
+        "linestyle": _LINES[index % len(_LINES)],
+        "marker": _MARKS[index % len(_MARKS)],
+    }
+
+
+def curves(
+    ax: Axes, frame: pd.DataFrame, x: str = "round", y: str = "value", by: str = "method", order: Sequence[str] = ()
+) -> None:
+    """One line per value of column `by`: the mean of `y` over seeds, and a band from the least to the greatest seed.
+
+    `order` names the series (all, sorted, when empty); a series keeps the look of its place there, also where absent.
+    """
+    names = list(order) or sorted(frame[by].dropna().unique())
+    for index, name in enumerate(names):
+        grouped = frame[frame[by] == name].groupby(x)[y]
+        mean = grouped.mean()
+        if mean.empty:
+            continue
+        every = max(1, len(mean) // 10)
+        ax.plot(mean.index, mean.to_numpy(), label=str(name), markevery=every, **look(index))
+        if grouped.size().max() > 1:
+            ax.fill_between(
+                mean.index, grouped.min(), grouped.max(), color=look(index)["color"], alpha=0.15, linewidth=0
+            )

@@ -1,0 +1,72 @@
+"""From cell folders to the setting's tidy tables, the only thing that reports read.
+
+metrics.csv  one number a row, sorted, %.10g: the same bytes whenever the same cells are done
+runs.csv     one cell a row: how long it took, on what, with which code
+spec.csv     one leaf of the resolved spec a row
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments.core.sweep import files, stored_spec
+from experiments.core.sweep.cell import Cell
+from experiments.core.sweep.rows import from_csv, natural, tidy, to_csv
+from experiments.core.sweep.store import Store, read_json
+
+RUN_COLUMNS = (
+    "paper", "setting", "scale", "seed", "method", "cell", "version", "worlds", "wall_s", "starts", "peak_memory",
+    "device", "hardware", "threads", "fedlab", "torch", "git", "dirty", "facts",
+)  # fmt: skip
+SPEC_COLUMNS = ("paper", "setting", "scale", "key", "value")
+
+
+def merge(store: Store, cells: list[Cell]) -> Path:
+    """Write the three tables from every whole cell that belongs here, and return the path of metrics.csv.
+
+    A cell belongs when it is one of `cells`, or was made earlier by the same version of the paper for a seed and method
+    that `cells` does not cover.
+    """
+    path = store.root / "metrics.csv"
+    with store.lock_folder():
+        for leftover in store.root.glob(".*.tmp"):
+            leftover.unlink()
+        folders = _belonging(store, cells)
+        if not folders and not path.exists():
+            return path
+        metrics = [row for folder in folders for row in from_csv((folder / "rows.csv").read_text())]
+        runs = sorted(
+            (_run(folder) for folder in folders), key=lambda r: (natural(r["method"]), natural(r["seed"]), r["cell"])
+        )
+        files.atomic_write(store.root / "spec.csv", to_csv(_spec_rows(store, cells[0]), SPEC_COLUMNS))
+        files.atomic_write(store.root / "runs.csv", to_csv(runs, RUN_COLUMNS))
+        files.atomic_write(path, tidy(metrics))
+    return path
+
+
+def _belonging(store: Store, cells: list[Cell]) -> list[Path]:
+    planned = {cell.id for cell in cells}
+    covered = {(cell.seed, cell.method) for cell in cells}
+    found = []
+    for folder in store.finished():
+        told = read_json(folder / "cell.json")
+        other = told["version"] == cells[0].version and (told["seed"], told["method"]) not in covered
+        if folder.name in planned or other:
+            found.append(folder)
+    return found
+
+
+def _run(folder: Path) -> dict[str, str]:
+    cell, ran = read_json(folder / "cell.json"), read_json(folder / "provenance.json")
+    row: dict[str, Any] = {key: cell[key] for key in ("paper", "setting", "scale", "seed", "method", "version")}
+    row |= {key: ran.get(key, "") for key in RUN_COLUMNS if key not in row}
+    row |= {"cell": folder.name, "facts": json.dumps(ran.get("facts", {}), sort_keys=True)}
+    return {key: str(row[key]) for key in RUN_COLUMNS}
+
+
+def _spec_rows(store: Store, cell: Cell) -> list[dict[str, str]]:
+    own = {"paper": cell.paper, "setting": cell.setting, "scale": cell.scale}
+    leaves = stored_spec.flatten(stored_spec.read(store) or {})
+    return [{**own, "key": key, "value": value} for key, value in sorted(leaves.items())]

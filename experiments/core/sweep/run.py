@@ -1,0 +1,197 @@
+"""Running cells: skip what is done, go on where a kill left off, go past a failure, merge what there is.
+
+`run_cell` is one cell from lock to commit, and depends on nothing but its arguments; `run_cells` is the loop around it.
+Another executor replaces the loop, not the cell.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
+from experiments.core.sweep import files, stored_spec
+from experiments.core.sweep.cell import Cell, Context
+from experiments.core.sweep.merge import merge
+from experiments.core.sweep.provenance import provenance, without_paths
+from experiments.core.sweep.store import Store, read_json
+
+_CLOCK_EVERY = 5.0  # seconds between writes of the time spent so far
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, none of which is part of a cell's id.
+
+    Attributes:
+        device, threads, data_dir, model_factory: handed to the cells, see Context.
+        resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
+        overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
+        progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
+        event: called with a cell and "start", "done", "skipped" or "failed".
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    data_dir: Path | None = None
+    model_factory: Callable[..., Any] | None = None
+    resume: bool = True
+    overwrite: bool = False
+    fail_fast: bool = False
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    log: Callable[[str], None] = lambda line: None
+    event: Callable[[Cell, str], None] = lambda cell, what: None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be computed. `note` is the file with the traceback, None when another process holds the cell."""
+
+    cell: Cell
+    error: Exception
+    note: Path | None
+
+
+@dataclass
+class Outcome:
+    """What became of the cells, and the merged table."""
+
+    done: list[Cell] = field(default_factory=list)
+    skipped: list[Cell] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    metrics: Path = Path()
+
+
+def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
+    """Compute the cells of one setting and merge its tables, whatever happened in between.
+
+    A failing cell is noted and the next one tried. A cell that another process holds counts as failed, with its BusyError.
+
+    Args:
+        cells: all of one paper, setting and scale. spec: the resolved spec as plain JSON, stored beside the results.
+        out: the runs folder. options: how to run.
+
+    Raises:
+        SpecError: results of another spec are stored here, or a cell found its request wrong.
+        MissingError: a cell lacks data, a device or disk space, which the other cells would lack too.
+        ValueError: no cells, or cells of several settings.
+    """
+    options = options or Options()
+    if len({(cell.paper, cell.setting, cell.scale) for cell in cells}) != 1:
+        raise ValueError("run_cells takes the cells of exactly one setting")
+    store, outcome = Store.of(out, cells[0]), Outcome()
+    try:
+        with stored_spec.claimed(store, spec, cells, options.overwrite):
+            try:
+                _each(cells, spec, out, options, outcome)
+            finally:
+                # Interrupted or not, what is done is there to be read. A full disk raises here again and says the same.
+                outcome.metrics = merge(store, cells)
+    except OSError as error:
+        if files.is_disk_full(error, out):
+            raise files.disk_full(store.root.name) from error
+        raise
+    return outcome
+
+
+def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, outcome: Outcome) -> None:
+    for cell in cells:
+        try:
+            options.event(cell, "start")
+            ended = run_cell(cell, spec, out, options)
+            (outcome.done if ended == "done" else outcome.skipped).append(cell)
+        except (SpecError, MissingError):
+            raise
+        except Exception as error:
+            ended = "failed"
+            outcome.failed.append(Failure(cell, error, _note(cell, error, out)))
+        options.event(cell, ended)
+        if ended == "failed" and options.fail_fast:
+            return
+
+
+def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> Literal["done", "skipped"]:
+    """One cell from lock to commit.
+
+    Raises:
+        BusyError: another process is computing it. MissingError: the disk is full; checkpoints are kept.
+        Exception: whatever `cell.compute` raises; its work folder is kept for the next start.
+    """
+    store = Store.of(out, cell)
+    with store.lock(cell.id):
+        if options.resume and store.adopt(cell):
+            return "skipped"
+        try:
+            folder = store.prepare(cell, fresh=not options.resume)
+            _compute(cell, spec, store, folder, options)
+        except Exception as error:
+            if files.is_disk_full(error, store.root):
+                raise files.disk_full(f"{store.root.name}/{cell.id}") from error
+            if isinstance(error, FedlabError):
+                store.drop_empty(cell)
+            raise
+    return "done"
+
+
+def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, options: Options) -> None:
+    clock = Clock(folder / "clock.json")
+    with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
+
+        def note(line: str) -> None:
+            log.write(f"{_now()} {line}\n")
+            options.log(line)
+
+        def progress(what: str, done: int, total: int) -> None:
+            clock.tick()
+            options.progress(what, done, total)
+
+        context = Context(
+            folder, options.device, options.threads, options.data_dir, options.model_factory, progress, note
+        )
+        note(f"start {clock.starts} of {cell.id} on {options.device}")
+        rows = cell.compute(context)
+        note(f"{len(rows)} rows after {clock.seconds:.1f} s")
+    timing = {"start": clock.began, "end": _now(), "wall_s": round(clock.seconds, 3), "starts": clock.starts}
+    store.commit(cell, rows, provenance(cell, context, spec, timing))
+
+
+class Clock:
+    """Time spent on a cell over all its starts; a kill loses at most a few seconds of it."""
+
+    def __init__(self, path: Path) -> None:
+        told = read_json(path) or {}
+        self._path, self._before = path, float(told.get("seconds", 0.0))
+        self.starts, self.began = int(told.get("starts", 0)) + 1, str(told.get("began", _now()))
+        self._start = self._written = time.monotonic()
+        self._write()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent so far, earlier starts included."""
+        return self._before + time.monotonic() - self._start
+
+    def tick(self) -> None:
+        """Note the time, at most every few seconds."""
+        if time.monotonic() - self._written >= _CLOCK_EVERY:
+            self._written = time.monotonic()
+            self._write()
+
+    def _write(self) -> None:
+        text = f'{{"seconds": {self.seconds:.3f}, "starts": {self.starts}, "began": "{self.began}"}}\n'
+        files.atomic_write(self._path, text)
+
+
+def _note(cell: Cell, error: Exception, out: Path) -> Path | None:
+    if isinstance(error, BusyError):
+        return None  # the cell is the other process's; its note would not be ours to write
+    path = Store.of(out, cell).failed(cell)
+    files.atomic_write(path, without_paths("".join(traceback.format_exception(error))))
+    return path
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

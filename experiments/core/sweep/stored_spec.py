@@ -1,0 +1,93 @@
+"""The spec stored with a setting's results: results of two specs never share a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from experiments.core.errors import SpecError
+from experiments.core.sweep import files
+from experiments.core.sweep.cell import Cell, canonical
+from experiments.core.sweep.store import Store
+
+NEUTRAL = frozenset({"seeds", "title", "reproduces", "checkpoint_seconds"})
+"""Top-level keys of a spec that change no number of a cell: two specs that differ only here may share a folder."""
+
+_ABSENT = "(absent)"
+
+
+def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
+    """Dotted key -> canonical JSON of every leaf; a list is one leaf."""
+    if isinstance(spec, dict) and (spec or not prefix):
+        found: dict[str, str] = {}
+        for key, value in spec.items():
+            found.update(flatten(value, f"{prefix}{key}."))
+        return found
+    return {prefix.removesuffix("."): canonical(spec)}
+
+
+def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, ...]:
+    """`key: stored X, now Y` for every leaf that differs and can change a number."""
+    old, new = flatten(stored), flatten(wanted)
+    return tuple(
+        f"{key}: stored {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}"
+        for key in sorted(old.keys() | new.keys())
+        if key.split(".")[0] not in NEUTRAL and old.get(key) != new.get(key)
+    )
+
+
+def read(store: Store) -> dict[str, Any] | None:
+    """The stored spec, or None when there is none.
+
+    Raises:
+        SpecError: when the file is there but is no mapping.
+    """
+    path = store.root / "spec.yaml"
+    if not path.is_file():
+        return None
+    try:
+        stored = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        stored = None
+    if not isinstance(stored, dict):
+        raise SpecError("the stored spec cannot be read", f"{store.root.name}/spec.yaml", "repeat with --overwrite")
+    return stored
+
+
+@contextlib.contextmanager
+def claimed(store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bool) -> Iterator[None]:
+    """Store `spec` as the one whose results lie here, and hold it so over the block. A folder without cells is free.
+
+    Raises:
+        SpecError: when results of another spec lie here and `overwrite` is false; `faults` lists stored and new values.
+        BusyError: when another process is running another spec here.
+    """
+    wanted = json.loads(canonical(spec))
+    with contextlib.ExitStack() as held:
+        with store.lock_folder():
+            _settle(store, wanted, cells, overwrite)
+            held.enter_context(store.in_use())
+        yield
+
+
+def _settle(store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: bool) -> None:
+    occupied = any(store.folders())
+    try:
+        stored = read(store)
+    except SpecError:
+        if occupied and not overwrite:
+            raise
+        stored = {}
+    found = differences(stored, wanted) if stored is not None else ()
+    if found and occupied and not overwrite:
+        where = f"{store.root.parent.name}/{store.root.name}: " + "; ".join(found)
+        todo = "--overwrite replaces them, another --out keeps both"
+        raise SpecError("results of another spec are stored here", where, todo, found)
+    if found:
+        with store.in_use(shared=False):
+            store.remove_others(cells)
+    files.atomic_write(store.root / "spec.yaml", yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
