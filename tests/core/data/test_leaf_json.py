@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 
 import numpy as np
 import pytest
@@ -196,9 +195,7 @@ def test_wrong_parquet_files(tmp_path):
 
 
 def test_real_mnist_by_writer(real_data):
-    began = time.process_time()
     pool = MnistByWriter(split_seed=3).load(0, real_data)
-    assert time.process_time() - began < 15  # 67 MB of JSON; about 2 s on an idle core
     assert (len(pool.y), len(pool.test_y), len(pool.names), pool.classes) == (15348, 1705, 150, 62)
     assert torch.bincount(pool.y).tolist() == [1517, 1697, 1514, 1601, 1501, 1362, 1507, 1586, 1518, 1545]
     assert pool.x[:, 0, 0, 0].mean() > 0.99  # white paper is 1
