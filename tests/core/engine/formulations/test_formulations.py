@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.formulations._build import compiler
 from tests.core.engine.formulations import cases
 
 CPU = torch.device("cpu")
@@ -21,6 +22,8 @@ EXPECTED = {
     "looped": set(cases.CASES),
     "vmapped": set(cases.CASES),
 }
+if compiler() is not None:
+    EXPECTED["native"] = {c for c in cases.CASES if "cnn" in c} | {"one conv", "logreg", "lone linear", "mlp relu"}
 PAIRS = [(f, c) for f, names in EXPECTED.items() for c in cases.CASES if c in names]
 
 
