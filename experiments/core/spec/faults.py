@@ -23,10 +23,14 @@ def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[
     found = []
     for item in error.errors(include_url=False):
         path = _path(item["loc"], tree.value)
+        if item["type"] == "too_short" and item["input"]:
+            continue  # pydantic counts only the sound items; the others have faults of their own
         if item["type"] == "value_error":
             found += _crosswise(str(item["ctx"]["error"]), path, tree)
             continue
         what, hint = _words(item, path, cls, tree.value)
+        if item["type"].startswith("union_tag"):
+            path = (*path, "kind")
         found.append(Fault(tree.origin(path), ".".join(path), what, hint))
     return found
 
