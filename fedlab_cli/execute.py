@@ -95,7 +95,9 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     seconds = plan(cells, request.out).seconds
     console.note(f"{name}: {len(cells)} cells")
     if seconds > LONG:
-        console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N")
+        console.note(
+            f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N"
+        )
     with console.meter(len(cells)) as meter:
         outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))
     _told(paper, item, outcome, request, ended)
@@ -136,7 +138,7 @@ def _past(item: Loaded, fault: FedlabError, request: Request, ended: Ended) -> N
 
 
 def _lacks_data(item: Loaded, request: Request) -> bool:
-    """Is it the data that are missing (and not disk space or a device)?"""
+    """True when it is the data that are missing, and not disk space."""
     try:
         item.spec.data.load(item.spec.seeds[0], data_dir(request.data_dir))
     except MissingError:

@@ -113,7 +113,9 @@ def test_specs_and_commands_load_nothing_heavy(path):
     assert not heavy & {name.partition(".")[0] for name in imported(path, top_only=True)}
 
 
-@pytest.mark.parametrize("path", [m for m in MODULES if "experiments" in m.parts and "fedlab_cli" not in m.parts], ids=dotted)
+@pytest.mark.parametrize(
+    "path", [m for m in MODULES if "experiments" in m.parts and "fedlab_cli" not in m.parts], ids=dotted
+)
 def test_only_the_command_line_prints(path):
     calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
     assert not [n.lineno for n in calls if isinstance(n.func, ast.Name) and n.func.id == "print"]

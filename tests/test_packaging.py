@@ -54,7 +54,11 @@ def test_a_wheel_holds_code_and_specs_and_works_in_an_empty_folder(tmp_path):
     assert not [n for n in names if n.startswith(("tests/", "results/", "data/"))]
     run = "from fedlab_cli.main import main; raise SystemExit(main(['show', 'setting2-digits', '--scale', 'paper']))"
     done = subprocess.run(
-        [sys.executable, "-c", run], cwd=empty, env={"PYTHONPATH": str(site), "PATH": ""}, capture_output=True, text=True
+        [sys.executable, "-c", run],
+        cwd=empty,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "rounds: 500" in done.stdout

@@ -20,7 +20,13 @@ def test_an_error_is_three_lines(capsys):
 
 def test_several_faults_have_a_line_each(capsys):
     console.failure(SpecError("2 faults", "f.yaml", "mend them", ("a", "b")))
-    assert capsys.readouterr().err.splitlines() == ["error: 2 faults", "  at:  f.yaml", "  at:  a", "  at:  b", "  fix: mend them"]
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 2 faults",
+        "  at:  f.yaml",
+        "  at:  a",
+        "  at:  b",
+        "  fix: mend them",
+    ]
 
 
 def test_json_has_no_nan(capsys):

@@ -85,5 +85,5 @@ def test_a_failing_cell_is_told_and_the_rest_goes_on(tmp_path, capsys):
 
 
 def test_a_missing_device_is_not_taken_for_missing_data(tmp_path):
-    with pytest.raises(MissingError, match="cuda:99|CUDA"):
+    with pytest.raises(MissingError, match=r"cuda:99|CUDA"):
         execute(PAPER, ["femnist_cnn"], request_in(tmp_path, device="cuda:99"), optional=True)

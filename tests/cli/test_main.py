@@ -17,8 +17,17 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("args", [["--help"], ["list"], ["list", "--kinds"], ["show", "setting1", "--origin"], ["validate"],
-                                  ["influence", "--help"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["influence", "--help"],
+        ["list"],
+        ["list", "--kinds"],
+        ["show", "setting1", "--origin"],
+        ["validate"],
+    ],
+)
 def test_light_commands_load_nothing_heavy(args):
     done = subprocess.run([sys.executable, "-c", LIGHT.format(args=args)], capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("HEAVY []")

@@ -5,7 +5,9 @@ from fedlab_cli.commands.train import world
 from fedlab_cli.options import overrides, parse_seeds
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("3", (3,)), ("0-4", (0, 1, 2, 3, 4)), ("0, 2,2-3", (0, 2, 3)), ("7-7", (7,))])
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", (3,)), ("0-4", (0, 1, 2, 3, 4)), ("0, 2,2-3", (0, 2, 3)), ("7-7", (7,))]
+)
 def test_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 

@@ -12,7 +12,7 @@ from experiments.core.spec.reader import Fault, Key, Tree
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """"did you mean 'x'?" where a known word is near, else the list of known words."""
+    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
@@ -36,7 +36,7 @@ def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[
 
 
 def _path(loc: tuple[int | str, ...], value: Any) -> Key:
-    """pydantic's location without the tags of unions that it weaves in."""
+    """Pydantic's location without the tags of unions that it weaves in."""
     path: list[str] = []
     for part in loc:
         if isinstance(value, dict) and part not in value and value.get("kind") == part:

@@ -28,7 +28,9 @@ def test_known_clients(name, changes, known):
 
 
 def test_a_custom_model_is_built_by_its_factory(tmp_path, monkeypatch):
-    (tmp_path / "own_net_of_test.py").write_text("from torch import nn\ndef make(shape, classes):\n return nn.Linear(shape[0], classes)\n")
+    (tmp_path / "own_net_of_test.py").write_text(
+        "from torch import nn\ndef make(shape, classes):\n return nn.Linear(shape[0], classes)\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     built = CustomModel(factory="own_net_of_test:make").build((3,), 2)
     assert (built.in_features, built.out_features) == (3, 2)

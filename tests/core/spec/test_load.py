@@ -41,7 +41,9 @@ def test_a_good_spec(spec):
 
 
 def test_all_faults_at_once_with_their_places(spec):
-    text = GOOD.replace("lr: 0.1", "lr: '0.1', alfa: 3").replace("rounds: 20", "rounds: 0\nseeds: [1, x]") + "rounds: 3\n"
+    text = (
+        GOOD.replace("lr: 0.1", "lr: '0.1', alfa: 3").replace("rounds: 20", "rounds: 0\nseeds: [1, x]") + "rounds: 3\n"
+    )
     text = text.replace("kind: natural", "kind: iid, clients: 4, sample_per_client: 9")
     assert faults(spec(text), overrides=["dtype=float16"]) == [
         "--set dtype=float16: dtype: unknown value 'float16'; did you mean 'float64'?",
@@ -66,7 +68,11 @@ def faults_known() -> str:
         ("kind: natural", "kind: naturl", "F:3: partition.kind: unknown kind 'naturl'; did you mean 'natural'?"),
         ("{kind: natural}", "{clients: 3}", "partition.kind: needs a `kind`"),
         ("rounds: 20\n", "", "rounds: is required"),
-        ("clients_per_round: 5", "clients_per_round: 21", "F:7: clients_per_round: 21 a round, but there are 20 clients"),
+        (
+            "clients_per_round: 5",
+            "clients_per_round: 21",
+            "F:7: clients_per_round: 21 a round, but there are 20 clients",
+        ),
         ("steps: 2", "steps: 2, epochs: 1, batch_size: 3", "F:5: local.steps: give either"),
         ("steps: 2", "epochs: 1", "local.batch_size: goes together"),
         ("steps: 2", "steps: 2, nesterov: true", "local.nesterov: needs a momentum"),
@@ -74,9 +80,17 @@ def faults_known() -> str:
         ("steps: 2", "steps: true", "local.steps: input should be a valid integer"),
         ("lr: 0.1", "lr: .inf", "local.lr: input should be a finite number"),
         ("lr: 0.1", "lr: .nan", "local.lr: input should be"),
-        ("rounds: 20", "rounds: 20\nsince: 21\nexclude_clients: [1]", "F:7: since: round 21 is after the last round 20"),
+        (
+            "rounds: 20",
+            "rounds: 20\nsince: 21\nexclude_clients: [1]",
+            "F:7: since: round 21 is after the last round 20",
+        ),
         ("rounds: 20", "rounds: 20\nsince: 2", "since: goes together"),
-        ("rounds: 20", "rounds: 20\nexclude_clients: [3, 20]", "exclude_clients: unknown client 20; clients are 0 to 19"),
+        (
+            "rounds: 20",
+            "rounds: 20\nexclude_clients: [3, 20]",
+            "exclude_clients: unknown client 20; clients are 0 to 19",
+        ),
         ("rounds: 20", "rounds: 20\nseeds: [1, 1]", "seeds: a seed is named twice"),
         ("rounds: 20", "rounds: 20\nseeds: []", "seeds"),
         ("paper: train", "paper: trian", "no paper 'trian'"),
@@ -131,7 +145,8 @@ def test_the_experiment_chooses_the_class(spec):
     ("change", "key"),
     [
         ("cleansing.round=250", "cleansing.round"), ("cleansing.fractions=[0, 1]", "cleansing.fractions"),
-        ("counted=1001", "counted"), ("tracked_client=1000", "tracked_client"), ("clients_per_round=1", "clients_per_round"),
+        ("counted=1001", "counted"), ("tracked_client=1000", "tracked_client"),
+        ("clients_per_round=1", "clients_per_round"),
         ("variants=[basic, basic]", "variants"), ("variants=[basc]", "variants.0"), ("lwet=both", "lwet"),
         ("ranking_share=0.7", "ranking_share"),
     ],

@@ -28,7 +28,9 @@ def test_another_kind_replaces_the_block(old):
 
 def test_the_same_kind_or_none_merges():
     for over in ({"kind": "x", "q": 2}, {"q": 2}):
-        assert merge(tree({"d": {"kind": "x", "p": 1}}), tree({"d": over})).value == {"d": {"kind": "x", "p": 1, "q": 2}}
+        assert merge(tree({"d": {"kind": "x", "p": 1}}), tree({"d": over})).value == {
+            "d": {"kind": "x", "p": 1, "q": 2}
+        }
 
 
 def test_merge_changes_neither_side():
@@ -77,9 +79,14 @@ def test_built_in_specs_can_be_extended_from_anywhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), [("scales: {huge: {}}", "scales.huge"), ("scales: 3", "scales"), ("scales: {small: 3}", "scales.small"),
-                      ("scale: small", "scale")]
-)  # fmt: skip
+    ("text", "key"),
+    [
+        ("scales: {huge: {}}", "scales.huge"),
+        ("scales: 3", "scales"),
+        ("scales: {small: 3}", "scales.small"),
+        ("scale: small", "scale"),
+    ],
+)
 def test_bad_scales(tmp_path, text, key):
     files(tmp_path, s=text)
     found = at_scale(read_file(tmp_path / "s.yaml"), "smoke")
