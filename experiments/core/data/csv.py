@@ -45,8 +45,8 @@ class Csv(DataBlock):
 
         file = locate(self.path, data_dir)
         table = _read(file)
-        x = self._features(table, file)
         labels, y = np.unique(self._column(table, self.label, file), return_inverse=True)
+        x = self._features(table, file)
         if len(labels) < 2:
             raise SpecError(f"{len(labels)} different labels in column {self.label!r}", str(file), "give at least two")
         train, test, owner, names = self._rows(table, file)

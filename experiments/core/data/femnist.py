@@ -44,7 +44,7 @@ class Femnist(DataBlock):
         raise MissingError(
             "FEMNIST (62 classes, by writer) is not there",
             f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-            "get it with `fedlab data --download femnist`, or run at once on a stand-in with `--data digits`",
+            "`fedlab data --download femnist` gets it; `--data digits` runs the same at once on a stand-in",
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from experiments.core.errors import MissingError, SpecError
@@ -222,7 +222,7 @@ def _fault(path: Path, file: File, verify: bool) -> str:
         return f"{file.path} has {path.stat().st_size} bytes, not {file.size}"
     if verify and file.digest and _digest(path, file) != file.digest:
         return f"{file.path} has another checksum than the published one"
-    if path.suffix == ".parquet" and not _is_parquet(path):
+    if file.path.endswith(".parquet") and not _is_parquet(path):
         return f"{file.path} is no parquet file"
     return ""
 
@@ -260,7 +260,7 @@ def _fetch(file: File, target: Path, progress: Progress) -> None:
         if fault:
             raise MissingError(f"the download is not sound: {fault}", file.url, "try again; the old state is unchanged")
         part.replace(target)
-    except (OSError, urllib.error.URLError) as error:  # URLError covers no network, refused and HTTP errors
+    except (OSError, HTTPException) as error:  # URLError, an OSError, covers no network, refused and HTTP errors
         reason = getattr(error, "reason", None) or error
         raise MissingError(
             f"cannot download {file.path} ({reason})", file.url, "check network and disk, then run it again"

@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 class ImageFolder(DataBlock):
     """`<path>/train/<class>/*.png` and `<path>/test/<class>/*.png`, or `<path>/<class>/*.png` to be split here.
 
-    Classes are numbered in the order of their names. Pixels become 0..1. There are no natural clients: use another partition.
+    Classes are numbered in the order of their names. Pixels become 0..1. Without natural clients: choose a partition.
     """
 
     kind: Literal["image_folder"] = "image_folder"

@@ -11,7 +11,7 @@ from experiments.core.data.pool import DataBlock, Pool
 
 
 class LeafJson(DataBlock):
-    """A folder of LEAF files: `train/` and `test/`, or `all_data_*.json[.gz]` to be split here; values stay as they are."""
+    """A folder of LEAF files: `train/` and `test/`, or `all_data_*.json[.gz]` to split here; values are untouched."""
 
     kind: Literal["leaf_json"] = "leaf_json"
     path: str = Field(description="folder, from the working directory or else inside the data folder")

@@ -29,7 +29,7 @@ class MnistByWriter(DataBlock):
             raise MissingError(
                 "MNIST by writer is not there",
                 f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-                "get it with `fedlab data --download mnist_by_writer`, or run at once on a stand-in with `--data digits`",
+                "`fedlab data --download mnist_by_writer` gets it; `--data digits` runs at once on a stand-in",
             )
         options = {"writers": self.writers, "min_samples": self.min_samples, "split_seed": self.split_seed}
         return leaf_pool(folder, "mnist_by_writer", self.outputs, **options)  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ class Iid(Partition):
 
 
 class Dirichlet(Partition):
-    """Unequal label mixes: of each label, the clients get shares p ~ Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
+    """Unequal label mixes: each label is shared out by Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
 
     kind: Literal["dirichlet"] = "dirichlet"
     clients: int = Field(10, ge=1, description="number of clients")

@@ -18,7 +18,8 @@ class SklearnDigits(DataBlock):
 
     Each digit is drawn 20x20 in the middle of the paper; further copies are moved by up to three pixels. The split into
     training and test is made before the copies, so no digit is in both. The writers are unknown: natural clients are
-    made here by a Dirichlet distribution over labels. A stand-in: its numbers must not be reported as those of another data set.
+    made here by a Dirichlet distribution over labels. A stand-in, never to be reported as
+    another data set.
     """
 
     kind: Literal["sklearn_digits"] = "sklearn_digits"
