@@ -54,9 +54,9 @@ def test_a_lock_excludes_and_is_freed(tmp_path):
 
 
 def test_shared_locks_go_together_and_exclude_the_other_kind(tmp_path):
-    with files.lock(tmp_path / "l", "x", shared=True), files.lock(tmp_path / "l", "x", shared=True):
-        with pytest.raises(BusyError), files.lock(tmp_path / "l", "x"):
-            pass
+    path = tmp_path / "l"
+    with files.lock(path, "x", shared=True), files.lock(path, "x", shared=True), pytest.raises(BusyError):
+        files.lock(path, "x").__enter__()
 
 
 def test_a_full_disk_is_seen_through_other_errors(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import sweep_toy as toy
 
 from experiments.core.sweep.plan import plan
@@ -24,10 +25,8 @@ def test_the_states_of_cells(tmp_path):
 
     cells = toy.cells(seeds=(0, 1, 2, 3))
     run_cells([cells[0]], toy.spec(), tmp_path)
-    try:
+    with pytest.raises(KeyboardInterrupt):
         run_cells([cells[1]], toy.spec(), tmp_path, Options(progress=stop))
-    except KeyboardInterrupt:
-        pass
     bad = dataclasses.replace(cells[2], compute=lambda context: [{}["x"]])
     run_cells([bad], toy.spec(), tmp_path)
     told = plan(cells, tmp_path)

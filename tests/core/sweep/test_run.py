@@ -61,12 +61,12 @@ def tree(folder: Path) -> set[str]:
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path):
-    wanted, chance, steps = quiet(tmp_path / "quiet", 12), random.Random(5), 12
+    wanted, chance, steps = quiet(tmp_path / "quiet", 30), random.Random(5), 30
     out = tmp_path / "killed"
     for _ in range(6):
         before = steps_done(out)
         process = start(out, steps, 0.02)
-        wait_for(lambda before=before: steps_done(out) > before)
+        wait_for(lambda b=before, p=process: steps_done(out) > b or p.poll() is not None)
         time.sleep(chance.uniform(0.0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
