@@ -38,10 +38,12 @@ class Artefact:
     stand_in: str = ""
 
 
+_STAND_INS = {"-standin": "stand-in data", "-digits": "stand-in data: digits"}
+
+
 def stand_in_of(setting: str) -> str:
-    """What stands in for the paper's data in a setting named `<setting>-<word>`; "" for a setting as printed."""
-    word = setting.partition("-")[2]
-    return "stand-in data" if word in ("standin", "stand-in") else f"stand-in data: {word}" if word else ""
+    """What stands in for the paper's data in a setting named `<setting>-standin` or `<setting>-digits`, else ""."""
+    return next((words for ending, words in _STAND_INS.items() if setting.endswith(ending)), "")
 
 
 def stamp(artefact: Artefact, scale: str) -> str:
