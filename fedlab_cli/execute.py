@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optio
     if request.dry_run:
         _plan(paper, loaded, request, ended)
         return ended
+    request = replace(request, device=_device(request.device))
     for item in loaded:
         try:
             _run(paper, item, request, ended)
@@ -94,18 +95,26 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     seconds = plan(cells, request.out).seconds
     console.note(f"{name}: {len(cells)} cells")
     if seconds > LONG:
-        console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N")
+        console.note(
+            f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N"
+        )
     with console.meter(len(cells)) as meter:
         outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))
     _told(paper, item, outcome, request, ended)
 
 
-def _options(request: Request, meter: console.Meter) -> Options:
+def _device(name: str) -> str:
+    """What `name` (auto, cuda, ...) means here; looked up before anything runs."""
     from experiments.core.engine.device import resolve_device
+
+    return str(resolve_device(name))
+
+
+def _options(request: Request, meter: console.Meter) -> Options:
     from experiments.core.sweep.run import Options
 
     return Options(
-        device=str(resolve_device(request.device)),
+        device=request.device,
         threads=request.jobs or os.cpu_count() or 1,
         data_dir=data_dir(request.data_dir),
         resume=request.resume,
@@ -129,7 +138,7 @@ def _past(item: Loaded, fault: FedlabError, request: Request, ended: Ended) -> N
 
 
 def _lacks_data(item: Loaded, request: Request) -> bool:
-    """Is it the data that are missing (and not disk space or a device)?"""
+    """True when it is the data that are missing, and not disk space."""
     try:
         item.spec.data.load(item.spec.seeds[0], data_dir(request.data_dir))
     except MissingError:

@@ -1,6 +1,7 @@
 """`fedlab`: the commands, and the way from errors to exit codes.
 
-0 done; 1 some cells failed; 2 usage or spec error; 3 outside tolerance; 4 data, device or disk missing; 130 interrupted.
+0 done; 1 some cells failed; 2 usage or spec error; 3 outside tolerance; 4 data, device or disk space missing;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _top(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """What would the federated model have been without this client, this sample, this label?"""
+    """What would the federated model have been without this client, this sample, this label?"""  # noqa: D400
     console.setup(color=not no_color)
 
 
@@ -75,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as fault:
         first = (str(fault).splitlines() or [""])[0]
-        unexpected = FedlabError(f"unexpected {type(fault).__name__}: {first}", _place(fault), "repeat with -v to see the traceback")
+        unexpected = FedlabError(
+            f"unexpected {type(fault).__name__}: {first}", _place(fault), "repeat with -v to see the traceback"
+        )
         console.failure(unexpected)
         if console.screen.verbose:
             traceback.print_exc()

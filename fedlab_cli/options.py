@@ -29,8 +29,9 @@ def _completed(incomplete: str) -> list[str]:
 
 Setting = Annotated[
     list[str] | None,
-    typer.Option("--setting", "-s", help="Setting by name or number (3 = setting3); repeatable.",
-                 autocompletion=_completed),
+    typer.Option(
+        "--setting", "-s", help="Setting by name or number (3 = setting3); repeatable.", autocompletion=_completed
+    ),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every setting of the paper.")]
 Config = Annotated[str | None, typer.Option("--config", "-c", help="A YAML file, or the name of a built-in one.")]
@@ -94,7 +95,7 @@ def overrides(given: list[str] | None, seeds: str | None, formulation: str | Non
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """"0,1,2" or "0-4" or a mix.
+    """Seeds from "0,1,2", "0-4" or a mix.
 
     Raises:
         SpecError: on anything else.

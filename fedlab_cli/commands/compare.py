@@ -28,7 +28,9 @@ def compare(
     from fedlab_cli.commands.report import summary
 
     console.setup(as_json)
-    frames = {n: compare_paper(papers()[n], out, scale.value) for n in picked(names) if settings_of(out, n, scale.value)}
+    frames = {
+        n: compare_paper(papers()[n], out, scale.value) for n in picked(names) if settings_of(out, n, scale.value)
+    }
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale.value}` first"
         raise MissingError(f"no results of scale {scale.value}", str(out), todo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,9 @@ from experiments.paths import data_dir as resolved_dir
 from fedlab_cli import console
 from fedlab_cli import options as o
 
-Download = Annotated[list[str] | None, typer.Option("--download", metavar="NAME", help="Fetch this data set; repeatable.")]
+Download = Annotated[
+    list[str] | None, typer.Option("--download", metavar="NAME", help="Fetch this data set; repeatable.")
+]
 Verify = Annotated[bool, typer.Option("--verify", help="Check checksums too (reads every file).")]
 
 
@@ -26,7 +29,7 @@ def data(
 
     console.setup(as_json, quiet)
     folder = resolved_dir(data_dir)
-    fetched = []
+    fetched: list[Path] = []
     for name in download or ():
         with console.meter(1) as meter:
             fetched += fetch.download(name, folder, meter.update)

@@ -45,8 +45,13 @@ def _versions() -> list[dict[str, Any]]:
         try:
             rows.append(_row(name, "ok", version(name)))
         except PackageNotFoundError:
-            optional = {"pyarrow": "optional: pip install 'fedlab-influence[parquet]'", "fedlab-influence": "run from source"}
-            rows.append(_row(name, "absent" if name in optional else "wrong", optional.get(name, f"pip install {name}")))
+            optional = {
+                "pyarrow": "optional: pip install 'fedlab-influence[parquet]'",
+                "fedlab-influence": "run from source",
+            }
+            rows.append(
+                _row(name, "absent" if name in optional else "wrong", optional.get(name, f"pip install {name}"))
+            )
     return rows
 
 
@@ -68,7 +73,7 @@ def _compiler() -> dict[str, Any]:
 
 
 def _writable(out: Path) -> dict[str, Any]:
-    """Can the nearest existing folder above `out` be written to?"""
+    """Whether the nearest existing folder above `out` can be written to."""
     there = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
     try:
         with tempfile.TemporaryFile(dir=there):

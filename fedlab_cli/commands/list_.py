@@ -49,7 +49,7 @@ def kind_rows() -> list[dict[str, Any]]:
     from experiments.core.data import partitions
     from experiments.core.models import kinds as model_kinds
 
-    families = {"data": data_kinds(), "partition": partitions(), "model": model_kinds()}
+    families: dict[str, dict[str, Any]] = {"data": data_kinds(), "partition": partitions(), "model": model_kinds()}
     return [
         {
             "block": family,

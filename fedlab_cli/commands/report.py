@@ -57,7 +57,9 @@ def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...])
         console.table(f"ours and the papers', scale {scale}", rows)
     for path in done.written:
         console.detail(str(path))
-    console.note(f"{len(done.written)} files written, the last {done.written[-1]}" if done.written else "nothing to write")
+    console.note(
+        f"{len(done.written)} files written, the last {done.written[-1]}" if done.written else "nothing to write"
+    )
 
 
 def summary(comparison: object) -> list[dict[str, object]]:
@@ -67,4 +69,5 @@ def summary(comparison: object) -> list[dict[str, object]]:
     if not isinstance(comparison, pd.DataFrame) or comparison.empty:
         return []
     shown = ["key", "setting", "ours", "sd", "seeds", "reference", "unit", "difference", "status", "source"]
-    return comparison.loc[comparison["kind"] != "setup", shown].to_dict("records")
+    kept = comparison.loc[comparison["kind"] != "setup", shown]
+    return [{str(key): value for key, value in row.items()} for row in kept.to_dict("records")]

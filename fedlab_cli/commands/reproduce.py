@@ -36,9 +36,7 @@ def reproduce(
 ) -> None:
     """Run every setting of every paper, go on past failures, then write tables, plots and results/README.md."""
     console.setup(quiet=quiet, verbose=verbose)
-    request = o.Request(
-        scale.value, (), device, out, resume, overwrite, jobs, dry_run, fail_fast, None, data_dir, None
-    )
+    request = o.Request(scale.value, (), device, out, resume, overwrite, jobs, dry_run, fail_fast, None, data_dir, None)
     wanted = picked(names)
     code = 0
     for name in wanted:

@@ -13,7 +13,8 @@ from fedlab_cli import options as o
 from fedlab_cli.execute import execute
 
 Exclude = Annotated[
-    str | None, typer.Option("--exclude-clients", metavar="7,9", help="Leave these clients out: one counterfactual world.")
+    str | None,
+    typer.Option("--exclude-clients", metavar="7,9", help="Leave these clients out: one counterfactual world."),
 ]
 Since = Annotated[int | None, typer.Option("--since", min=1, help="First round in which they are left out.")]
 Record = Annotated[bool, typer.Option("--record", help="Write global and client models of every round as safetensors.")]
@@ -45,7 +46,9 @@ def train(
     """One federated run from a YAML file: metrics, curves, the final model."""
     console.setup(as_json, quiet, verbose)
     if config is None:
-        raise SpecError("no spec is named", "fedlab train", "give --config, e.g. --config synthetic_logreg (see `fedlab list`)")
+        raise SpecError(
+            "no spec is named", "fedlab train", "give --config, e.g. --config synthetic_logreg (see `fedlab list`)"
+        )
     changes = (*o.overrides(set_, seeds, formulation), *world(exclude_clients, since, record))
     request = o.Request(
         scale.value, changes, device, out, resume, overwrite, jobs, dry_run, fail_fast, data, data_dir, model

@@ -15,7 +15,9 @@ from experiments.core.spec.tree import SCALES
 from fedlab_cli import console
 from fedlab_cli import options as o
 
-Paths = Annotated[list[str] | None, typer.Argument(help="YAML files, folders or settings; default: all built-in specs.")]
+Paths = Annotated[
+    list[str] | None, typer.Argument(help="YAML files, folders or settings; default: all built-in specs.")
+]
 
 
 def validate(paths: Paths = None, as_json: o.Json = False) -> None:

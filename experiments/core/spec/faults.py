@@ -12,7 +12,7 @@ from experiments.core.spec.reader import Fault, Key, Tree
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """"did you mean 'x'?" where a known word is near, else the list of known words."""
+    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
@@ -23,16 +23,20 @@ def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[
     found = []
     for item in error.errors(include_url=False):
         path = _path(item["loc"], tree.value)
+        if item["type"] == "too_short" and item["input"]:
+            continue  # pydantic counts only the sound items; the others have faults of their own
         if item["type"] == "value_error":
             found += _crosswise(str(item["ctx"]["error"]), path, tree)
             continue
         what, hint = _words(item, path, cls, tree.value)
+        if item["type"].startswith("union_tag"):
+            path = (*path, "kind")
         found.append(Fault(tree.origin(path), ".".join(path), what, hint))
     return found
 
 
 def _path(loc: tuple[int | str, ...], value: Any) -> Key:
-    """pydantic's location without the tags of unions that it weaves in."""
+    """Pydantic's location without the tags of unions that it weaves in."""
     path: list[str] = []
     for part in loc:
         if isinstance(value, dict) and part not in value and value.get("kind") == part:

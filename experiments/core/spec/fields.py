@@ -20,7 +20,7 @@ COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
 
 
 class CustomModel(Block):
-    """A model of the user's own. Accepted from `--model` only, never from a file: reading a spec runs no foreign code."""
+    """A model of the user's own. Accepted from `--model` only: reading a file runs no foreign code."""
 
     kind: Literal["custom"] = "custom"
     factory: str = Field(description="package.module:callable, called with (shape, classes)")

@@ -34,7 +34,8 @@ def folders() -> list[Path]:
     found = [Path(named).expanduser()] if named else []
     if (here / "experiments" / "core" / "spec").is_dir() and (here / "configs").is_dir():
         found.append(here / "configs")
-    return [*found, configs_dir()]
+    found.append(configs_dir())
+    return list({folder.resolve(): folder for folder in found}.values())
 
 
 def settings(paper: str | None = None) -> dict[str, list[Path]]:

@@ -18,6 +18,7 @@ from experiments.core.spec.reader import Fault, Tree, shown
 from experiments.core.spec.standin import stood_in
 from experiments.core.spec.tree import SCALES, at_scale, gather, merge, overridden, planted
 
+
 @dataclass(frozen=True)
 class Loaded:
     """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file."""
@@ -134,7 +135,8 @@ def _no_foreign_code(tree: Tree) -> None:
     model = tree.value.get("model")
     if isinstance(model, dict) and model.get("kind") == "custom":
         raise SpecError(
-            "model.kind: custom is not accepted from a file or --set", tree.origin(("model", "kind")),
+            "model.kind: custom is not accepted from a file or --set",
+            tree.origin(("model", "kind")),
             "give --model package.module:callable on the command line",
         )
 

@@ -28,7 +28,7 @@ _SCALARS = {
 class _Loader(yaml.SafeLoader):
     """PyYAML's parser with the core schema of YAML 1.2."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
 
 for _name, _pattern in _SCALARS.items():

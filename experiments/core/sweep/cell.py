@@ -68,7 +68,7 @@ class Cell:
         params: all that can change the numbers, as plain JSON; nothing of device, threads, jobs or folders.
         version: the paper's version, raised when code changes what the numbers mean.
         work: estimated seconds on 2 CPU cores, 0 unknown. worlds: training runs inside. memory: bytes, 0 unknown.
-        compute: Context -> rows. A module-level function (or functools.partial of one), so that it can be sent elsewhere.
+        compute: Context -> rows. A module-level function (or functools.partial of one), so that it can be sent away.
     """
 
     paper: str

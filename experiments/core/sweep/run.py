@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be computed. `note` is the file with the traceback, None when another process holds the cell."""
+    """A cell that could not be computed; `note` holds the traceback, None when another process holds the cell."""
 
     cell: Cell
     error: Exception
@@ -69,11 +69,13 @@ class Outcome:
 def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
-    A failing cell is noted and the next one tried. A cell that another process holds counts as failed, with its BusyError.
+    A failing cell is noted and the next one tried. A cell that another process holds counts as failed (BusyError).
 
     Args:
-        cells: all of one paper, setting and scale. spec: the resolved spec as plain JSON, stored beside the results.
-        out: the runs folder. options: how to run.
+        cells: all of one paper, setting and scale.
+        spec: the resolved spec as plain JSON, stored beside the results.
+        out: the runs folder.
+        options: how to run.
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -100,6 +102,7 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
 
 def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, outcome: Outcome) -> None:
     for cell in cells:
+        ended = "failed"
         try:
             options.event(cell, "start")
             ended = run_cell(cell, spec, out, options)
@@ -107,7 +110,6 @@ def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, 
         except (SpecError, MissingError):
             raise
         except Exception as error:
-            ended = "failed"
             outcome.failed.append(Failure(cell, error, _note(cell, error, out)))
         options.event(cell, ended)
         if ended == "failed" and options.fail_fast:
