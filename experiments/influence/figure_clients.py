@@ -1,0 +1,138 @@
+"""Figures 4, 5 and 7: what the clients are worth to each other's model, what they hold, and how their ranks settle."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.style import look, new_figure
+from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANELS = {
+    "loss": (("lowest FIL", "lowest FIL first (least valuable)"), ("highest FIL", "highest FIL first (most valuable)")),
+    "accuracy": (("highest FIA", "highest FIA first (least valuable)"), ("lowest FIA", "lowest FIA first (most valuable)")),
+}
+_UNITS = {"loss": "test loss (nats)", "accuracy": "test accuracy (points)"}
+
+
+def cleansing_curves(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figure 4: the final loss by FIL and the final accuracy by FIA, over the share of clients removed at round x."""
+    rows = cleansing(metrics)
+    kept = [rows[(rows["metric"] == what) & rows["order"].isin([order for order, _ in orders] + ["random"])] for what, orders in _PANELS.items()]
+    rows = pd.concat(kept, ignore_index=True)
+    return Artefact(name, rows, lambda: _draw_cleansing(rows, ranking_round(metrics))) if len(rows) else None
+
+
+def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
+    figure, axes = new_figure(1, 2, height=3.2)
+    setting = only(rows, "setting")
+    for ax, (what, orders) in zip(axes, _PANELS.items(), strict=True):
+        own = rows[rows["metric"] == what]
+        for index, (order, label) in enumerate((*orders, ("random", "random"))):
+            by = own[own["order"] == order].assign(share=100 * own["share"]).groupby("share")["change"]
+            ax.plot(by.mean().index, by.mean(), label=label, **look(index))
+            ax.fill_between(by.mean().index, by.min(), by.max(), color=look(index)["color"], alpha=0.12, linewidth=0)
+        before = own.drop_duplicates("seed")["before"]
+        spread = f", {before.min():.4g} to {before.max():.4g}" if len(before) > 1 else ""
+        ax.set_title(f"nobody removed: {before.mean():.4g}{spread}", fontsize=8)
+        ax.axhline(0, color="0.4", linewidth=0.8, zorder=0)
+        ax.set_xlabel(f"clients removed at round {x} (%)")
+        ax.set_ylabel(f"change of {_UNITS[what]}")
+        if what == "accuracy":
+            _paper(ax, setting)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def _paper(ax: Axes, setting: str) -> None:
+    share, before, after = (printed(setting, f"figure4.{{}}.{k}") for k in ("removed_share", "accuracy_before", "accuracy_after"))
+    if not math.isnan(share):
+        ax.plot([share], [after - before], marker="*", markersize=10, linestyle="", color="black", markerfacecolor="gold",
+                label=f"paper: {before:.2f} to {after:.2f} %")  # fmt: skip
+
+
+def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figure 5: how many training samples clients hold, and of which labels (the first seed's, if seeds differ)."""
+    rows = pick(metrics, ["client_size", "label_count"])
+    rows = rows[rows["seed"] == rows["seed"].min()]
+    if rows.empty:
+        return None
+    parts = rows["subject"].str.extract(r"client:(?P<client>\d+)(?:/label:(?P<label>\d+))?")
+    frame = rows[[*KEYS, "metric"]].assign(client=parts["client"].astype(int), label=parts["label"].astype("Int64"), samples=rows["value"])
+    return Artefact(name, frame, lambda: _draw_holdings(frame))
+
+
+def _draw_holdings(frame: pd.DataFrame) -> Figure:
+    figure, (left, right) = new_figure(1, 2, height=2.8)
+    sizes = frame[frame["metric"] == "client_size"]["samples"].to_numpy()
+    wide = sizes.max() > 20 * max(1, sizes.min())
+    edges = np.geomspace(sizes.min(), sizes.max() * 1.001, 25) if wide else _edges(sizes)
+    left.hist(sizes, bins=edges, color=look(0)["color"], edgecolor="white", linewidth=0.4)
+    left.set_xscale("log" if wide else "linear")
+    left.set_xlabel("training samples of a client")
+    left.set_ylabel("clients")
+    left.set_title(f"{len(sizes)} clients, median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
+    mix = label_mix(frame)
+    shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0, vmax=float(mix.to_numpy().max()))
+    right.grid(False)
+    right.set_xlabel("clients, sorted by their commonest label")
+    right.set_ylabel("label")
+    step = max(1, len(mix) // 10)
+    right.set_yticks(range(0, len(mix), step), mix.index[::step])
+    right.set_title("share of each label in a client's samples")
+    figure.colorbar(shown, ax=right, fraction=0.05)
+    return figure
+
+
+def _edges(sizes: np.ndarray) -> np.ndarray:
+    if sizes.min() == sizes.max():
+        return np.array([sizes.min() - 0.5, sizes.max() + 0.5])
+    return np.linspace(sizes.min(), sizes.max(), 21)
+
+
+def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
+    """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label, then its share."""
+    counts = frame[frame["metric"] == "label_count"]
+    mix = counts.pivot_table(index="label", columns="client", values="samples", fill_value=0.0)
+    mix = mix / mix.sum()
+    order = sorted(mix.columns, key=lambda c: (mix[c].idxmax(), -mix[c].max(), c))
+    return mix[order]
+
+
+def rank_paths(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figure 7: ranks by estimated FIL, over the whole run, of the clients that stood first and last at round x."""
+    if not (metrics["metric"] == "fil").any():
+        return None
+    x = ranking_round(metrics)
+    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "ranking_share")]["value"]
+    share = float(told.iloc[0]) if len(told) else 0.05
+    rows = ranks(metrics, x, share)
+    return Artefact(name, rows, lambda: _draw_ranks(rows, x, share)) if len(rows) else None
+
+
+def _draw_ranks(rows: pd.DataFrame, x: int, share: float) -> Figure:
+    figure, axes = new_figure(1, 2, height=2.9, sharey=True)
+    rounds = sorted(rows["round"].unique())
+    width = 0.6 * (min(np.diff(rounds)) if len(rounds) > 1 else 1)
+    for ax, (group, title), index in zip(axes, {"top": "highest", "bottom": "lowest"}.items(), (0, 1), strict=False):
+        own = rows[rows["group"] == group]
+        boxes = [own[own["round"] == t]["rank"].to_numpy() for t in rounds]
+        color = look(index)["color"]
+        ax.boxplot(boxes, positions=rounds, widths=width, manage_ticks=False, patch_artist=True,
+                   boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.7}, medianprops={"color": color, "linewidth": 1.4},
+                   whiskerprops={"linewidth": 0.7}, capprops={"linewidth": 0.7},
+                   flierprops={"marker": ".", "markersize": 2.5, "markeredgecolor": "0.4"})  # fmt: skip
+        ax.axvline(x, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
+        ax.set_title(f"the {100 * share:g} % with the {title} FIL at round {x}")
+        ax.set_xlabel("round")
+    axes[0].set_ylabel("rank by estimated FIL (1 = highest)")
+    axes[0].set_ylim(rows["clients"].max() * 1.03, 1 - rows["clients"].max() * 0.03)
+    return figure

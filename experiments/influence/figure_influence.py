@@ -1,0 +1,115 @@
+"""Figure 3: estimated against exact influence on loss, as a correlation over rounds and client by client at the end."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.style import PALETTE, look, new_figure
+from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SHOWN = {"pearson_fil": "Pearson, FIL", "spearman_fil": "Spearman, FIL"}
+
+
+def over_rounds(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figures 3a to 3c: correlation of estimated and exact FIL over the counted clients, round by round."""
+    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], "counted")
+    return Artefact(name, rows, lambda: _draw_rounds(rows)) if len(rows) else None
+
+
+def _draw_rounds(rows: pd.DataFrame) -> Figure:
+    figure, axes = new_figure(1, 2, height=2.9, sharey=True)
+    labels = distinct(rows, variants(rows))
+    for ax, (metric, title) in zip(axes, _SHOWN.items(), strict=True):
+        for variant, label in labels.items():
+            by = rows[(rows["metric"] == metric) & (rows["method"] == variant)].groupby("round")["value"]
+            mean, style = by.mean(), look(VARIANTS.index(variant))
+            ax.plot(mean.index, mean, label=label, markevery=max(1, len(mean) // 8), **style)
+            if by.size().max() > 1:
+                ax.fill_between(mean.index, by.min(), by.max(), color=style["color"], alpha=0.12, linewidth=0)
+        ax.set_xlabel("round")
+        ax.set_title(title)
+    _paper(axes[0], only(rows, "setting"), float(rows["round"].max()))
+    lowest = float(rows[rows["metric"].isin(_SHOWN)]["value"].min())
+    axes[0].set_ylim(max(-1.03, min(lowest - 0.05, 0.8)), 1.03)
+    axes[0].set_ylabel("correlation, estimated and exact")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _paper(ax: Axes, setting: str, end: float) -> None:
+    value, rounds = printed(setting, "figure3.{}.pearson"), printed(setting, "table2.{}.rounds")
+    if not math.isnan(value):
+        ax.plot([end], [value], marker="*", markersize=10, linestyle="", color="black", markerfacecolor="gold", clip_on=False,
+                zorder=5, label=f"paper, round {rounds:g}: {value:g}")  # fmt: skip
+
+
+def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figures 3d to 3f: estimated against exact FIL of each counted client in the last round."""
+    points = scatter(metrics)
+    scores = last(pick(metrics, list(_SHOWN), "counted"))
+    return Artefact(name, points, lambda: _draw_end(points, scores)) if len(points) else None
+
+
+def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    long = points.assign(metric="fil", subject=points["client"], value=points["estimated"])
+    labels = distinct(long, variants(points))
+    columns = len(labels) if len(labels) <= 3 else 2
+    rows = math.ceil(len(labels) / columns)
+    figure, axes = new_figure(rows, columns)
+    figure.set_size_inches(max(3.5, 7.2 if columns > 1 else 3.5), 2.9 * rows + 0.2)
+    power = math.floor(math.log10(max(float(points["exact"].abs().max()), 1e-30)))
+    unit, scale = ("nats", 1.0) if power in (-1, 0) else (rf"$10^{{{power}}}$ nats", 10.0**power)
+    for ax in axes[len(labels) :]:
+        ax.set_axis_off()
+    for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
+        own = points[points["method"] == variant]
+        _cloud(ax, own, scale)
+        ax.set_title(f"{label}\n{_scores(scores[scores['method'] == variant])}", fontsize=8)
+        ax.set_xlabel(f"exact FIL ({unit})")
+        if index % columns == 0:
+            ax.set_ylabel(f"estimated FIL ({unit})")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    return figure
+
+
+def _scores(scores: pd.DataFrame) -> str:
+    """ "Pearson 0.90, Spearman 0.81 (mean of 3)" """
+    mean, seeds = scores.groupby("metric")["value"].mean(), scores["seed"].nunique()
+    told = ", ".join(f"{title.partition(',')[0]} {mean[metric]:.3f}" for metric, title in _SHOWN.items() if metric in mean)
+    return (told or "correlation undefined") + (f" (mean of {seeds})" if seeds > 1 else "")
+
+
+def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
+    """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
+    for index, (seed, own) in enumerate(points.groupby("seed")):
+        ax.plot(own["exact"] / scale, own["estimated"] / scale, linestyle="", marker="os^Dv"[index % 5], markersize=2.8,
+                alpha=0.65, markeredgewidth=0, color=PALETTE[index % len(PALETTE)], label=f"seed {int(seed)}", rasterized=True)  # fmt: skip
+    low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
+    ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
+    ax.set_ylim(low, high)
+    estimated = points["estimated"] / scale
+    outside = int((~estimated.between(low, high)).sum())
+    if outside:
+        far = f"{outside} of {len(points)} points outside,\n{estimated.min():.2g} to {estimated.max():.2g}"
+        ax.text(0.97, 0.03, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0})  # fmt: skip
+
+
+def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:
+    """Limits of the vertical axis: all exact values, and the estimates but for those far from the middle nine tenths."""
+    near = estimated[np.isfinite(estimated)]
+    low, high = np.quantile(near, [0.05, 0.95]) if len(near) else (0.0, 0.0)
+    wide = 1.5 * max(high - low, float(np.ptp(exact)), 1e-12)
+    kept = near[(near >= low - wide) & (near <= high + wide)]
+    bottom, top = min(float(exact.min()), *kept, 0.0), max(float(exact.max()), *kept, 0.0)
+    pad = 0.05 * max(top - bottom, 1e-12)
+    return bottom - pad, top + pad

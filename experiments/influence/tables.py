@@ -1,0 +1,150 @@
+"""Tables 1 and 2, the correlations and the cleansing of Xue et al. 2021, the paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.influence import figure_cost
+from experiments.influence.reading import LABELS, cleansing, exponent, only, printed, printed_text, variants
+
+WAYS = ("naive 1", "naive 2", "ours")
+COSTS = {"server": "server", "client": "client", "upload": "comm"}
+AXES = ("p", "K", "m", "Ns")
+SCORES = ("pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia")
+_SETUP = ("model", "dataset", "partition", "lr", "clients", "clients_per_round", "local_iterations", "rounds",
+          "gradients_per_iteration")  # fmt: skip
+
+
+def table1(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Extra cost of the three ways: the paper's formula, what was measured, and the powers of growth."""
+    grid = figure_cost.growth(metrics)
+    if grid.empty:
+        return None
+    first = _first(grid)
+    rows = [_cost(grid, first, way, cost) for way in WAYS for cost in COSTS]
+    frame = pd.DataFrame([{"setting": only(metrics, "setting"), "scale": only(metrics, "scale"), **row} for row in rows])
+    caption = (
+        "Extra cost of one round. Measured: mean over seeds at the first value of every list, which stands in `at`. "
+        "The power of growth in each of p, K, m and Ns is the slope of log cost over log size, the others held; "
+        "beside it the slope of the paper's formula over the same sizes."
+    )
+    return Artefact(name, frame, lambda: figure_cost.draw(grid), caption, table_md=True)
+
+
+def _cost(grid: pd.DataFrame, first: dict[str, float], way: str, cost: str) -> dict[str, Any]:
+    own = grid[(grid["method"] == way) & (grid["cost"] == cost)]
+    row: dict[str, Any] = {
+        "way": way, "cost": cost, "formula": printed_text("", f"table1.{way.replace(' ', '')}.{COSTS[cost]}"),
+        "at": " ".join(f"{axis}={int(first[axis])}" for axis in AXES if axis in first),
+        "measured": float(own[own["size"] == own["axis"].map(first)]["measured"].mean()), "unit": only(own, "unit"),
+    }  # fmt: skip
+    for axis in AXES:
+        along = own[own["axis"] == axis]
+        row[axis] = exponent(along["size"].tolist(), along["measured"].tolist())
+        row[f"{axis} (formula)"] = exponent(along["size"].tolist(), along["formula"].tolist())
+    return row
+
+
+def _first(grid: pd.DataFrame) -> dict[str, float]:
+    """Axis -> the size held while the others are walked: where the one formula that has all four sizes agrees on all axes."""
+    own = grid[(grid["method"] == "ours") & (grid["cost"] == "server")]
+    shared = own["formula"].mode().iloc[0]
+    at = own[own["formula"] == shared].drop_duplicates("axis")
+    return dict(zip(at["axis"], at["size"], strict=True))
+
+
+def table2(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """The configuration as run, and the paper's."""
+    config = metrics[metrics["metric"] == "config"].drop_duplicates("subject").set_index("subject")["value"]
+    if config.empty:
+        return None
+    setting, scale = only(metrics, "setting"), only(metrics, "scale")
+    run = metrics[metrics["metric"] == "config"].iloc[0]
+    ours: dict[str, Any] = {c: str(run[c]) for c in ("model", "dataset", "partition")} | config.to_dict()
+    paper = {key: printed_text(setting, f"table2.{{}}.{'distribution' if key == 'partition' else key}") for key in _SETUP}
+    paper["counted"] = printed_text(setting, "figure3.{}.clients_counted")
+    order = [*_SETUP, *sorted(set(ours) - set(_SETUP))]
+    rows = [{"setting": setting, "scale": scale, "name": key, "as run": _plain(ours[key]), "paper": paper.get(key, "")}
+            for key in order if key in ours]  # fmt: skip
+    return Artefact(name, pd.DataFrame(rows), caption="The configuration as run beside the paper's Table 2.", table_md=True)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def correlations(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Final correlations of estimate and truth by variant: each seed with its interval, and the mean over seeds."""
+    rows = metrics[metrics["metric"].isin([f"{s}{end}" for s in SCORES for end in ("", "_low", "_high")])]
+    final = rows[rows["round"] == rows.groupby("seed")["round"].transform("max")]
+    found: list[dict[str, Any]] = []
+    for variant in variants(final):
+        for score in SCORES:
+            own = {end: final[(final["method"] == variant) & (final["metric"] == score + end)].set_index("seed") for end in ("", "_low", "_high")}
+            found += _correlation(own, only(metrics, "setting"), only(metrics, "scale"), variant, score)
+    if not found:
+        return None
+    caption = (
+        "Correlation of estimated and exact influence over the counted clients in the last round. low, high: 95 % interval "
+        "over clients; sd: standard deviation over seeds. An empty value is undefined (all estimates equal)."
+    )
+    return Artefact(name, pd.DataFrame(found), caption=caption, table_md=True)
+
+
+def _correlation(own: dict[str, pd.DataFrame], setting: str, scale: str, variant: str, score: str) -> list[dict[str, Any]]:
+    values = own[""]["value"].astype(float)
+    if values.empty:
+        return []
+    # The paper prints Pearson of FIL, for its full method in every setting.
+    paper = printed(setting, "figure3.{}.pearson") if (score, variant) == ("pearson_fil", "lwet_fisher") else math.nan
+    measure, _, of = score.partition("_")
+    one = {"setting": setting, "scale": scale, "variant": LABELS[variant], "score": f"{measure} {of.upper()}"}
+    sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    mean = {**one, "seed": "mean", "value": float(values.mean(skipna=False)), "low": math.nan, "high": math.nan, "sd": sd,
+            "clients": int(own[""]["n"].iloc[0]), "round": int(own[""]["round"].iloc[0]), "paper": paper}  # fmt: skip
+    each = []
+    for seed, value in values.items():
+        low, high = (float(own[end]["value"].get(seed, math.nan)) for end in ("_low", "_high"))
+        each.append({**mean, "seed": str(int(seed)), "value": float(value), "low": low, "high": high, "sd": math.nan})
+    return [mean, *each]
+
+
+def cleansed(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Test accuracy before and after cleansing: at the paper's share, and at the share that was best for us."""
+    rows = cleansing(metrics)
+    rows = rows[(rows["metric"] == "accuracy") & (rows["share"] > 0)]
+    if rows.empty:
+        return None
+    setting, found = only(metrics, "setting"), []
+    paper_share = printed(setting, "figure4.{}.removed_share") / 100
+    for order in ("highest FIA", "lowest FIL", "random"):
+        own = rows[rows["order"] == order]
+        mean = own.groupby("share")["change"].mean()
+        shares = {"paper's": paper_share} if np.isclose(mean.index, paper_share).any() else {}
+        for what, share in (shares | {"best of ours": float(mean.idxmax())}).items() if len(mean) else ():
+            found += _cleansed(own[np.isclose(own["share"], share)], setting, what, order)
+    caption = (
+        "Test accuracy in % in the last round, with nobody removed (before) and with a share of the clients removed after "
+        "round x (after). highest FIA and lowest FIL are the least valuable clients. `best of ours` is picked on the same "
+        "test set, so it flatters. The paper does not say by which influence it ranked."
+    )
+    return Artefact(name, pd.DataFrame(found), caption=caption, table_md=True)
+
+
+def _cleansed(rows: pd.DataFrame, setting: str, what: str, order: str) -> list[dict[str, Any]]:
+    same = what == "paper's" and order != "random"
+    before, after = (printed(setting, f"figure4.{{}}.accuracy_{w}") if same else math.nan for w in ("before", "after"))
+    mean = rows[["before", "value", "change"]].mean()
+    lines = [("mean", mean), *((str(int(r["seed"])), r) for _, r in rows.sort_values("seed").iterrows())]
+    return [
+        {"setting": setting, "scale": only(rows, "scale"), "removed": order, "share": what, "removed %": 100 * float(rows["share"].iloc[0]),
+         "seed": seed, "before": float(r["before"]), "after": float(r["value"]), "change": float(r["change"]),
+         "paper before": before, "paper after": after, "paper change": after - before}
+        for seed, r in lines
+    ]  # fmt: skip
+
