@@ -10,7 +10,8 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import PALETTE, look, new_figure
-from experiments.influence.reading import LABELS, VARIANTS, distinct, only, pick, printed, variants
+from experiments.influence.figure_parts import legend, line
+from experiments.influence.reading import LABELS, VARIANTS, distinct, family, only, pick, printed, variants
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,72 +44,60 @@ def tensors(names: np.ndarray, model: str = "") -> dict[str, str]:
 
 
 def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> Figure:
-    figure, (left, right) = new_figure(1, 2, height=3.0, sharex=True)
-    seed = rows["seed"].min()
-    own = rows[rows["seed"] == seed]
-    for ax, metric in ((left, "fip_error"), (right, "fip_norm")):
+    figure, axes = new_figure(1, 2, height=3.1, sharex=True)
+    own = rows[rows["seed"] == rows["seed"].min()]
+    for ax, metric, what in zip(axes, ("fip_error", "fip_norm"), ("error", "norm"), strict=True):
         for index, (tensor, label) in enumerate(labels.items()):
-            line = own[(own["method"] == variant) & (own["metric"] == metric) & (own["subject"] == tensor)]
+            one = own[(own["method"] == variant) & (own["metric"] == metric) & (own["subject"] == tensor)]
             # One colour a layer, dashes for its bias: eight colours are not told apart.
-            ax.plot(line["round"], line["value"].where(line["value"] > 0), label=label, color=PALETTE[index // 2 % len(PALETTE)],
-                    linestyle="--" if tensor.endswith("bias") else "-")  # fmt: skip
+            color, dash = PALETTE[index // 2 % len(PALETTE)], "--" if tensor.endswith("bias") else "-"
+            ax.plot(one["round"], one["value"].where(one["value"] > 0), label=label, color=color, linestyle=dash)
         ax.set_yscale("log")
         ax.set_xlabel("round")
+        ax.set_title(f"{what} of the estimate, {LABELS[variant]}; one client", pad=14)
     exact = own[(own["method"] == "exact") & (own["metric"] == "fip_norm")]
     whole = np.sqrt((exact.set_index("round")["value"] ** 2).groupby("round").sum())
-    right.plot(whole.index, whole.where(whole > 0), color="black", linestyle=":", label="exact FIP, all tensors")
-    left.set_ylabel(r"error $\|\epsilon_j - \epsilon^*_j\|_2$")
-    right.set_ylabel(r"norm $\|\epsilon_j\|_2$")
-    setting = only(rows, "setting")
-    _mark(left, printed(setting, "figure2.error_rises_around_round") if setting.startswith("setting2") else np.nan)
-    _mark(right, printed(setting, "figure1.norm_rises_around_round") if setting.startswith("setting2") else np.nan)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle(f"Estimated FIP by tensor, variant {LABELS[variant]}; one client (seed {int(seed)})")
+    axes[1].plot(whole.index, whole.where(whole > 0), color="black", linestyle=":", label="exact FIP, all tensors")
+    axes[0].set_ylabel(r"$\|\epsilon_j - \epsilon^*_j\|_2$")
+    axes[1].set_ylabel(r"$\|\epsilon_j\|_2$")
+    for ax, key in zip(axes, ("figure2.error_rises_around_round", "figure1.norm_rises_around_round"), strict=True):
+        _mark(ax, only(rows, "setting"), key)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
-def _mark(ax: Axes, at: float) -> None:
-    """A faint line where the paper's curve takes off."""
-    low, high = ax.get_xlim()
-    if low <= at <= high:
+def _mark(ax: Axes, setting: str, key: str) -> None:
+    """A faint line where the paper's curve of setting 2 takes off."""
+    at, (low, high) = printed(setting, key), ax.get_xlim()
+    if family(setting) == "setting2" and low <= at <= high:
         ax.axvline(at, color="0.6", linewidth=0.8, zorder=0)
-        ax.annotate("paper: rises", (at, 1), xycoords=("data", "axes fraction"), xytext=(-2, -1), textcoords="offset points",
-                    rotation=90, ha="right", va="top", fontsize=6, color="0.4")  # fmt: skip
+        ax.annotate(f"paper: rises about round {at:g}", (at, 1), xycoords=("data", "axes fraction"), xytext=(0, 2),
+                    textcoords="offset points", ha="center", va="bottom", fontsize=6, color="0.35")  # fmt: skip
 
 
 def error(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 2 and 6: the error of FIP over rounds by variant, of the tracked client and the median client."""
     tracked = pick(metrics, ["fip_error", "fip_norm"], "all")
     median = pick(metrics, ["fip_error_median", "fip_norm_median"], "counted")
-    rows = pd.concat([part[(part["method"] == "exact") | ~part["metric"].str.startswith("fip_norm")] for part in (tracked, median)])
+    rows = pd.concat([tracked, median], ignore_index=True)
+    rows = rows[(rows["method"] == "exact") | rows["metric"].str.startswith("fip_error")]
     return Artefact(name, rows, lambda: _draw_error(rows)) if variants(rows) else None
 
 
 def _draw_error(rows: pd.DataFrame) -> Figure:
-    figure, axes = new_figure(1, 2, height=2.9, sharey=True)
+    figure, axes = new_figure(1, 2, height=2.9, sharex=True, sharey=True)
     labels = distinct(rows, variants(rows))
+    shown = rows[rows["value"] > 0]  # zero, while a client has not taken part, has no place on a logarithmic axis
     for ax, end, title in zip(axes, ("", "_median"), ("tracked client", "median of the counted clients"), strict=True):
         for variant, label in labels.items():
-            line = rows[(rows["method"] == variant) & (rows["metric"] == f"fip_error{end}")]
-            _line(ax, line, label, **look(VARIANTS.index(variant)))
-        _line(ax, rows[(rows["method"] == "exact") & (rows["metric"] == f"fip_norm{end}")], "exact FIP itself: norm", color="0.3", linestyle=":")
+            one = shown[(shown["method"] == variant) & (shown["metric"] == f"fip_error{end}")]
+            line(ax, one, "round", "value", label, "median", **look(VARIANTS.index(variant)))
+        exact = shown[(shown["method"] == "exact") & (shown["metric"] == f"fip_norm{end}")]
+        line(ax, exact, "round", "value", "norm of the exact FIP", "median", color="0.3", linestyle=":")
         ax.set_yscale("log")
         ax.set_xlabel("round")
-        ax.set_title(title)
-    axes[0].set_ylabel(r"error of FIP $\|\epsilon - \epsilon^*\|_2$")
-    setting = only(rows, "setting")
-    if setting.startswith("setting2"):
-        _mark(axes[0], printed(setting, "figure2.error_rises_around_round"))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        ax.set_title(title, pad=14)
+    axes[0].set_ylabel(r"error of FIP, $\|\epsilon - \epsilon^*\|_2$")
+    _mark(axes[0], only(rows, "setting"), "figure2.error_rises_around_round")
+    legend(figure, axes[0], rows["seed"].nunique(), "median")
     return figure
-
-
-def _line(ax: Axes, rows: pd.DataFrame, label: str, **style: object) -> None:
-    """Median over seeds, and a band from the least to the greatest; zeros have no place on a logarithmic axis."""
-    by = rows[rows["value"] > 0].groupby("round")["value"]
-    middle = by.median()
-    if middle.empty:
-        return
-    ax.plot(middle.index, middle, label=label, markevery=max(1, len(middle) // 8), **style)
-    if by.size().max() > 1:
-        ax.fill_between(middle.index, by.min(), by.max(), color=style["color"], alpha=0.12, linewidth=0)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import look, new_figure
+from experiments.influence.figure_parts import STAR, band, line
 from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
 
 if TYPE_CHECKING:
@@ -35,28 +36,26 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
     figure, axes = new_figure(1, 2, height=3.2)
     setting = only(rows, "setting")
     for ax, (what, orders) in zip(axes, _PANELS.items(), strict=True):
-        own = rows[rows["metric"] == what]
+        own = rows[rows["metric"] == what].assign(percent=100 * rows["share"])
         for index, (order, label) in enumerate((*orders, ("random", "random"))):
-            by = own[own["order"] == order].assign(share=100 * own["share"]).groupby("share")["change"]
-            ax.plot(by.mean().index, by.mean(), label=label, **look(index))
-            ax.fill_between(by.mean().index, by.min(), by.max(), color=look(index)["color"], alpha=0.12, linewidth=0)
+            line(ax, own[own["order"] == order], "percent", "change", label, **look(index))
         before = own.drop_duplicates("seed")["before"]
-        spread = f", {before.min():.4g} to {before.max():.4g}" if len(before) > 1 else ""
-        ax.set_title(f"nobody removed: {before.mean():.4g}{spread}", fontsize=8)
+        spread = f" ({before.min():.4g} to {before.max():.4g})" if len(before) > 1 else ""
+        ax.set_title(f"nobody removed: {before.mean():.4g}{spread}")
         ax.axhline(0, color="0.4", linewidth=0.8, zorder=0)
-        ax.set_xlabel(f"clients removed at round {x} (%)")
+        ax.set_xlabel(f"clients removed after round {x} (%)")
         ax.set_ylabel(f"change of {_UNITS[what]}")
         if what == "accuracy":
             _paper(ax, setting)
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+        handles = [*ax.get_legend_handles_labels()[0], *filter(None, [band(len(before))])]
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
 def _paper(ax: Axes, setting: str) -> None:
     share, before, after = (printed(setting, f"figure4.{{}}.{k}") for k in ("removed_share", "accuracy_before", "accuracy_after"))
     if not math.isnan(share):
-        ax.plot([share], [after - before], marker="*", markersize=10, linestyle="", color="black", markerfacecolor="gold",
-                label=f"paper: {before:.2f} to {after:.2f} %")  # fmt: skip
+        ax.plot([share], [after - before], label=f"paper: {before:.2f} to {after:.2f} %", **STAR)
 
 
 def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
@@ -71,12 +70,18 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _draw_holdings(frame: pd.DataFrame) -> Figure:
+    from matplotlib.ticker import LogLocator
+
     figure, (left, right) = new_figure(1, 2, height=2.8)
     sizes = frame[frame["metric"] == "client_size"]["samples"].to_numpy()
     wide = sizes.max() > 20 * max(1, sizes.min())
-    edges = np.geomspace(sizes.min(), sizes.max() * 1.001, 25) if wide else _edges(sizes)
-    left.hist(sizes, bins=edges, color=look(0)["color"], edgecolor="white", linewidth=0.4)
-    left.set_xscale("log" if wide else "linear")
+    left.hist(sizes, bins=edges(sizes, wide), color=look(0)["color"], edgecolor="white", linewidth=0.4)
+    if wide:
+        left.set_xscale("log")
+        left.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        left.xaxis.set_major_formatter("{x:g}")
+    else:
+        left.set_xlim(0)
     left.set_xlabel("training samples of a client")
     left.set_ylabel("clients")
     left.set_title(f"{len(sizes)} clients, median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
@@ -92,10 +97,11 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _edges(sizes: np.ndarray) -> np.ndarray:
-    if sizes.min() == sizes.max():
-        return np.array([sizes.min() - 0.5, sizes.max() + 0.5])
-    return np.linspace(sizes.min(), sizes.max(), 21)
+def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:
+    """Edges of about twenty bins halfway between whole numbers: in equal steps, or growing by a factor when `wide`."""
+    low, high = float(sizes.min()), float(sizes.max()) + 1
+    found = np.geomspace(low, high, 21) if wide else np.linspace(low, high, min(21, int(high - low) + 1))
+    return np.unique(np.round(found)) - 0.5
 
 
 def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,6 +139,8 @@ def _draw_ranks(rows: pd.DataFrame, x: int, share: float) -> Figure:
         ax.axvline(x, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
         ax.set_title(f"the {100 * share:g} % with the {title} FIL at round {x}")
         ax.set_xlabel("round")
+    ticks = [t for t in axes[0].get_yticks() if 0 < t <= rows["clients"].max()]
+    axes[0].set_yticks([1, *ticks])
     axes[0].set_ylabel("rank by estimated FIL (1 = highest)")
     axes[0].set_ylim(rows["clients"].max() * 1.03, 1 - rows["clients"].max() * 0.03)
     return figure

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import PALETTE, look, new_figure
+from experiments.influence.figure_parts import STAR, legend, line
 from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
 
 if TYPE_CHECKING:
@@ -26,30 +27,29 @@ def over_rounds(metrics: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _draw_rounds(rows: pd.DataFrame) -> Figure:
-    figure, axes = new_figure(1, 2, height=2.9, sharey=True)
-    labels = distinct(rows, variants(rows))
+    figure, axes = new_figure(1, 2, height=2.9, sharex=True, sharey=True)
+    labels, seeds = distinct(rows, variants(rows)), rows["seed"].nunique()
     for ax, (metric, title) in zip(axes, _SHOWN.items(), strict=True):
+        shown = rows[rows["metric"] == metric]
         for variant, label in labels.items():
-            by = rows[(rows["metric"] == metric) & (rows["method"] == variant)].groupby("round")["value"]
-            mean, style = by.mean(), look(VARIANTS.index(variant))
-            ax.plot(mean.index, mean, label=label, markevery=max(1, len(mean) // 8), **style)
-            if by.size().max() > 1:
-                ax.fill_between(mean.index, by.min(), by.max(), color=style["color"], alpha=0.12, linewidth=0)
+            own = shown[shown["method"] == variant]
+            missing = seeds * shown["round"].nunique() - len(own)
+            gap = f" (undefined at {missing} of {len(own) + missing})" if missing else ""
+            line(ax, own, "round", "value", label + gap, **look(VARIANTS.index(variant)))
         ax.set_xlabel("round")
         ax.set_title(title)
     _paper(axes[0], only(rows, "setting"), float(rows["round"].max()))
     lowest = float(rows[rows["metric"].isin(_SHOWN)]["value"].min())
     axes[0].set_ylim(max(-1.03, min(lowest - 0.05, 0.8)), 1.03)
-    axes[0].set_ylabel("correlation, estimated and exact")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0].set_ylabel("correlation with exact FIL")
+    legend(figure, axes[0], seeds)
     return figure
 
 
 def _paper(ax: Axes, setting: str, end: float) -> None:
     value, rounds = printed(setting, "figure3.{}.pearson"), printed(setting, "table2.{}.rounds")
     if not math.isnan(value):
-        ax.plot([end], [value], marker="*", markersize=10, linestyle="", color="black", markerfacecolor="gold", clip_on=False,
-                zorder=5, label=f"paper, round {rounds:g}: {value:g}")  # fmt: skip
+        ax.plot([end], [value], clip_on=False, label=f"paper, round {rounds:g}: {value:g}", **STAR)
 
 
 def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
@@ -70,22 +70,28 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     unit, scale = ("nats", 1.0) if power in (-1, 0) else (rf"$10^{{{power}}}$ nats", 10.0**power)
     for ax in axes[len(labels) :]:
         ax.set_axis_off()
+    seeds = points["seed"].nunique()
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
-        own = points[points["method"] == variant]
-        _cloud(ax, own, scale)
-        ax.set_title(f"{label}\n{_scores(scores[scores['method'] == variant])}", fontsize=8)
+        _cloud(ax, points[points["method"] == variant], scale)
+        told = _scores(scores[scores["method"] == variant], seeds)
+        ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
         ax.set_xlabel(f"exact FIL ({unit})")
         if index % columns == 0:
             ax.set_ylabel(f"estimated FIL ({unit})")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    handles, names = axes[0].get_legend_handles_labels()
+    title = f"correlations: mean over {seeds} seeds" if seeds > 1 else None
+    figure.legend(handles, names, loc="outside lower center", ncols=6, title=title, title_fontsize=7)
     return figure
 
 
-def _scores(scores: pd.DataFrame) -> str:
-    """ "Pearson 0.90, Spearman 0.81 (mean of 3)" """
-    mean, seeds = scores.groupby("metric")["value"].mean(), scores["seed"].nunique()
-    told = ", ".join(f"{title.partition(',')[0]} {mean[metric]:.3f}" for metric, title in _SHOWN.items() if metric in mean)
-    return (told or "correlation undefined") + (f" (mean of {seeds})" if seeds > 1 else "")
+def _scores(scores: pd.DataFrame, seeds: int) -> str:
+    """ "Pearson 0.897, Spearman 0.825", and in how many seeds they are defined where not in all."""
+    by = scores.groupby("metric")["value"]
+    mean, fewest = by.mean(), min([*by.size(), seeds])
+    told = ", ".join(f"{title.partition(',')[0]} {mean[m]:.3f}" for m, title in _SHOWN.items() if m in mean)
+    if not told:
+        return "correlation undefined"
+    return told + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")
 
 
 def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:

@@ -45,8 +45,8 @@ def _cost(grid: pd.DataFrame, first: dict[str, float], way: str, cost: str) -> d
     }  # fmt: skip
     for axis in AXES:
         along = own[own["axis"] == axis]
-        row[axis] = exponent(along["size"].tolist(), along["measured"].tolist())
-        row[f"{axis} (formula)"] = exponent(along["size"].tolist(), along["formula"].tolist())
+        for column, values in ((axis, along["measured"]), (f"{axis} (formula)", along["formula"])):
+            row[column] = round(exponent(along["size"].tolist(), values.tolist()), 2) + 0.0  # no -0.0
     return row
 
 
