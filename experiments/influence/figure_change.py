@@ -35,12 +35,18 @@ def by_tensor(metrics: pd.DataFrame, name: str) -> Artefact | None:
 
 def tensors(names: np.ndarray, model: str = "") -> dict[str, str]:
     """Tensor -> label, in the order of the model: "1 conv 1 kernel" for the paper's CNNs, the bare name for others."""
-    ordered = sorted(names, key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)][:2] + [n.endswith("bias")])
+    ordered = sorted(names, key=_place)
     if model in ("cnn1", "cnn2") and len(ordered) == 2 * len(_CNN):
         labels = [f"{layer} {kind}" for layer in _CNN for kind in ("kernel", "bias")]
     else:
         labels = ordered
     return {tensor: f"{i} {label}" for i, (tensor, label) in enumerate(zip(ordered, labels, strict=True), start=1)}
+
+
+def _place(name: str) -> list[tuple[int, str]]:
+    """Numbers in a name in order of size, and the weight before the bias."""
+    parts = re.split(r"(\d+)", name.removesuffix("weight").replace("bias", "~"))
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> Figure:

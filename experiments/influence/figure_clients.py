@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANELS = {
-    "loss": (("lowest FIL", "lowest FIL first (least valuable)"), ("highest FIL", "highest FIL first (most valuable)")),
-    "accuracy": (("highest FIA", "highest FIA first (least valuable)"), ("lowest FIA", "lowest FIA first (most valuable)")),
+    "loss": (("lowest FIL", "lowest FIL (least valuable)"), ("highest FIL", "highest FIL (most valuable)")),
+    "accuracy": (("highest FIA", "highest FIA (least valuable)"), ("lowest FIA", "lowest FIA (most valuable)")),
 }
 _UNITS = {"loss": "test loss (nats)", "accuracy": "test accuracy (points)"}
 
@@ -27,8 +27,8 @@ _UNITS = {"loss": "test loss (nats)", "accuracy": "test accuracy (points)"}
 def cleansing_curves(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 4: the final loss by FIL and the final accuracy by FIA, over the share of clients removed at round x."""
     rows = cleansing(metrics)
-    kept = [rows[(rows["metric"] == what) & rows["order"].isin([order for order, _ in orders] + ["random"])] for what, orders in _PANELS.items()]
-    rows = pd.concat(kept, ignore_index=True)
+    kept = {(what, order) for what, orders in _PANELS.items() for order in (*dict(orders), "random")}
+    rows = rows[[pair in kept for pair in zip(rows["metric"], rows["order"], strict=True)]]
     return Artefact(name, rows, lambda: _draw_cleansing(rows, ranking_round(metrics))) if len(rows) else None
 
 
@@ -53,7 +53,8 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
 
 
 def _paper(ax: Axes, setting: str) -> None:
-    share, before, after = (printed(setting, f"figure4.{{}}.{k}") for k in ("removed_share", "accuracy_before", "accuracy_after"))
+    wanted = ("removed_share", "accuracy_before", "accuracy_after")
+    share, before, after = (printed(setting, f"figure4.{{}}.{name}") for name in wanted)
     if not math.isnan(share):
         ax.plot([share], [after - before], label=f"paper: {before:.2f} to {after:.2f} %", **STAR)
 
@@ -65,7 +66,8 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
     if rows.empty:
         return None
     parts = rows["subject"].str.extract(r"client:(?P<client>\d+)(?:/label:(?P<label>\d+))?")
-    frame = rows[[*KEYS, "metric"]].assign(client=parts["client"].astype(int), label=parts["label"].astype("Int64"), samples=rows["value"])
+    frame = rows[[*KEYS, "metric"]].assign(samples=rows["value"])
+    frame["client"], frame["label"] = parts["client"].astype(int), parts["label"].astype("Int64")
     return Artefact(name, frame, lambda: _draw_holdings(frame))
 
 
@@ -75,7 +77,7 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     figure, (left, right) = new_figure(1, 2, height=2.8)
     sizes = frame[frame["metric"] == "client_size"]["samples"].to_numpy()
     wide = sizes.max() > 20 * max(1, sizes.min())
-    left.hist(sizes, bins=edges(sizes, wide), color=look(0)["color"], edgecolor="white", linewidth=0.4)
+    left.hist(sizes, bins=edges(sizes, wide).tolist(), color=look(0)["color"], edgecolor="white", linewidth=0.4)
     if wide:
         left.set_xscale("log")
         left.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -86,7 +88,7 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     left.set_ylabel("clients")
     left.set_title(f"{len(sizes)} clients, median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
     mix = label_mix(frame)
-    shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0, vmax=float(mix.to_numpy().max()))
+    shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
     right.grid(False)
     right.set_xlabel("clients, sorted by their commonest label")
     right.set_ylabel("label")
@@ -105,7 +107,7 @@ def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:
 
 
 def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
-    """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label, then its share."""
+    """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label and its share."""
     counts = frame[frame["metric"] == "label_count"]
     mix = counts.pivot_table(index="label", columns="client", values="samples", fill_value=0.0)
     mix = mix / mix.sum()
@@ -132,10 +134,12 @@ def _draw_ranks(rows: pd.DataFrame, x: int, share: float) -> Figure:
         own = rows[rows["group"] == group]
         boxes = [own[own["round"] == t]["rank"].to_numpy() for t in rounds]
         color = look(index)["color"]
-        ax.boxplot(boxes, positions=rounds, widths=width, manage_ticks=False, patch_artist=True,
-                   boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.7}, medianprops={"color": color, "linewidth": 1.4},
-                   whiskerprops={"linewidth": 0.7}, capprops={"linewidth": 0.7},
-                   flierprops={"marker": ".", "markersize": 2.5, "markeredgecolor": "0.4"})  # fmt: skip
+        ax.boxplot(
+            boxes, positions=rounds, widths=width, manage_ticks=False, patch_artist=True,
+            boxprops={"facecolor": color, "alpha": 0.35, "linewidth": 0.7}, whiskerprops={"linewidth": 0.7},
+            medianprops={"color": color, "linewidth": 1.4}, capprops={"linewidth": 0.7},
+            flierprops={"marker": ".", "markersize": 2.5, "markeredgecolor": "0.4"},
+        )  # fmt: skip
         ax.axvline(x, color="0.4", linewidth=0.8, linestyle="--", zorder=0)
         ax.set_title(f"the {100 * share:g} % with the {title} FIL at round {x}")
         ax.set_xlabel("round")

@@ -85,7 +85,7 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
 
 
 def _scores(scores: pd.DataFrame, seeds: int) -> str:
-    """ "Pearson 0.897, Spearman 0.825", and in how many seeds they are defined where not in all."""
+    """Like "Pearson 0.897, Spearman 0.825", and in how many seeds they are undefined."""
     by = scores.groupby("metric")["value"]
     mean, fewest = by.mean(), min([*by.size(), seeds])
     told = ", ".join(f"{title.partition(',')[0]} {mean[m]:.3f}" for m, title in _SHOWN.items() if m in mean)
@@ -96,9 +96,11 @@ def _scores(scores: pd.DataFrame, seeds: int) -> str:
 
 def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
     """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
-    for index, (seed, own) in enumerate(points.groupby("seed")):
-        ax.plot(own["exact"] / scale, own["estimated"] / scale, linestyle="", marker="os^Dv"[index % 5], markersize=2.8,
-                alpha=0.65, markeredgewidth=0, color=PALETTE[index % len(PALETTE)], label=f"seed {int(seed)}", rasterized=True)  # fmt: skip
+    for index, seed in enumerate(sorted(points["seed"].unique())):
+        own = points[points["seed"] == seed]
+        dots = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0}
+        color = PALETTE[index % len(PALETTE)]
+        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, label=f"seed {seed:g}", **dots)
     low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
     ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
     ax.set_ylim(low, high)
@@ -111,7 +113,7 @@ def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
 
 
 def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:
-    """Limits of the vertical axis: all exact values, and the estimates but for those far from the middle nine tenths."""
+    """Limits of the vertical axis: all exact values, and the estimates not far from the middle nine tenths."""
     near = estimated[np.isfinite(estimated)]
     low, high = np.quantile(near, [0.05, 0.95]) if len(near) else (0.0, 0.0)
     wide = 1.5 * max(high - low, float(np.ptp(exact)), 1e-12)

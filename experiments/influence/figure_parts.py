@@ -41,4 +41,5 @@ def band(seeds: int, middle: str = "mean") -> Any:
     """A legend entry that explains the band; None for one seed, which has none."""
     from matplotlib.patches import Patch
 
-    return Patch(color="0.5", alpha=0.25, linewidth=0, label=f"{middle} and range, {seeds} seeds") if seeds > 1 else None
+    label = f"{middle} and range, {seeds} seeds"
+    return Patch(color="0.5", alpha=0.25, linewidth=0, label=label) if seeds > 1 else None

@@ -32,7 +32,7 @@ def _references() -> dict[str, reference.Reference]:
 
 
 def printed(setting: str, key: str) -> float:
-    """The paper's number `fed_influence.<key>`, "{}" in it being the paper's setting behind `setting`; NaN if it has none."""
+    """The paper's number `fed_influence.<key>`, "{}" in it being the paper's setting behind `setting`; NaN if none."""
     found = _references().get(f"fed_influence.{key.format(family(setting))}")
     return math.nan if found is None or found.number is None else found.number
 
@@ -75,7 +75,8 @@ def last(rows: pd.DataFrame) -> pd.DataFrame:
 
 def distinct(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """Variant -> label, variants with equal numbers under one label ("basic = LWET"), so that no line hides another."""
-    series = {n: rows[rows["method"] == n].set_index(["seed", "metric", "subject", "round"])["value"].sort_index() for n in names}
+    by = rows.set_index(["method", "seed", "metric", "subject", "round"])["value"].sort_index()
+    series = {name: by.loc[name] for name in names}
     kept: dict[str, str] = {}
     for name in names:
         same = next((k for k in kept if _equal(series[k], series[name])), None)
@@ -88,7 +89,7 @@ def _equal(one: pd.Series, other: pd.Series) -> bool:
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """Slope of log y over log x by least squares: the power in y ~ x^power. NaN without two x or with a y of 0 or less."""
+    """Slope of log y over log x by least squares, the power in y ~ x^power. NaN without two x, or a y above 0."""
     ys = np.asarray(y, dtype=float)
     if len(set(x)) < 2 or not bool((ys > 0).all()):
         return math.nan
@@ -127,13 +128,14 @@ def ranking_variant(metrics: pd.DataFrame) -> str:
 def ranking_round(metrics: pd.DataFrame) -> int:
     """x, the round of the cleansing.
 
-    From the row `config cleansing_round`; where a run has none, the recorded round nearest to the share x/T of the run that
-    the paper used; for a setting not of the paper, the last round recorded.
+    From the row `config cleansing_round`; where a run has none, the recorded round nearest to the share x/T of the run
+    that the paper used; for a setting not of the paper, the last round recorded.
     """
     told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "cleansing_round")]["value"]
     if len(told):
         return int(told.iloc[0])
-    rounds = sorted(metrics[(metrics["metric"] == "fil") & (metrics["method"] == ranking_variant(metrics))]["round"].unique())
+    ranked = metrics[(metrics["metric"] == "fil") & (metrics["method"] == ranking_variant(metrics))]
+    rounds = sorted(ranked["round"].unique())
     setting = only(metrics, "setting")
     share = printed(setting, "figure4.{}.x") / printed(setting, "table2.{}.rounds")
     return int(rounds[-1] if math.isnan(share) else min(rounds, key=lambda t: abs(t - share * rounds[-1])))

@@ -27,7 +27,7 @@ def table1(metrics: pd.DataFrame, name: str) -> Artefact | None:
         return None
     first = _first(grid)
     rows = [_cost(grid, first, way, cost) for way in WAYS for cost in COSTS]
-    frame = pd.DataFrame([{"setting": only(metrics, "setting"), "scale": only(metrics, "scale"), **row} for row in rows])
+    frame = _labelled(metrics, rows)
     caption = (
         "Extra cost of one round. Measured: mean over seeds at the first value of every list, which stands in `at`. "
         "The power of growth in each of p, K, m and Ns is the slope of log cost over log size, the others held; "
@@ -51,7 +51,7 @@ def _cost(grid: pd.DataFrame, first: dict[str, float], way: str, cost: str) -> d
 
 
 def _first(grid: pd.DataFrame) -> dict[str, float]:
-    """Axis -> the size held while the others are walked: where the one formula that has all four sizes agrees on all axes."""
+    """Axis -> the size held while others are walked: where the one formula with all four sizes agrees on all axes."""
     own = grid[(grid["method"] == "ours") & (grid["cost"] == "server")]
     shared = own["formula"].mode().iloc[0]
     at = own[own["formula"] == shared].drop_duplicates("axis")
@@ -63,15 +63,17 @@ def table2(metrics: pd.DataFrame, name: str) -> Artefact | None:
     config = metrics[metrics["metric"] == "config"].drop_duplicates("subject").set_index("subject")["value"]
     if config.empty:
         return None
-    setting, scale = only(metrics, "setting"), only(metrics, "scale")
+    setting = only(metrics, "setting")
     run = metrics[metrics["metric"] == "config"].iloc[0]
-    ours: dict[str, Any] = {c: str(run[c]) for c in ("model", "dataset", "partition")} | config.to_dict()
-    paper = {key: printed_text(setting, f"table2.{{}}.{'distribution' if key == 'partition' else key}") for key in _SETUP}
+    ours: dict[str, Any] = {c: str(run[c]) for c in ("model", "dataset", "partition")}
+    ours |= {str(key): float(value) for key, value in config.items()}
+    keys = {key: "distribution" if key == "partition" else key for key in _SETUP}
+    paper = {key: printed_text(setting, f"table2.{{}}.{there}") for key, there in keys.items()}
     paper["counted"] = printed_text(setting, "figure3.{}.clients_counted")
     order = [*_SETUP, *sorted(set(ours) - set(_SETUP))]
-    rows = [{"setting": setting, "scale": scale, "name": key, "as run": _plain(ours[key]), "paper": paper.get(key, "")}
-            for key in order if key in ours]  # fmt: skip
-    return Artefact(name, pd.DataFrame(rows), caption="The configuration as run beside the paper's Table 2.", table_md=True)
+    rows = [{"name": key, "as run": _plain(ours[key]), "paper": paper.get(key, "")} for key in order if key in ours]
+    caption = "The configuration as run beside the paper's Table 2."
+    return Artefact(name, _labelled(metrics, rows), caption=caption, table_md=True)
 
 
 def _plain(value: Any) -> str:
@@ -85,33 +87,40 @@ def correlations(metrics: pd.DataFrame, name: str) -> Artefact | None:
     found: list[dict[str, Any]] = []
     for variant in variants(final):
         for score in SCORES:
-            own = {end: final[(final["method"] == variant) & (final["metric"] == score + end)].set_index("seed") for end in ("", "_low", "_high")}
-            found += _correlation(own, only(metrics, "setting"), only(metrics, "scale"), variant, score)
+            found += _correlation(final[final["method"] == variant], variant, score)
     if not found:
         return None
     caption = (
-        "Correlation of estimated and exact influence over the counted clients in the last round. low, high: 95 % interval "
-        "over clients; sd: standard deviation over seeds. An empty value is undefined (all estimates equal)."
+        "Correlation of estimated and exact influence over the counted clients in the last round. low, high: 95 % "
+        "interval over clients; sd: standard deviation over seeds. An empty value is undefined (all estimates equal)."
     )
-    return Artefact(name, pd.DataFrame(found), caption=caption, table_md=True)
+    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True)
 
 
-def _correlation(own: dict[str, pd.DataFrame], setting: str, scale: str, variant: str, score: str) -> list[dict[str, Any]]:
-    values = own[""]["value"].astype(float)
-    if values.empty:
+def _correlation(rows: pd.DataFrame, variant: str, score: str) -> list[dict[str, Any]]:
+    own = rows[rows["metric"] == score]
+    if own.empty:
         return []
+    values = own["value"].astype(float)
     # The paper prints Pearson of FIL, for its full method in every setting.
-    paper = printed(setting, "figure3.{}.pearson") if (score, variant) == ("pearson_fil", "lwet_fisher") else math.nan
+    paper = (
+        printed(only(rows, "setting"), "figure3.{}.pearson")
+        if (score, variant) == ("pearson_fil", "lwet_fisher")
+        else math.nan
+    )
     measure, _, of = score.partition("_")
-    one = {"setting": setting, "scale": scale, "variant": LABELS[variant], "score": f"{measure} {of.upper()}"}
-    sd = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    mean = {**one, "seed": "mean", "value": float(values.mean(skipna=False)), "low": math.nan, "high": math.nan, "sd": sd,
-            "clients": int(own[""]["n"].iloc[0]), "round": int(own[""]["round"].iloc[0]), "paper": paper}  # fmt: skip
+    found: dict[str, Any] = {
+        "variant": LABELS[variant], "score": f"{measure} {of.upper()}", "seed": "mean",
+        "value": float(values.mean(skipna=False)), "low": math.nan, "high": math.nan,
+        "sd": float(values.std(ddof=1, skipna=False)) if len(values) > 1 else math.nan,
+        "clients": int(own["n"].iloc[0]), "round": int(own["round"].iloc[0]), "paper": paper,
+    }  # fmt: skip
     each = []
-    for seed, value in values.items():
-        low, high = (float(own[end]["value"].get(seed, math.nan)) for end in ("_low", "_high"))
-        each.append({**mean, "seed": str(int(seed)), "value": float(value), "low": low, "high": high, "sd": math.nan})
-    return [mean, *each]
+    for seed in sorted(own["seed"].unique()):
+        at = rows[rows["seed"] == seed].set_index("metric")["value"]
+        told = {"seed": f"{seed:g}", "value": float(at[score]), "sd": math.nan}
+        each.append(found | told | {end: float(at.get(f"{score}_{end}", math.nan)) for end in ("low", "high")})
+    return [found, *each]
 
 
 def cleansed(metrics: pd.DataFrame, name: str) -> Artefact | None:
@@ -126,14 +135,16 @@ def cleansed(metrics: pd.DataFrame, name: str) -> Artefact | None:
         own = rows[rows["order"] == order]
         mean = own.groupby("share")["change"].mean()
         shares = {"paper's": paper_share} if np.isclose(mean.index, paper_share).any() else {}
-        for what, share in (shares | {"best of ours": float(mean.idxmax())}).items() if len(mean) else ():
+        if len(mean):
+            shares["best of ours"] = float(mean.index[int(mean.to_numpy().argmax())])
+        for what, share in shares.items():
             found += _cleansed(own[np.isclose(own["share"], share)], setting, what, order)
     caption = (
-        "Test accuracy in % in the last round, with nobody removed (before) and with a share of the clients removed after "
-        "round x (after). highest FIA and lowest FIL are the least valuable clients. `best of ours` is picked on the same "
-        "test set, so it flatters. The paper does not say by which influence it ranked."
+        "Test accuracy in % in the last round, with nobody removed (before) and with a share of the clients removed "
+        "after round x (after). highest FIA and lowest FIL are the least valuable clients. `best of ours` is picked on "
+        "the same test set, so it flatters. The paper does not say by which influence it ranked."
     )
-    return Artefact(name, pd.DataFrame(found), caption=caption, table_md=True)
+    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True)
 
 
 def _cleansed(rows: pd.DataFrame, setting: str, what: str, order: str) -> list[dict[str, Any]]:
@@ -142,9 +153,13 @@ def _cleansed(rows: pd.DataFrame, setting: str, what: str, order: str) -> list[d
     mean = rows[["before", "value", "change"]].mean()
     lines = [("mean", mean), *((str(int(r["seed"])), r) for _, r in rows.sort_values("seed").iterrows())]
     return [
-        {"setting": setting, "scale": only(rows, "scale"), "removed": order, "share": what, "removed %": 100 * float(rows["share"].iloc[0]),
-         "seed": seed, "before": float(r["before"]), "after": float(r["value"]), "change": float(r["change"]),
+        {"removed": order, "share": what, "removed %": 100 * float(rows["share"].iloc[0]), "seed": seed,
+         "before": float(r["before"]), "after": float(r["value"]), "change": float(r["change"]),
          "paper before": before, "paper after": after, "paper change": after - before}
         for seed, r in lines
     ]  # fmt: skip
 
+
+def _labelled(metrics: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """`rows` as a frame that says first of which setting and scale it is."""
+    return pd.DataFrame([{"setting": only(metrics, "setting"), "scale": only(metrics, "scale"), **row} for row in rows])
