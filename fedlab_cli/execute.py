@@ -191,7 +191,7 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
     from experiments.core.report.report import read
 
     artefacts = paper.resolve("report")(read([metrics.parent], "metrics.csv"))
-    folder = request.out / "reports" / paper.name / f"{item.spec.name}-{item.spec.scale}"
+    folder = request.out / "reports" / paper.name / metrics.parent.name
     tables = {a.name: a.frame.to_dict("records") for a in artefacts if a.table_md}
     return tables, publish(artefacts, folder, item.spec.scale)
 

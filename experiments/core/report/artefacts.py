@@ -26,8 +26,8 @@ class Artefact:
         name: the file name without ending, e.g. "figure3". frame: the numbers behind it, one observation a row.
         figure: draws it (called inside `style.styled`), or None for a table only.
         caption: one sentence. table_md: publish a Markdown table too, rows in the order of `frame`.
-        stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off the
-            frame's column `setting` ("setting2-digits" stands in with "digits").
+        stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off
+            the frame's column `setting` ("setting2-digits" stands in with "digits").
     """
 
     name: str
@@ -38,10 +38,12 @@ class Artefact:
     stand_in: str = ""
 
 
+_STAND_INS = {"-standin": "stand-in data", "-digits": "stand-in data: digits"}
+
+
 def stand_in_of(setting: str) -> str:
-    """What stands in for the paper's data in a setting named `<setting>-<word>`; "" for a setting as printed."""
-    word = setting.partition("-")[2]
-    return "stand-in data" if word in ("standin", "stand-in") else f"stand-in data: {word}" if word else ""
+    """What stands in for the paper's data in a setting named `<setting>-standin` or `<setting>-digits`, else ""."""
+    return next((words for ending, words in _STAND_INS.items() if setting.endswith(ending)), "")
 
 
 def stamp(artefact: Artefact, scale: str) -> str:
@@ -92,7 +94,7 @@ def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """`frame` as CSV: rows sorted by the columns from left to right, floats %.6g, LF."""
     plain = frame.copy()
-    for column in plain.columns[plain.dtypes == object]:
+    for column in plain.select_dtypes(object).columns:
         plain[column] = [f"{v:.6g}" if isinstance(v, float) else v for v in plain[column]]
     if len(plain) and len(plain.columns):
         plain = plain.sort_values(list(plain.columns), kind="stable", key=_sortable)
@@ -101,7 +103,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _sortable(column: pd.Series) -> pd.Series:
-    return column.astype(str) if column.dtype == object else column
+    return column.astype(str) if column.dtype.kind == "O" else column
 
 
 def png_bytes(draw: Callable[[], Figure], mark: str = "") -> bytes:

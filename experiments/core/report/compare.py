@@ -18,11 +18,11 @@ STATUSES = ("reproduced", "close", "differs", "not run")
 
 COLUMNS = (
     "key", "kind", "paper", "setting", "stand_in", "scale", "dataset", "metric", "method", "subject", "round", "unit",
-    "ours", "sd", "low", "high", "seeds", "reference", "difference", "tolerance_reproduced", "tolerance_close", "status",
-    "source", "note",
+    "ours", "sd", "low", "high", "seeds", "reference", "difference", "tolerance_reproduced", "tolerance_close",
+    "status", "source", "note",
 )  # fmt: skip
-"""Columns of comparison.csv. ours: mean over `seeds` seeds; sd: their standard deviation (n - 1); low, high: the least and
-the greatest seed; reference: the paper's; difference: ours - reference."""
+"""Columns of comparison.csv. ours: mean over `seeds` seeds; sd: their standard deviation (n - 1); low, high: the least
+and the greatest seed; reference: the paper's; difference: ours - reference."""
 
 
 def compare(
@@ -31,8 +31,11 @@ def compare(
     """Put every reference beside what we measured.
 
     Args:
-        references: the paper's numbers. metrics: rows of its metrics.csv files, all of one scale (text columns as text).
-        spec: rows of its spec.csv files (setting, key, value as JSON). paper, scale: written into the result.
+        references: the paper's numbers.
+        metrics: rows of its metrics.csv files, all of one scale (text columns as text).
+        spec: rows of its spec.csv files (setting, key, value as JSON).
+        paper: written into the result.
+        scale: written into the result.
 
     Returns:
         A frame with COLUMNS. A reference has one row for its own setting ("not run" when there is nothing) and one more

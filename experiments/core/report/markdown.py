@@ -25,7 +25,7 @@ def _line(row: list[str], widths: list[int], right: list[bool]) -> str:
 
 
 def _all_numbers(values: list[Any]) -> bool:
-    return bool(values) and all(isinstance(v, (int, float)) and not isinstance(v, bool) or v is None for v in values)
+    return bool(values) and all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in values)
 
 
 def _text(value: Any, digits: int) -> str:

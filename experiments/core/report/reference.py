@@ -63,14 +63,15 @@ def load(path: Path) -> list[Reference]:
     """Read a reference.csv.
 
     Raises:
-        SpecError: on other columns, an unknown kind or rule, a repeated key, or a row without source; all faults at once.
+        SpecError: on other columns, an unknown kind or rule, a repeated key, a row without source; all faults at once.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise SpecError(f"columns must be {','.join(COLUMNS)}", f"{path.parent.name}/{path.name}:1")
         rows = [(reader.line_num, Reference(**row)) for row in reader]
-    faults, seen = [], set()
+    faults: list[str] = []
+    seen: set[str] = set()
     for line, row in rows:
         faults += [f"{path.parent.name}/{path.name}:{line}: {row.key}: {fault}" for fault in _faults(row, seen)]
         seen.add(row.key)

@@ -33,11 +33,12 @@ class Report:
 def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[str, ...] = ()) -> Report:
     """Publish every paper that has results of `scale` under the runs folder `out`.
 
-    Small and paper scale go to `<dest>/<scale>/<paper>/`, and `<dest>/README.md` is written anew from all that lies there;
-    smoke goes to `<out>/smoke-report/<paper>/` and nowhere else. `names` narrows the papers.
+    Small and paper scale go to `<dest>/<scale>/<paper>/`, and `<dest>/README.md` is written anew from all that lies
+    there; smoke goes to `<out>/smoke-report/<paper>/` and nowhere else. `names` narrows the papers.
 
     Raises:
-        MissingError: no results of this scale; or the disk is full. SpecError: an unknown paper; a fault in a reference.csv.
+        MissingError: no results of this scale; or the disk is full.
+        SpecError: an unknown paper; a fault in a reference.csv.
         ToleranceError: with `check`, after everything is written: a number with a tolerance differs from the paper's.
     """
     import pandas as pd
@@ -104,7 +105,7 @@ def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.Da
 
 
 def _keep_published(frame: pd.DataFrame, path: Path, folders: list[Path]) -> pd.DataFrame:
-    """Rows published earlier stay for the settings that this runs folder knows nothing of (a fresh clone has no runs)."""
+    """Rows published earlier stay for the settings without results in this runs folder (a fresh clone has none)."""
     import pandas as pd
 
     if not path.is_file():
@@ -126,8 +127,5 @@ def _check(compared: pd.DataFrame) -> None:
     judged = compared[(compared["tolerance_close"].astype(str) != "") & (compared["stand_in"] == "")]
     outside = judged[judged["status"] == "differs"]
     if len(outside):
-        first = outside.iloc[0]
-        what = f"{len(outside)} number(s) outside tolerance"
-        raise ToleranceError(what, f"{first['key']}: ours {first['ours']:.6g}, the paper's {first['reference']}"
-                             if isinstance(first["ours"], float) else str(first["key"]),
-                             "see comparison.csv")  # fmt: skip
+        named = "; ".join(f"{r.key}: ours {r.ours}, the paper's {r.reference}" for r in outside.itertuples())
+        raise ToleranceError(f"{len(outside)} number(s) outside tolerance", named, "see comparison.csv")

@@ -18,7 +18,7 @@ _LINES = ("-", "--", "-.", ":")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _COLUMN = 3.5  # inches, the width of one printed column
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.spines.right": False,
@@ -43,7 +43,7 @@ RC: dict[str, Any] = {
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """matplotlib's own defaults plus ours, whatever the user's matplotlibrc says; drawing and saving both happen inside."""
+    """Use matplotlib's own defaults plus ours, whatever the user's matplotlibrc says, for drawing and for saving."""
     import matplotlib
 
     with matplotlib.rc_context():

@@ -17,7 +17,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def relative_l2(estimate: Tensor, truth: Tensor) -> Tensor:
     """|estimate - truth| / |truth| over the last dimension: [..., p], [..., p] -> [...].
 
-    0 for a perfect estimate, 1 for an estimate of zero. Where the truth is zero: NaN for a zero estimate, else infinite.
+    0 for a perfect estimate, 1 for an estimate of zero. Where the truth is zero: NaN or infinite.
     """
     return torch.linalg.vector_norm(estimate - truth, dim=-1) / torch.linalg.vector_norm(truth, dim=-1)
 

@@ -51,7 +51,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
         raise SpecError(
             f"{spec.clients_per_round} clients a round, but the data has {count} clients", "clients_per_round",
             "lower clients_per_round, or split the data over more clients")
-    module = _module(spec, federation, context)
+    module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     federation = federation.to(device, dtype)
@@ -97,14 +97,6 @@ def fingerprint(federation: Federation) -> str:
 def progress_of(context: Context, what: str) -> Callable[[int, int], None]:
     """The cell's progress callback for one of its phases."""
     return lambda done, total: context.progress(what, done, total)
-
-
-def _module(spec: RunSpec, federation: Federation, context: Context) -> torch.nn.Module:
-    shape = tuple(federation.x.shape[1:])
-    if context.model_factory is not None:
-        return context.model_factory(shape, federation.classes)
-    module: torch.nn.Module = spec.model.build(shape, federation.classes)
-    return module
 
 
 def _try(net: Net, federation: Federation) -> None:

@@ -71,8 +71,9 @@ def sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def lock(path: Path, what: str, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Hold the lock `path` (exclusive unless `shared`) over a block; the system frees it when the process dies, however it dies.
+    """Hold the lock `path` (exclusive unless `shared`) over a block.
 
+    The system frees it when the process dies, however it dies.
     The lock file itself stays: removing it would let two processes lock two different files of one name.
 
     Raises:
@@ -95,7 +96,7 @@ def lock(path: Path, what: str, wait: bool = False, shared: bool = False) -> Ite
 
 
 def is_disk_full(error: BaseException, folder: Path) -> bool:
-    """Did `error`, or what it arose from, come of a full disk (or quota) under `folder`?
+    """Tell whether `error`, or what it arose from, came of a full disk (or quota) under `folder`.
 
     Writers in C (torch.save among them) raise a RuntimeError without an errno; then the free space decides.
     """

@@ -32,7 +32,8 @@ class Line:
         cell = self.cell
         return {
             "setting": cell.setting, "scale": cell.scale, "seed": cell.seed, "method": cell.method, "cell": cell.id,
-            "state": self.state, "worlds": cell.worlds, "seconds": self.seconds, "memory": cell.memory, "disk": self.disk,
+            "state": self.state, "worlds": cell.worlds, "seconds": self.seconds, "memory": cell.memory,
+            "disk": self.disk,
         }  # fmt: skip
 
 

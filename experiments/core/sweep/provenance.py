@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas")
 
 
 def provenance(cell: Cell, context: Context, spec: dict[str, Any], timing: dict[str, Any]) -> dict[str, Any]:
-    """The content of provenance.json; `timing` holds start, end (UTC), wall_s over all starts, and the number of starts."""
+    """The content of provenance.json; `timing` holds start, end (UTC), wall_s over all starts, and how many starts."""
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         **timing,

@@ -28,7 +28,7 @@ class Options:
     """How to run, none of which is part of a cell's id.
 
     Attributes:
-        device, threads, data_dir, model_factory: handed to the cells, see Context.
+        device, threads, data_dir: handed to the cells, see Context.
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
         progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
@@ -38,7 +38,6 @@ class Options:
     device: str = "cpu"
     threads: int = 1
     data_dir: Path | None = None
-    model_factory: Callable[..., Any] | None = None
     resume: bool = True
     overwrite: bool = False
     fail_fast: bool = False
@@ -49,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be computed. `note` is the file with the traceback, None when another process holds the cell."""
+    """A cell that could not be computed; `note` holds the traceback, None when another process holds the cell."""
 
     cell: Cell
     error: Exception
@@ -69,11 +68,13 @@ class Outcome:
 def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
-    A failing cell is noted and the next one tried. A cell that another process holds counts as failed, with its BusyError.
+    A failing cell is noted and the next one tried. A cell that another process holds counts as failed (BusyError).
 
     Args:
-        cells: all of one paper, setting and scale. spec: the resolved spec as plain JSON, stored beside the results.
-        out: the runs folder. options: how to run.
+        cells: all of one paper, setting and scale.
+        spec: the resolved spec as plain JSON, stored beside the results.
+        out: the runs folder.
+        options: how to run.
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -100,6 +101,7 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
 
 def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, outcome: Outcome) -> None:
     for cell in cells:
+        ended = "failed"
         try:
             options.event(cell, "start")
             ended = run_cell(cell, spec, out, options)
@@ -107,7 +109,6 @@ def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, 
         except (SpecError, MissingError):
             raise
         except Exception as error:
-            ended = "failed"
             outcome.failed.append(Failure(cell, error, _note(cell, error, out)))
         options.event(cell, ended)
         if ended == "failed" and options.fail_fast:
@@ -150,7 +151,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             options.progress(what, done, total)
 
         context = Context(
-            folder, options.device, options.threads, options.data_dir, options.model_factory, progress, note
+            folder, options.device, options.threads, options.data_dir, progress, note
         )
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)

@@ -64,7 +64,7 @@ class Store:
         return files.lock(self.root / ".locks" / "spec", self.root.name, shared=shared)
 
     def is_done(self, cell: Cell) -> bool:
-        """Is the finished folder there, whole, and of this very cell?"""
+        """Whether the finished folder is there, whole, and of this very cell."""
         return is_whole(self.final(cell)) and self._describes(self.final(cell), cell)
 
     def finished(self) -> Iterator[Path]:
@@ -90,7 +90,7 @@ class Store:
         return False
 
     def prepare(self, cell: Cell, fresh: bool) -> Path:
-        """The work folder, ready to compute in: checkpoints of an earlier start are kept unless `fresh`. Hold the lock."""
+        """The work folder, ready to compute in; checkpoints of an earlier start stay unless `fresh`. Hold the lock."""
         work = self.work(cell)
         if work.is_dir() and (fresh or not self._describes(work, cell)):
             shutil.rmtree(work)
@@ -103,7 +103,7 @@ class Store:
         return work
 
     def commit(self, cell: Cell, rows: list[Row], provenance: dict[str, Any]) -> None:
-        """Store the finished cell. Checkpoints go only after DONE, so that a kill in between loses nothing. Hold the lock.
+        """Store the finished cell. Checkpoints go after DONE, so that a kill in between loses nothing. Hold the lock.
 
         Raises:
             ValueError: on a row that does not fit the table. OSError: as the operating system says.
@@ -153,7 +153,7 @@ class Store:
 
 
 def is_whole(folder: Path) -> bool:
-    """Does every file that DONE names have the hash that DONE gives it, rows.csv, cell.json and provenance.json among them?"""
+    """Whether every file that DONE names (rows.csv, cell.json, provenance.json among them) has the hash it gives."""
     hashes = read_json(folder / "DONE")
     if not isinstance(hashes, dict) or not {"rows.csv", "cell.json", "provenance.json"} <= set(hashes):
         return False
@@ -176,7 +176,7 @@ def _kept(folder: Path) -> Iterator[Path]:
 
 
 def _is_passing(name: Path) -> bool:
-    """Is this a file of the computation under way only: a checkpoint, or the clock?"""
+    """Whether this file serves the computation under way only: a checkpoint, or the clock."""
     return name.suffix == ".ckpt" or name.as_posix() == "clock.json"
 
 

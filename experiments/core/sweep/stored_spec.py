@@ -14,7 +14,7 @@ from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell, canonical
 from experiments.core.sweep.store import Store
 
-NEUTRAL = frozenset({"seeds", "title", "reproduces", "checkpoint_seconds"})
+NEUTRAL = frozenset({"seeds", "title", "reproduces", "cost", "checkpoint_seconds"})
 """Top-level keys of a spec that change no number of a cell: two specs that differ only here may share a folder."""
 
 _ABSENT = "(absent)"

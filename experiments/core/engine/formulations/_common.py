@@ -70,6 +70,14 @@ def output_gradient(net: Net, outputs: Tensor, y: Tensor, scale: Tensor) -> Tens
     """D (sum_s scale_s loss_s) / d outputs: outputs [B, n, C], y [n] or [n, C], scale [B or 1, n]."""
     if net.loss == "squared":
         return (outputs - y) * scale.unsqueeze(-1)
-    delta = torch.softmax(outputs, -1)
+    delta = _softmax(outputs)
     where = y.view(1, -1, 1).expand(*outputs.shape[:-1], 1)
     return delta.scatter_add_(-1, where, torch.full_like(delta[..., :1], -1.0)).mul_(scale.unsqueeze(-1))
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    """Softmax over the last dimension; by hand where models lie innermost, since torch.softmax would copy them away."""
+    if outputs.stride(-1) == 1:
+        return torch.softmax(outputs, -1)
+    powers = (outputs - outputs.amax(-1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(-1, keepdim=True))

@@ -28,6 +28,10 @@ class Dense(Formulation):
 
     name = "dense"
 
+    def __init__(self, net: Net) -> None:
+        super().__init__(net)
+        self._lone = sum(isinstance(layer, nn.Linear) for _, layer in self._parts()) == 1
+
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
         """Sequentials of Linear, ReLU, Tanh, Sigmoid and a leading Flatten, with at least one Linear first."""
@@ -54,7 +58,7 @@ class Dense(Formulation):
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """See `Formulation.outputs`."""
         with torch.no_grad():
-            return self._forward(self.net.views(theta), x.reshape(len(x), -1))[-1].contiguous()
+            return self._forward(self.net.views(theta), x.reshape(len(x), -1))[-1]
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Activations and their gradients, and a copy of the first layer and of the gradient."""
@@ -71,7 +75,8 @@ class Dense(Formulation):
             if isinstance(layer, nn.Linear):
                 w, bias = (tensors.get(t) for t in tensor_names(name))
                 assert w is not None
-                values.append(_first(x, w, bias) if not values else _next(values[-1], w, bias))
+                first = _first_by_model if self._lone else _first
+                values.append(first(x, w, bias) if not values else _next(values[-1], w, bias))
             elif isinstance(layer, nn.ReLU):
                 values.append(torch.relu(values[-1]))
             else:
@@ -107,6 +112,14 @@ def _first(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     return product.view(len(x), b, h).transpose(0, 1)
 
 
+def _first_by_model(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+    """The same with the models innermost, [n, h, B]: softmax over few classes runs vectorised over models."""
+    b, h, d = w.shape
+    flat = w.transpose(0, 1).reshape(h * b, d).t()
+    product = x @ flat if bias is None else torch.addmm(bias.t().reshape(-1), x, flat)
+    return product.view(len(x), h, b).permute(2, 0, 1)
+
+
 def _next(value: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     product = torch.bmm(value, w.transpose(1, 2))
     return product if bias is None else product.add_(bias.unsqueeze(1))
@@ -117,6 +130,8 @@ def _weight_gradient(delta: Tensor, below: Tensor) -> Tensor:
     if below.dim() == 3:
         return torch.bmm(delta.transpose(1, 2), below)
     b, n, h = delta.shape
+    if delta.stride(0) == 1:
+        return (delta.permute(1, 2, 0).reshape(n, h * b).t() @ below).view(h, b, -1).transpose(0, 1)
     return (delta.transpose(0, 1).reshape(n, b * h).t() @ below).view(b, h, -1)
 
 
