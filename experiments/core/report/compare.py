@@ -49,7 +49,7 @@ def compare(
     settings = sorted(set(metrics["setting"]) | set(spec["setting"]))
     rows: list[dict[str, Any]] = []
     for reference in references:
-        own = [s for s in settings if s.startswith(f"{reference.setting}-") and reference.setting]
+        own = [s for s in settings if s.startswith(f"{reference.setting}-") and stand_in_of(s)]
         for setting in [reference.setting, *own]:
             found = _ours(reference, setting, metrics, spec)
             if found is None and setting != reference.setting:
@@ -77,13 +77,17 @@ def _from_spec(key: str, setting: str, spec: pd.DataFrame) -> dict[str, Any] | N
     told = json.loads(values[0]) if values else None
     if told is None:
         return None
-    is_number = isinstance(told, (int, float)) and not isinstance(told, bool)
-    return {"values": [float(told)] if is_number else str(told), "unit": "", "dataset": ""}
+    if isinstance(told, (int, float)) and not isinstance(told, bool):
+        return {"values": [float(told)], "unit": "", "dataset": ""}
+    return {"values": told if isinstance(told, list) else str(told), "unit": "", "dataset": "", "list": True}
 
 
 def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.DataFrame) -> dict[str, Any] | None:
     rows = metrics[(metrics["setting"] == setting) & (metrics["metric"] == metric)]
-    for column, wanted in (("method", reference.method), ("subject", reference.subject)):
+    axis = reference.subject.removesuffix("*") if reference.subject.endswith("=*") else ""
+    if axis:
+        rows = rows[rows["subject"].str.startswith(axis)]
+    for column, wanted in (("method", reference.method), ("subject", "" if axis else reference.subject)):
         if wanted:
             rows = next((r for w in wanted.split("|") if len(r := rows[rows[column] == w])), rows.iloc[:0])
     if reference.round == "last" and rows["round"].notna().any():
@@ -92,12 +96,29 @@ def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.D
         rows = rows[rows["round"] == float(reference.round)]
     if not len(rows):
         return None
+    if axis:
+        rows = _slopes(rows, axis)
     if rows["seed"].duplicated().any():
         raise SpecError(
             f"{reference.key} matches several numbers per seed", "reference.csv", "name method, subject, round"
         )
     one = {column: ", ".join(sorted(set(rows[column]) - {""})) for column in ("unit", "dataset")}
     return {"values": [float(v) for v in rows["value"]], **one}
+
+
+def _slopes(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """One row a seed: the slope of log value over log of the number behind `axis` in `subject` (NaN where undefined)."""
+    import numpy as np
+
+    found = rows.drop_duplicates("seed").copy()
+    slopes = []
+    for seed in found["seed"]:
+        own = rows[rows["seed"] == seed]
+        x, y = own["subject"].str.removeprefix(axis).astype(float), own["value"].astype(float)
+        usable = x.nunique() > 1 and bool((y > 0).all())
+        slopes.append(float(np.polyfit(np.log(x), np.log(y), 1)[0]) if usable else math.nan)
+    found["value"] = slopes
+    return found
 
 
 def _row(reference: Reference, setting: str, found: dict[str, Any] | None) -> dict[str, Any]:
@@ -114,9 +135,11 @@ def _row(reference: Reference, setting: str, found: dict[str, Any] | None) -> di
     if found is None:
         return row
     row["dataset"] = found["dataset"]
+    times = 100.0 if reference.unit == "%" and found["unit"] != "%" else 1.0
+    if printed is not None and found.get("list"):
+        return row | _judge_list(printed, found["values"], times)
     if isinstance(found["values"], str) or printed is None:
         return row | _judge_text(reference, found["values"])
-    times = 100.0 if reference.unit == "%" and found["unit"] != "%" else 1.0
     return row | _judge_numbers(reference, printed, [v * times for v in found["values"]])
 
 
@@ -124,6 +147,14 @@ def _judge_text(reference: Reference, ours: str | list[float]) -> dict[str, Any]
     text = ours if isinstance(ours, str) else number(ours[0])
     accepted = (reference.same_as or reference.value).split("|")
     return {"ours": text, "seeds": 1, "status": "reproduced" if text in accepted else "differs"}
+
+
+def _judge_list(printed: float, ours: Any, times: float) -> dict[str, Any]:
+    """A list of ours (or a text) against one printed number."""
+    values = [float(v) * times for v in ours if isinstance(v, (int, float))] if isinstance(ours, list) else []
+    among = any(math.isclose(v, printed, rel_tol=1e-9) for v in values)
+    text = ", ".join(number(v) for v in values) or str(ours)
+    return {"ours": text, "seeds": 1, "status": "reproduced" if among else "differs"}
 
 
 def _judge_numbers(reference: Reference, printed: float, values: list[float]) -> dict[str, Any]:

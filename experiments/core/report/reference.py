@@ -2,19 +2,23 @@
 
 key         name of the number, e.g. fed_influence.figure3.setting1.pearson. A key `<other>#K` is one exponent of the
             formula printed under the key `<other>`, which is then judged by its exponents
-kind        result (a finding) | setup (a choice the authors made) | formula (judged by its `#` rows)
-setting     the fedlab setting it belongs to. A run of `<setting>-<word>` uses other data in place of the paper's: its
-            numbers are shown beside the paper's as a stand-in, and `report --check` does not judge them
+kind        result (a finding; the only kind that `report --check` judges) | setup (a choice the authors made)
+            | formula (judged by its `#` rows) | exponent (such a row)
+setting     the fedlab setting it belongs to. A run of `<setting>-digits` or `<setting>-standin` uses other data in
+            place of the paper's: its numbers stand beside the paper's, marked, and `report --check` does not judge them
 metric      column `metric` of metrics.csv, or `spec:<dotted key>` for a value of the resolved spec
 method, subject   the columns of metrics.csv; empty does not filter
 round       a number, `last` (the last round of each seed that has the metric), or empty (does not filter)
             In metric, method and subject `a|b` means a where there is any, else b
+            A subject `K=*` takes the rows with subjects `K=10`, `K=20`, ... of each seed; ours is then the slope of
+            log value over log K, that is the measured power of K
 value       as printed: a number, or text
 unit        of value. With `%`, ours is multiplied by 100 unless its own unit is `%`
 rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only
 tolerance_reproduced, tolerance_close   the largest such distance that still counts as reproduced, as close. Without
             them only equality is `reproduced`, all else `differs`, and `report --check` does not judge the row
 same_as     for text: what ours must read to count as the same (`a|b`: either); empty: the value itself
+            A number printed for a spec key that holds a list is reproduced when the list has it
 source      table, figure or section. note: free
 """
 
@@ -83,7 +87,7 @@ def load(path: Path) -> list[Reference]:
 def _faults(row: Reference, seen: set[str]) -> list[str]:
     checks = {
         "the key is there twice": row.key in seen,
-        f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula"),
+        f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula", "exponent"),
         f"unknown rule {row.rule!r}": row.rule not in ("", "log10"),
         "no value": not row.value,
         "no source": not row.source,
