@@ -17,6 +17,7 @@ from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
+from experiments.influence.estimate import estimate
 from experiments.influence.recorder import Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
@@ -28,12 +29,10 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
     params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
-    worlds = (spec.counted or spec.known_clients or 0) + 1
-    if spec.cleansing is not None:
-        worlds += 5 * sum(f > 0 for f in spec.cleansing.fractions)
+    work, worlds, memory = estimate(spec)
     return [
         Cell(PAPER.name, spec.name, spec.scale, seed, "influence", {**params, "seed": seed}, PAPER.version,
-             worlds=worlds, compute=partial(compute, spec, seed))
+             work=work, worlds=worlds, memory=memory, compute=partial(compute, spec, seed))
         for seed in spec.seeds
     ]
 
