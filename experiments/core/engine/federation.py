@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ class Federation:
     classes: int
     name: str
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """n_k, the number of training samples of each client."""
         return tuple(b - a for a, b in zip(self.offsets, self.offsets[1:], strict=False))

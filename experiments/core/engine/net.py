@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from experiments.core.engine.seeds import stream
 
@@ -71,12 +75,27 @@ class Net:
         tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         return torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
 
+    def call(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Outputs of the model with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func."""
+        return functional_call(_private(self.module), self.views(theta), x)
+
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of each sample: outputs [..., n, C], y [n] or [n, C] -> [..., n]."""
         if self.loss == "squared":
             return 0.5 * (outputs - y).square().sum(-1)
         logp = F.log_softmax(outputs, -1)
         return -logp.gather(-1, y.expand(outputs.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+_copies = threading.local()
+
+
+def _private(module: nn.Module) -> nn.Module:
+    """This thread's own copy of a template: functional_call swaps tensors in place, so threads must not share one."""
+    known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
+    if module not in known:
+        known[module] = copy.deepcopy(module)
+    return known[module]
 
 
 def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> None:

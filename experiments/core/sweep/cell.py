@@ -44,7 +44,7 @@ class Context:
         folder: the cell's work folder. It survives a kill: put checkpoints here as `*.ckpt` (removed when the cell is
             done). Every other file is kept as an artefact of the cell.
         device: "cpu", "cuda", "cuda:1", "mps". threads: CPU threads the cell may use.
-        data_dir: where data sets lie, or None. model_factory: the user's own model, (shape, classes) -> module.
+        data_dir: where data sets lie, or None.
         progress: called with (what, done, total). log: one line into log.txt.
         facts: what the cell found out and wants recorded in provenance.json (formulation, hash of the data, ...).
     """
@@ -53,7 +53,6 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     data_dir: Path | None = None
-    model_factory: Callable[..., Any] | None = None
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     log: Callable[[str], None] = lambda line: None
     facts: dict[str, Any] = field(default_factory=dict)

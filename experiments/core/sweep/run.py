@@ -28,7 +28,7 @@ class Options:
     """How to run, none of which is part of a cell's id.
 
     Attributes:
-        device, threads, data_dir, model_factory: handed to the cells, see Context.
+        device, threads, data_dir: handed to the cells, see Context.
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
         progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
@@ -38,7 +38,6 @@ class Options:
     device: str = "cpu"
     threads: int = 1
     data_dir: Path | None = None
-    model_factory: Callable[..., Any] | None = None
     resume: bool = True
     overwrite: bool = False
     fail_fast: bool = False
@@ -152,7 +151,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             options.progress(what, done, total)
 
         context = Context(
-            folder, options.device, options.threads, options.data_dir, options.model_factory, progress, note
+            folder, options.device, options.threads, options.data_dir, progress, note
         )
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)

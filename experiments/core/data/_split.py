@@ -1,0 +1,43 @@
+"""Splitting samples into training and test parts, by LEAF's rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def train_count(n: int, fraction: float) -> int:
+    """How many of n samples train: max(1, int(fraction * n)); where n > 1 at least one is left for the test (LEAF)."""
+    # 1e-9 because 0.6 * 5 must be 3 whatever the rounding of the product.
+    return max(1, min(int(fraction * n + 1e-9), n - 1))
+
+
+def split_rows(n: int, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of the training and the test part of n samples, each in ascending order."""
+    import numpy as np
+
+    order = rng.permutation(n)
+    at = train_count(n, fraction)
+    return np.sort(order[:at]), np.sort(order[at:])
+
+
+def split_by_owner(
+    owner: np.ndarray, names: tuple[str, ...], fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split each owner's rows on their own, from a stream of the owner's own name; returns (train, test) row numbers.
+
+    Rows of one owner stay together and in order; an owner with one sample only has it in training.
+    """
+    import numpy as np
+
+    from experiments.core.engine.seeds import stream
+
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for client, name in enumerate(names):
+        rows = np.flatnonzero(owner == client)
+        train, test = split_rows(len(rows), fraction, stream(seed, "split", client=name))
+        parts[0].append(rows[train])
+        parts[1].append(rows[test])
+    return np.concatenate(parts[0]), np.concatenate(parts[1])

@@ -1,0 +1,136 @@
+"""FEMNIST: handwritten digits and letters in 62 classes, by writer (Caldas et al. 2018)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.errors import MissingError, SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Femnist(DataBlock):
+    """FEMNIST from `<data folder>/femnist`: LEAF's JSON files, or the public parquet release with writer ids.
+
+    LEAF files may lie there or in `data/` below, whole (`all_data_*.json`) or split (`train/`, `test/`). Inputs are
+    1x28x28 in 0..1 with LEAF's polarity (white paper = 1); labels 0-9 digits, 10-35 upper case, 36-61 lower case.
+    """
+
+    kind: Literal["femnist"] = "femnist"
+    writers: int | None = Field(None, ge=1, description="take so many writers at random; default: all")
+    min_samples: int = Field(10, ge=1, description="leave out writers with fewer samples (training and test together)")
+    train_fraction: float = Field(0.9, gt=0, lt=1, description="share that trains, where the files are not split yet")
+    split_seed: int = Field(0, ge=0, description="seed of that split and of the choice of writers")
+
+    def load(self, seed: int, data_dir: Path | None) -> Pool:
+        """Read the files; see `DataBlock.load`."""
+        from experiments.core.data._leaf import has_leaf, leaf_pool
+
+        folder = None if data_dir is None else data_dir / "femnist"
+        options: Any = {k: getattr(self, k) for k in ("train_fraction", "split_seed", "writers", "min_samples")}
+        if folder is not None:
+            for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
+                if has_leaf(place):
+                    return leaf_pool(place, "femnist", 62, (1, 28, 28), **options)
+            files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+            if files:
+                return _parquet_pool(files, folder, **options)
+        raise MissingError(
+            "FEMNIST (62 classes, by writer) is not there",
+            f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
+            "`fedlab data --download femnist` gets it; `--data digits` runs the same at once on a stand-in",
+        )
+
+
+def _parquet_pool(
+    files: list[Path], folder: Path, train_fraction: float, split_seed: int, writers: int | None, min_samples: int
+) -> Pool:
+    """The pool of the parquet release (columns image, writer_id, character); only the chosen writers are decoded."""
+    import numpy as np
+
+    from experiments.core.data._leaf import choose
+    from experiments.core.data._split import split_by_owner
+    from experiments.core.data.pool import make_pool
+
+    ids = np.concatenate([_column(path, "writer_id") for path in files]).astype(str)
+    found, counts = np.unique(ids, return_counts=True)
+    names = choose(
+        dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
+    )
+    place = {name: k for k, name in enumerate(names)}
+    owner = np.array([place.get(i, -1) for i in ids.tolist()])
+    rows = np.flatnonzero(owner >= 0)
+    y = np.concatenate([_column(path, "character") for path in files])[rows]
+    x = _polarity(_decode(files, rows))
+    train, test = split_by_owner(owner[rows], names, train_fraction, split_seed)
+    parts = ((x[train], y[train]), (x[test], y[test]))
+    return make_pool(str(folder), *parts, 62, "femnist", owner[rows][train], names)
+
+
+def _parquet(path: Path) -> Any:
+    """Open a parquet file."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingError(
+            "the parquet release needs pyarrow", str(path), "pip install 'fedlab-influence[parquet]'"
+        ) from error
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SpecError(f"damaged parquet file ({error})", str(path), "fetch it again") from error
+
+
+def _column(path: Path, name: str) -> np.ndarray:
+    """One column of a parquet file as an array."""
+    file = _parquet(path)
+    if name not in file.schema_arrow.names:
+        raise SpecError(f"no column {name!r}", str(path), "use the release with image, writer_id, hsf_id, character")
+    column: np.ndarray = file.read(columns=[name]).column(name).to_numpy()
+    return column
+
+
+def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:
+    """Images [len(rows), 1, 28, 28] in 0..1 of the given rows (ascending, counted over all files)."""
+    import numpy as np
+
+    x = np.empty((len(rows), 1, 28, 28), np.float32)
+    start = done = 0
+    for path in files:
+        for batch in _parquet(path).iter_batches(batch_size=8192, columns=["image"]):
+            wanted = rows[(rows >= start) & (rows < start + len(batch))] - start
+            for i in wanted.tolist():
+                x[done] = _png(batch.column(0)[i].as_py(), path, start + i)
+                done += 1
+            start += len(batch)
+    return x
+
+
+def _png(cell: Any, path: Path, row: int) -> np.ndarray:
+    """One image cell ({"bytes": png, ...}) as [28, 28] in 0..1."""
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        raw = cell["bytes"] if isinstance(cell, dict) else cell
+        pixels = np.asarray(Image.open(io.BytesIO(raw)).convert("L"), dtype=np.float32) / 255
+    except (UnidentifiedImageError, TypeError, OSError, SyntaxError) as error:
+        raise SpecError(f"row {row} holds no image ({error})", str(path), "fetch the file again") from error
+    if pixels.shape != (28, 28):
+        raise SpecError(f"row {row} is an image of {pixels.shape}, not 28x28", str(path), "use FEMNIST's 28x28 release")
+    return pixels
+
+
+def _polarity(x: np.ndarray) -> np.ndarray:
+    """Images with white paper = 1 as in LEAF, whichever way the release stores them: paper is what the margins show."""
+    import numpy as np
+
+    margin = np.concatenate([x[:, 0, 0], x[:, 0, -1], x[:, 0, :, 0], x[:, 0, :, -1]], axis=1)
+    return x if np.median(margin) > 0.5 else 1 - x

@@ -1,0 +1,278 @@
+"""The public data sets fedlab knows: what is there, what is missing, how to get it, and the downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from experiments.core.errors import MissingError, SpecError
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set: its place in the data folder, address, size in bytes (0: unknown) and checksum.
+
+    `digest` is "sha256:..." or "md5:...", or "" where nothing is published and only size and form can be checked.
+    """
+
+    path: str
+    url: str
+    size: int
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Known:
+    """One data set of the catalogue.
+
+    Attributes:
+        name: the word for `fedlab data --download`. what: one line about it. licence: its terms.
+        files: what to fetch; empty when nothing has to be.
+        kind: the block of a spec that reads it (with `path:` where it needs one).
+        how: another way to get it, or what to know.
+        needs: data sets it is made from, after which `build` makes it; `built` are the files so made.
+    """
+
+    name: str
+    what: str
+    licence: str
+    kind: str
+    files: tuple[File, ...] = ()
+    how: str = ""
+    needs: tuple[str, ...] = ()
+    built: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """Where one data set stands: "there", "missing", "differs" or "built in"; `detail` says why or what to do."""
+
+    name: str
+    what: str
+    state: str
+    detail: str
+
+
+_OSSCI = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_ZALANDO = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
+_QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
+_FEMNIST = "https://huggingface.co/datasets/flwrlabs/femnist/resolve/main/data"
+_ZENODO = "https://zenodo.org/records/10519652/files"
+
+
+def _idx(folder: str, base: str, *files: tuple[str, int, str]) -> tuple[File, ...]:
+    """The files of an IDX data set."""
+    return tuple(File(f"{folder}/raw/{name}", f"{base}/{name}", size, f"sha256:{sha}") for name, size, sha in files)
+
+
+CATALOGUE: tuple[Known, ...] = (
+    Known("leaf_synthetic", "LEAF's synthetic data: 60 features, 5 classes; needs no file", "none", "leaf_synthetic"),
+    Known("sklearn_digits", "scikit-learn's digits, enlarged: a stand-in, no file", "CC BY 4.0", "sklearn_digits"),
+    Known(
+        "femnist",
+        "FEMNIST: 814,277 handwritten characters, 62 classes, by writer",
+        "BSD 2-clause",
+        "femnist",
+        (File("femnist/train-00000-of-00001.parquet", f"{_FEMNIST}/train-00000-of-00001.parquet", 200_734_290),),
+        "or run LEAF's data/femnist/preprocess.sh and put its data/train and data/test into femnist/; "
+        "no checksum is published, so size and form are checked; reading it needs the extra [parquet]",
+    ),
+    Known(
+        "mnist_by_writer",
+        "MNIST's digits by 150 NIST writers (LEAF JSON): the digits-only stand-in for FEMNIST",
+        "CC BY-SA 3.0 (images), BSD 3-clause (writer ids)",
+        "mnist_by_writer",
+        how="made here from mnist and qmnist_labels",
+        needs=("mnist", "qmnist_labels"),
+        built=(
+            "mnist_by_writer/train/all_data_0_niid_0_keep_0_train_9.json.gz",
+            "mnist_by_writer/test/all_data_0_niid_0_keep_0_test_9.json.gz",
+        ),
+    ),
+    Known(
+        "mnist",
+        "MNIST: 70,000 handwritten digits",
+        "CC BY-SA 3.0",
+        "idx, path: MNIST",
+        _idx(
+            "MNIST", _OSSCI,
+            ("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+            ("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+            ("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+            ("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        ),
+    ),
+    Known(
+        "fashion_mnist",
+        "Fashion-MNIST: 70,000 images of clothes, 10 classes",
+        "MIT",
+        "idx, path: FashionMNIST",
+        _idx(
+            "FashionMNIST", _ZALANDO,
+            ("train-images-idx3-ubyte.gz", 26421880,
+             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+            ("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+            ("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+            ("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+        ),
+    ),
+    Known(
+        "qmnist_labels",
+        "QMNIST's label file: the NIST writer of every MNIST training digit",
+        "BSD 3-clause",
+        "not read by itself; part of mnist_by_writer",
+        _idx(
+            "QMNIST", _QMNIST,
+            ("qmnist-train-labels-idx2-int.gz", 463024,
+             "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f"),
+        ),
+    ),
+    Known(
+        "pneumoniamnist",
+        "PneumoniaMNIST: 5,856 chest X-rays of 28x28, 2 classes (MedMNIST v2)",
+        "CC BY 4.0",
+        "image_npz, path: medmnist/pneumoniamnist.npz",
+        (
+            File(
+                "medmnist/pneumoniamnist.npz",
+                f"{_ZENODO}/pneumoniamnist.npz?download=1",
+                0,
+                "md5:28209eda62fecd6e6a2d98b1501bb15f",
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+
+def catalogue() -> dict[str, Known]:
+    """Every known data set, by name."""
+    return {known.name: known for known in CATALOGUE}
+
+
+def status(data_dir: Path | None, verify: bool = False) -> list[State]:
+    """Where each known data set stands. Sizes are looked at; checksums only with `verify`, which reads every file."""
+    return [_state(known, data_dir, verify) for known in CATALOGUE]
+
+
+def download(name: str, data_dir: Path | None, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Fetch one data set into the data folder, or make it from others; what is already there and sound is kept.
+
+    A file appears under its name only when it is whole and its checksum right.
+
+    Raises:
+        SpecError: no such data set, or one that needs no download.
+        MissingError: no data folder is named, no network, a wrong checksum, no space.
+    """
+    known = catalogue().get(name)
+    if known is None:
+        raise SpecError(f"no data set {name!r} is known", "--download", f"known: {', '.join(catalogue())}")
+    if not known.files and not known.needs:
+        raise SpecError(f"{name} needs no download", "--download", f"use it as data.kind: {known.kind}")
+    if data_dir is None:
+        raise MissingError("no data folder is named", "--download", "name one with --data-dir or FEDLAB_DATA_DIR")
+    for other in known.needs:
+        download(other, data_dir, progress)
+    if name == "mnist_by_writer":
+        from experiments.core.data._by_writer import build
+
+        build(data_dir, data_dir / known.built[0], data_dir / known.built[1])
+    for file in known.files:
+        if _fault(data_dir / file.path, file, verify=True):
+            _fetch(file, data_dir / file.path, progress or (lambda what, done, total: None))
+    return tuple(data_dir / path for path in (*known.built, *(file.path for file in known.files)))
+
+
+def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
+    """Where one data set stands."""
+    if not known.files and not known.built:
+        return State(known.name, known.what, "built in", f"data.kind: {known.kind}")
+    todo = f"fedlab data --download {known.name}" + (f"; {known.how}" if known.how else "")
+    if data_dir is None:
+        return State(known.name, known.what, "missing", "no data folder is named (--data-dir or FEDLAB_DATA_DIR)")
+    if known.name in ("femnist", "mnist_by_writer") and _has_leaf(data_dir / known.name):
+        return State(known.name, known.what, "there", f"data.kind: {known.kind} (LEAF JSON)")
+    faults = [fault for file in known.files if (fault := _fault(data_dir / file.path, file, verify))]
+    faults += [f"{path} is missing" for path in known.built if not (data_dir / path).is_file()]
+    if not faults:
+        return State(known.name, known.what, "there", f"data.kind: {known.kind}")
+    state = "missing" if all(fault.endswith("is missing") for fault in faults) else "differs"
+    return State(known.name, known.what, state, f"{faults[0]}; {todo}")
+
+
+def _has_leaf(folder: Path) -> bool:
+    """Whether there are LEAF files in one of the places where the loaders look."""
+    from experiments.core.data._leaf import has_leaf
+
+    return has_leaf(folder) or has_leaf(folder / "data")
+
+
+def _fault(path: Path, file: File, verify: bool) -> str:
+    """What is wrong with a file, or ""."""
+    if not path.is_file():
+        return f"{file.path} is missing"
+    if file.size and path.stat().st_size != file.size:
+        return f"{file.path} has {path.stat().st_size} bytes, not {file.size}"
+    if verify and file.digest and _digest(path, file) != file.digest:
+        return f"{file.path} has another checksum than the published one"
+    if file.path.endswith(".parquet") and not _is_parquet(path):
+        return f"{file.path} is no parquet file"
+    return ""
+
+
+def _is_parquet(path: Path) -> bool:
+    """Whether the file begins and ends as parquet files do."""
+    with path.open("rb") as opened:
+        head = opened.read(4)
+        opened.seek(-4, os.SEEK_END)
+        return head == opened.read(4) == b"PAR1"
+
+
+def _digest(path: Path, file: File) -> str:
+    """The digest of what lies at `path`, in the notation of `file`."""
+    kind = file.digest.partition(":")[0]
+    with path.open("rb") as opened:
+        return f"{kind}:{hashlib.file_digest(opened, kind).hexdigest()}"
+
+
+def _fetch(file: File, target: Path, progress: Progress) -> None:
+    """Download one file next to its place, check it, move it there."""
+    part = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, suffix=".part", delete=False) as opened:
+            part = Path(opened.name)
+            done = 0
+            for block in _blocks(file.url):
+                opened.write(block)
+                done += len(block)
+                progress(file.path, done, file.size)
+            opened.flush()
+            os.fsync(opened.fileno())
+        fault = _fault(part, file, verify=True)
+        if fault:
+            raise MissingError(f"the download is not sound: {fault}", file.url, "try again; the old state is unchanged")
+        part.replace(target)
+    except (OSError, HTTPException) as error:  # URLError, an OSError, covers no network, refused and HTTP errors
+        reason = getattr(error, "reason", None) or error
+        raise MissingError(
+            f"cannot download {file.path} ({reason})", file.url, "check network and disk, then run it again"
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """The content behind an https address, a mebibyte at a time."""
+    request = urllib.request.Request(url, headers={"User-Agent": "fedlab"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        while block := answer.read(1 << 20):
+            yield block

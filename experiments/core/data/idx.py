@@ -1,0 +1,78 @@
+"""MNIST, Fashion-MNIST and whatever else comes in their IDX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.errors import MissingError, SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+class Idx(DataBlock):
+    """`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]` in a folder or in `raw/` below it.
+
+    Pixels become 0..1, ink = 1. There are no natural clients: choose a partition.
+    """
+
+    kind: Literal["idx"] = "idx"
+    path: str = Field("MNIST", description="folder, from the working directory or else inside the data folder")
+    name: str | None = Field(None, description="name in results; default: the folder's in small letters")
+    outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
+
+    def load(self, seed: int, data_dir: Path | None) -> Pool:
+        """Read the four files; see `DataBlock.load`."""
+        import numpy as np
+
+        from experiments.core.data._files import locate
+        from experiments.core.data.pool import make_pool
+
+        folder = locate(self.path, data_dir)
+        parts = []
+        for part in ("train", "t10k"):
+            x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
+            y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
+            if x.ndim != 3 or y.shape != (len(x),):
+                raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
+            parts.append((x[:, None].astype(np.float32) / 255, y.astype(np.int64)))
+        classes = self.outputs or int(max(y.max(initial=1) for _, y in parts)) + 1
+        return make_pool(str(folder), parts[0], parts[1], classes, self.name or folder.resolve().name.lower())
+
+
+def read_idx(file: Path) -> np.ndarray:
+    """The array of one IDX file, unpacked when its name ends in .gz.
+
+    Raises:
+        SpecError: it is not IDX, or shorter or longer than its header says.
+    """
+    import numpy as np
+
+    from experiments.core.data._files import read_bytes
+
+    raw = read_bytes(file)
+    rank = raw[3] if len(raw) > 3 else 0
+    if len(raw) < 4 + 4 * rank or rank == 0 or raw[:2] != b"\0\0" or raw[2] not in TYPES:
+        raise SpecError("not an IDX file", str(file), "fetch it again")
+    shape = np.frombuffer(raw, ">i4", rank, 4).tolist()
+    kind = np.dtype(TYPES[raw[2]])
+    if len(raw) != 4 + 4 * rank + kind.itemsize * int(np.prod(shape)):
+        raise SpecError(
+            f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again"
+        )
+    return np.frombuffer(raw, kind, offset=4 + 4 * rank).reshape(shape)
+
+
+def _find(folder: Path, stem: str) -> Path:
+    """The file `stem`, packed or not, in the folder or in `raw/`."""
+    for place in (folder, folder / "raw"):
+        for name in (f"{stem}.gz", stem):
+            if (place / name).is_file():
+                return place / name
+    raise MissingError(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", "see `fedlab data` for how to get MNIST")

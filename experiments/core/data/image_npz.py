@@ -1,0 +1,83 @@
+"""Images of one's own in an npz file with MedMNIST's keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class ImageNpz(DataBlock):
+    """An npz with train_images, train_labels, test_images, test_labels (MedMNIST's layout; nothing is unpickled).
+
+    Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An
+    optional key train_clients [N] names the client of each training image; without it a partition deals the images.
+    """
+
+    kind: Literal["image_npz"] = "image_npz"
+    path: str = Field(description="file, from the working directory or else inside the data folder")
+    name: str | None = Field(None, description="name in results; default: the file's")
+    outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
+
+    def load(self, seed: int, data_dir: Path | None) -> Pool:
+        """Read the file; see `DataBlock.load`."""
+        import numpy as np
+
+        from experiments.core.data._files import locate
+        from experiments.core.data.pool import make_pool
+
+        file = locate(self.path, data_dir)
+        held = _read(file)
+        x, test_x = (_images(held[f"{part}_images"], file) for part in ("train", "test"))
+        y, test_y = (_labels(held[f"{part}_labels"], file) for part in ("train", "test"))
+        names: tuple[str, ...] = ()
+        owner = None
+        if "train_clients" in held:
+            found, owner = np.unique(held["train_clients"].reshape(-1).astype(str), return_inverse=True)
+            names = tuple(found.tolist())
+        classes = self.outputs or int(max(y.max(initial=0), test_y.max(initial=0), 1)) + 1
+        return make_pool(str(file), (x, y), (test_x, test_y), classes, self.name or file.stem, owner, names)
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            held: dict[str, Any] = {key: opened[key] for key in opened.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        raise SpecError(f"not a sound npz file ({error})", str(file), "write it again with numpy.savez") from error
+    missing = [f"{p}_{k}" for p in ("train", "test") for k in ("images", "labels") if f"{p}_{k}" not in held]
+    if missing:
+        raise SpecError(f"no {', '.join(missing)} in the file", str(file), f"it holds {', '.join(held) or 'nothing'}")
+    return held
+
+
+def _images(images: np.ndarray, file: Path) -> np.ndarray:
+    """Images as [N, C, H, W] float32."""
+    import numpy as np
+
+    if images.ndim not in (3, 4) or images.dtype.kind not in "uif":
+        raise SpecError(
+            f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]"
+        )
+    x = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
+    return x.astype(np.float32) / 255 if images.dtype == np.uint8 else x.astype(np.float32)
+
+
+def _labels(labels: np.ndarray, file: Path) -> np.ndarray:
+    """Labels as [N]."""
+    if labels.ndim == 2 and labels.shape[1] != 1:
+        raise SpecError(f"{labels.shape[1]} labels an image", str(file), "give one label an image")
+    return labels.reshape(-1)

@@ -1,0 +1,194 @@
+"""Dealing a pool to clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.core.block import Block
+from experiments.core.data.pool import Pool
+from experiments.core.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from experiments.core.engine.federation import Federation
+
+
+class Partition(Block):
+    """A way to deal the training samples of a pool to clients; the test set stays pooled."""
+
+    def split(self, pool: Pool, seed: int) -> Federation:
+        """Deal `pool` to clients.
+
+        Args:
+            pool: the data.
+            seed: used where the block names no `split_seed` of its own.
+
+        Raises:
+            SpecError: the pool cannot be dealt so (too few samples, no natural clients).
+        """
+        raise NotImplementedError
+
+
+class Natural(Partition):
+    """The clients the data come with: writers, user keys, a client column. Their unequal sizes are kept."""
+
+    kind: Literal["natural"] = "natural"
+
+    def split(self, pool: Pool, seed: int) -> Federation:
+        """Group the samples by owner, in the order of `pool.names`; see `Partition.split`."""
+        owner = pool.owner.numpy()
+        if (owner < 0).any():
+            raise SpecError(
+                f"{pool.name} has no natural clients",
+                "partition: natural",
+                "use iid, dirichlet or shards, or name a client column",
+            )
+        return deal(pool, owner, pool.names)
+
+
+class Iid(Partition):
+    """Balanced clients drawn at random from all training samples, whoever owned them (LEAF's iid sampling)."""
+
+    kind: Literal["iid"] = "iid"
+    clients: int = Field(50, ge=1, description="number of clients")
+    samples_per_client: int | None = Field(None, ge=1, description="training samples each; default: all, dealt evenly")
+    test_samples: int | None = Field(None, ge=1, description="test samples drawn from the test set; default: all")
+    split_seed: int | None = Field(None, ge=0, description="seed of the draw; default: the run's seed")
+
+    def split(self, pool: Pool, seed: int) -> Federation:
+        """Shuffle and cut; see `Partition.split`."""
+        import numpy as np
+
+        rng = _stream(self, seed)
+        order = rng.permutation(len(pool.y))
+        wanted = self.clients * self.samples_per_client if self.samples_per_client else len(order)
+        if wanted > len(order) or self.clients > len(order):
+            raise SpecError(
+                f"{self.clients} clients of {self.samples_per_client or 1} samples need {max(wanted, self.clients)}, "
+                f"but {pool.name} has {len(order)} training samples",
+                "partition: iid",
+                "lower partition.clients or partition.samples_per_client",
+            )
+        owner = np.full(len(order), -1)
+        owner[order[:wanted]] = np.arange(wanted) % self.clients
+        return deal(self._fewer_tests(pool, rng), owner, _numbered(self.clients))
+
+    def _fewer_tests(self, pool: Pool, rng: np.random.Generator) -> Pool:
+        """The pool with `test_samples` of its test samples."""
+        from dataclasses import replace
+
+        if self.test_samples is None:
+            return pool
+        if self.test_samples > len(pool.test_y):
+            raise SpecError(
+                f"{self.test_samples} test samples are asked for, but {pool.name} has {len(pool.test_y)}",
+                "partition: iid",
+                "lower partition.test_samples",
+            )
+        kept = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
+        return replace(pool, test_x=pool.test_x[kept], test_y=pool.test_y[kept])
+
+
+class Dirichlet(Partition):
+    """Unequal label mixes: each label is shared out by Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
+
+    kind: Literal["dirichlet"] = "dirichlet"
+    clients: int = Field(10, ge=1, description="number of clients")
+    alpha: float = Field(
+        0.5, gt=0, description="concentration: large is nearly iid, small gives a label to few clients"
+    )
+    min_size: int = Field(10, ge=1, description="draw again until every client has so many samples")
+    split_seed: int | None = Field(None, ge=0, description="seed of the draw; default: the run's seed")
+
+    def split(self, pool: Pool, seed: int) -> Federation:
+        """Draw the shares; see `Partition.split`."""
+        rng = _stream(self, seed)
+        owner = dirichlet_owners(pool.y.numpy(), self.clients, self.alpha, self.min_size, rng, pool.name)
+        return deal(pool, owner, _numbered(self.clients))
+
+
+class Shards(Partition):
+    """Few labels a client: samples sorted by label, cut into equal shards, dealt at random (McMahan et al. 2017)."""
+
+    kind: Literal["shards"] = "shards"
+    clients: int = Field(10, ge=1, description="number of clients")
+    shards_per_client: int = Field(2, ge=1, description="shards each")
+    split_seed: int | None = Field(None, ge=0, description="seed of the deal; default: the run's seed")
+
+    def split(self, pool: Pool, seed: int) -> Federation:
+        """Sort, cut and deal; see `Partition.split`."""
+        import numpy as np
+
+        count = self.clients * self.shards_per_client
+        if count > len(pool.y):
+            raise SpecError(
+                f"{count} shards of {len(pool.y)} training samples",
+                "partition: shards",
+                "lower clients or shards_per_client",
+            )
+        rng = _stream(self, seed)
+        shuffled = rng.permutation(len(pool.y))
+        ordered = shuffled[np.argsort(pool.y.numpy()[shuffled], kind="stable")]
+        owner = np.empty(len(pool.y), np.int64)
+        for shard, rows in zip(rng.permutation(count), np.array_split(ordered, count), strict=True):
+            owner[rows] = shard % self.clients
+        return deal(pool, owner, _numbered(self.clients))
+
+
+def dirichlet_owners(
+    y: np.ndarray, clients: int, alpha: float, min_size: int, rng: np.random.Generator, where: str
+) -> np.ndarray:
+    """The client of each sample [N], by Dirichlet shares of each label; every sample gets exactly one client.
+
+    Raises:
+        SpecError: `min_size` cannot be met, or was not in 1000 draws.
+    """
+    import numpy as np
+
+    for _ in range(1000 if clients * min_size <= len(y) else 0):
+        owner = np.empty(len(y), np.int64)
+        for label in np.unique(y):
+            rows = rng.permutation(np.flatnonzero(y == label))
+            cuts = np.cumsum(rng.dirichlet(np.full(clients, alpha)))[:-1] * len(rows)
+            for client, part in enumerate(np.split(rows, np.floor(cuts + 0.5).astype(np.int64))):
+                owner[part] = client
+        if np.bincount(owner, minlength=clients).min() >= min_size:
+            return owner
+    raise SpecError(
+        f"{len(y)} samples could not be dealt to {clients} clients of at least {min_size} with alpha {alpha:g}",
+        where,
+        "lower clients or min_size, or raise alpha",
+    )
+
+
+def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
+    """The federation in which client k holds the samples with owner k, in their order; owner -1 leaves a sample out.
+
+    Clients without samples are dropped.
+    """
+    import numpy as np
+    import torch
+
+    from experiments.core.engine.federation import Federation
+
+    sizes = np.bincount(owner[owner >= 0], minlength=len(names))
+    rows = torch.from_numpy(np.argsort(owner, kind="stable")[(owner < 0).sum() :])
+    kept = np.flatnonzero(sizes)
+    offsets = (0, *np.cumsum(sizes[kept]).tolist())
+    clients = tuple(names[k] for k in kept)
+    return Federation(pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    """Names for clients that have none."""
+    return tuple(str(k) for k in range(count))
+
+
+def _stream(block: Iid | Dirichlet | Shards, seed: int) -> np.random.Generator:
+    """The stream of a partition: its own seed, or else the run's."""
+    from experiments.core.engine.seeds import stream
+
+    return stream(seed if block.split_seed is None else block.split_seed, "partition", kind=block.kind)

@@ -1,0 +1,114 @@
+"""What a data set is before it is dealt to clients, and the base of the blocks that load one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.core.block import Block
+from experiments.core.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Training and test samples of one data set.
+
+    Attributes:
+        x: [N, C, H, W] or [N, d] float32 training inputs.
+        y: [N] int64 labels in 0..classes-1.
+        owner: [N] int64, the natural client of each training sample (an index into `names`), or -1 where there is none.
+        test_x, test_y: the test set, pooled over clients.
+        names: the names of the natural clients; empty when there are none.
+        classes: number of outputs of a model for this data (may exceed the labels that occur).
+        name: the data set's name as it appears in results.
+    """
+
+    x: Tensor
+    y: Tensor
+    owner: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    names: tuple[str, ...]
+    classes: int
+    name: str
+
+
+class DataBlock(Block):
+    """A kind of data: its fields say which samples, `load` reads or draws them."""
+
+    def load(self, seed: int, data_dir: Path | None) -> Pool:
+        """Load the data.
+
+        Args:
+            seed: the run's seed. No kind shipped here uses it: data are drawn and split by seeds of their own, so that
+                the run's seeds vary initialisation and schedule only.
+            data_dir: the user's data folder, or None.
+
+        Raises:
+            MissingError: a file or an optional package is not there.
+            SpecError: a file is there but cannot be right.
+        """
+        raise NotImplementedError
+
+
+def make_pool(
+    where: str,
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    classes: int,
+    name: str,
+    owner: np.ndarray | None = None,
+    names: tuple[str, ...] = (),
+) -> Pool:
+    """Check arrays and turn them into a pool.
+
+    `where` is the file or folder they came from, for messages; `train` and `test` are pairs of x [N, ...] of any real
+    type and y [N] integers; `owner` [N] holds indices into `names`, or is None for data without natural clients.
+
+    Raises:
+        SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range.
+    """
+    import numpy as np
+    import torch
+
+    checked = []
+    for part, (x, y) in (("training", train), ("test", test)):
+        inputs, labels = np.asarray(x, dtype=np.float32), np.asarray(y)
+        _check_part(where, part, inputs, labels, classes)
+        checked += [torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels.astype(np.int64))]
+    if checked[0].shape[1:] != checked[2].shape[1:]:
+        shapes = f"{tuple(checked[0].shape[1:])} and {tuple(checked[2].shape[1:])}"
+        raise SpecError(f"training and test inputs differ in shape: {shapes}", where, "make both parts the same size")
+    held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
+    if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
+        raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
+    return Pool(
+        checked[0], checked[1], torch.from_numpy(held.astype(np.int64)), checked[2], checked[3], names, classes, name
+    )
+
+
+def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: int) -> None:
+    """Raise SpecError unless x and y are a sound set of samples."""
+    import numpy as np
+
+    if not len(x):
+        raise SpecError(f"no {part} samples", where, "give at least one")
+    if x.ndim < 2 or y.shape != (len(x),):
+        raise SpecError(f"{len(x)} {part} inputs but labels of shape {y.shape}", where, "give one label a sample")
+    if not np.issubdtype(y.dtype, np.integer):
+        raise SpecError(f"{part} labels are {y.dtype}, not integers", where, "give labels 0, 1, 2, ...")
+    if not np.isfinite(x).all():
+        row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1))[0])
+        raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or mend that sample")
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if len(wrong):
+        raise SpecError(
+            f"{part} sample {int(wrong[0])} has label {int(y[wrong[0]])}, outside 0..{classes - 1}",
+            where,
+            "mend the label, or raise the number of classes",
+        )

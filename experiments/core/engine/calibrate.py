@@ -1,0 +1,116 @@
+"""Picking a formulation: a short timed trial per model, shape and device, remembered between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.device import is_out_of_memory
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.net import Net
+from experiments.core.errors import SpecError
+
+_FIXED = ("dense", "looped")
+_MOST_MODELS = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The formulation picked, and the seconds per model and step of each candidate (empty when none was timed)."""
+
+    formulation: Formulation
+    seconds: dict[str, float]
+
+
+def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto") -> Choice:
+    """The formulation called `wanted`; for "auto" the fastest here; for "fixed" the same on every machine.
+
+    "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that one
+    thread gets, and remembers the result in the user's cache folder.
+
+    Raises:
+        SpecError: an unknown formulation, or one that cannot compute this model here.
+    """
+    device, dtype = federation.x.device, federation.x.dtype
+    known = formulations()
+    able = {name: kind for name, kind in known.items() if kind.supports(net, device, dtype)}
+    if wanted == "fixed":
+        wanted = next(name for name in _FIXED if name in able)
+    if wanted != "auto":
+        if wanted not in known:
+            raise SpecError(f"unknown formulation {wanted!r}", "formulation", f"use auto or one of {', '.join(known)}")
+        if wanted not in able:
+            raise SpecError(f"formulation {wanted!r} cannot compute this model on {device}", "formulation", f"use auto or one of {', '.join(able)}")
+        return Choice(able[wanted](net), {})
+    models = min(_MOST_MODELS, max(1, -(-worlds // threads)))
+    trial = _Trial(net, federation, models)
+    seconds = _remembered(trial.key(able), lambda: {name: trial.time(kind) for name, kind in able.items()})
+    finite = {name: s for name, s in seconds.items() if name in able}
+    return Choice(able[min(finite, key=finite.__getitem__)](net), finite)
+
+
+class _Trial:
+    """One gradient of `models` models on a client of median size."""
+
+    def __init__(self, net: Net, federation: Federation, models: int) -> None:
+        sizes = federation.sizes
+        client = sorted(range(len(sizes)), key=sizes.__getitem__)[len(sizes) // 2]
+        self.net, (self.x, self.y) = net, federation.of(client)
+        self.theta: Tensor = net.flat().to(federation.x).repeat(models, 1)
+
+    def key(self, able: dict[str, type[Formulation]]) -> str:
+        """What the result depends on."""
+        parts = [str(self.net.module), self.net.loss, list(self.x.shape), len(self.theta), str(self.x.dtype), sorted(able), torch.__version__]
+        where = torch.cuda.get_device_name(self.x.device) if self.x.is_cuda else f"{os.cpu_count()} cpu"
+        return hashlib.sha256(json.dumps([*parts, where]).encode()).hexdigest()[:20]
+
+    def time(self, kind: type[Formulation]) -> float:
+        """Seconds per model of the best of a few gradients, infinite when it does not fit into memory."""
+        best, formulation = float("inf"), kind(self.net)
+        started = time.perf_counter()
+        try:
+            for trial in range(6):
+                began = time.perf_counter()
+                formulation.gradient(self.theta.clone(), self.x, self.y, None)
+                if self.x.is_cuda:
+                    torch.cuda.synchronize(self.x.device)
+                if trial:  # the first call builds and warms up
+                    best = min(best, time.perf_counter() - began)
+                if trial and time.perf_counter() - started > 3.0:
+                    break
+        except (RuntimeError, MemoryError) as fault:
+            if not is_out_of_memory(fault):
+                raise
+        return best / len(self.theta)
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this program ($XDG_CACHE_HOME/fedlab, by default ~/.cache/fedlab)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedlab"
+
+
+def _remembered(key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The stored result of `key`, or measure() stored under it; a folder that cannot be written only costs the memory."""
+    path = cache_folder() / "calibration" / f"{key}.json"
+    try:
+        return {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        seconds = measure()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as aside:
+            aside.write(json.dumps(seconds))
+        Path(aside.name).replace(path)
+    except OSError:
+        return seconds
+    return seconds

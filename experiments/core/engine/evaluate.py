@@ -1,0 +1,74 @@
+"""Loss and accuracy of many models on one test set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.formulations import Formulation
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss [B] (float64), and the share of right predictions [B] in [0, 1]."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def evaluate(
+    formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, workers: Workers, samples: int = 4096
+) -> Evaluation:
+    """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of `samples` samples.
+
+    For the squared loss accuracy is not defined and is NaN.
+    """
+    room = max(1, free_bytes(theta.device) // workers.threads // formulation.scratch(min(len(y), samples), tuple(x.shape[1:])))
+    size = min(room, max(1, -(-len(theta) // workers.threads)))
+    blocks = [theta[a : a + size] for a in range(0, len(theta), size)]
+
+    def work(block: Tensor) -> Tensor:
+        return halving(lambda rows: _sums(formulation, block[rows], x, y, samples), torch.arange(len(block), device=theta.device))
+
+    sums = torch.cat(list(workers.map(work, blocks))) / len(y)
+    return Evaluation(sums[:, 0], sums[:, 1])
+
+
+def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
+    """[B, 2] summed loss and number of right predictions."""
+    total = torch.zeros(len(theta), 2, dtype=torch.float64, device=theta.device)
+    for a in range(0, len(y), samples):
+        outputs, target = formulation.outputs(theta, x[a : a + samples]), y[a : a + samples]
+        if formulation.net.loss == "squared":
+            total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
+            total[:, 1] = torch.nan
+        else:
+            losses, right = _cross_entropy(outputs, target)
+            total[:, 0] += losses.sum(-1, dtype=torch.float64)
+            total[:, 1] += right.sum(-1)
+    return total
+
+
+def _cross_entropy(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Losses and right predictions, [B, n] each, of outputs [B, n, C] and labels y [n].
+
+    Classes go first: with few of them, log_softmax and argmax over an inner dimension of five cost ten times as much.
+    The first of equal outputs is the prediction, as for argmax (a saturated sigmoid does tie).
+    """
+    by_class = outputs.movedim(-1, 0).contiguous()
+    top = by_class.amax(0)
+    own = by_class.gather(0, y.expand(1, *top.shape))[0]
+    losses = (by_class - top).exp_().sum(0).log_().add_(top).sub_(own)
+    right = own == top
+    tied = right & ((by_class == top).sum(0) > 1)
+    if bool(tied.any()):
+        right[tied] = outputs[tied].argmax(-1) == y.expand(top.shape)[tied]
+    return losses, right
+
+
+def sample_losses(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Loss of each model on each sample: theta [B, size] -> [B, n]."""
+    return formulation.net.losses(formulation.outputs(theta, x), y)

@@ -1,0 +1,195 @@
+"""A fused C++ kernel for small convolutional and dense networks on a CPU, compiled for the shape on first use.
+
+Source: `native_conv.cpp`, which tells how. Never required: without a compiler `supports` is False.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.formulations._build import compiler, library
+from experiments.core.engine.formulations._common import flattens_all, is_plain_conv, is_plain_linear, layers
+from experiments.core.engine.net import Net
+
+SOURCE = Path(__file__).with_name("native_conv.cpp")
+_TYPES = {torch.float32: "float", torch.float64: "double"}
+_VECTOR_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The layers of a net that the kernel can compute: convolution blocks, then linear layers."""
+
+    convs: tuple[tuple[nn.Conv2d, bool], ...]
+    linears: tuple[tuple[nn.Linear, bool], ...]
+    sigmoid: bool
+
+    def shape_of(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of the inputs (1, 1 without convolutions)."""
+        return (x.shape[-2], x.shape[-1]) if self.convs else (1, 1)
+
+    def fits(self, height: int, width: int) -> bool:
+        """Do inputs of this size leave the convolutions with what the first linear layer expects?"""
+        if not self.convs:
+            return True
+        halvings = 2 ** len(self.convs)
+        left = (height // halvings) * (width // halvings)
+        return left > 0 and left * self.convs[-1][0].out_channels == self.linears[0][0].in_features
+
+    def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
+        """The macros of native_conv.cpp for this shape."""
+        convs, linears = [c for c, _ in self.convs], [k for k, _ in self.linears]
+        sizes = [(height >> i, width >> i) for i in range(len(convs) + 1)]
+        channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
+        dims = [linears[0].in_features] + [k.out_features for k in linears]
+        lists = {
+            "CH": channels, "HH": [s[0] for s in sizes], "WW": [s[1] for s in sizes],
+            "KK": [c.kernel_size[0] for c in convs], "CRELU": [r for _, r in self.convs],
+            "CBIAS": [c.bias is not None for c in convs], "DIM": dims, "LRELU": [r for _, r in self.linears],
+            "LBIAS": [k.bias is not None for k in linears],
+        }
+        inputs = channels[0] * height * width if convs else dims[0]
+        plain = {
+            "T": _TYPES[dtype], "IS_DOUBLE": int(dtype == torch.float64), "VB": _VECTOR_BYTES, "NCONV": len(convs),
+            "NLIN": len(linears), "SIGMOID": int(self.sigmoid), "XSIZE": inputs,
+        }
+        braced = (f"{k}={{{','.join(str(int(i)) for i in v) or '0'}}}" for k, v in lists.items())
+        return (*(f"{k}={v}" for k, v in plain.items()), *braced)
+
+
+class Native(Formulation):
+    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time."""
+
+    name = "native"
+
+    @classmethod
+    def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
+        """[Conv2d (odd kernel, same padding), ReLU?, MaxPool2d(2)]*, Flatten, Linear [ReLU] ..., Sigmoid? on a CPU.
+
+        Needs a C++ compiler.
+        """
+        fits = device.type == "cpu" and dtype in _TYPES and net.loss == "cross_entropy" and not net.buffers
+        return fits and plan(net) is not None and compiler() is not None and _trial(net, dtype)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The net's layers as the kernel sees them."""
+        found = plan(self.net)
+        if found is None:
+            raise ValueError("the native kernel does not know this architecture")
+        return found
+
+    def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """See `Formulation.gradient`.
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        kernel, theta, x = self._ready(theta, x)
+        classes = self.plan.linears[-1][0].out_features
+        y = y.to(torch.int64).contiguous()
+        if len(y) and (int(y.min()) < 0 or int(y.max()) >= classes):
+            raise IndexError(f"label out of range: {int(y.min())}..{int(y.max())} with {classes} outputs")
+        w = None if weight is None else weight.to(theta.dtype).contiguous()
+        out = torch.empty(len(theta), self.net.p, dtype=theta.dtype)
+        failed = kernel.gradient(
+            _pointer(theta), theta.stride(0), len(theta), _pointer(x), _pointer(y),
+            None if w is None else _pointer(w), len(x), _pointer(out),
+        )
+        if failed:
+            raise MemoryError("no memory for the native kernel's work space")
+        return out
+
+    def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """See `Formulation.outputs`."""
+        kernel, theta, x = self._ready(theta, x)
+        out = torch.empty(len(theta), len(x), self.plan.linears[-1][0].out_features, dtype=theta.dtype)
+        if kernel.outputs(_pointer(theta), theta.stride(0), len(theta), _pointer(x), len(x), _pointer(out)):
+            raise MemoryError("no memory for the native kernel's work space")
+        return out
+
+    def scratch(self, n: int, shape: tuple[int, ...]) -> int:
+        """The work space is a thread's, not a model's: a longer stack needs its gradients only."""
+        return 8 * self.net.p
+
+    def _ready(self, theta: Tensor, x: Tensor) -> tuple[ctypes.CDLL, Tensor, Tensor]:
+        """The kernel for this shape, and the tensors as it wants them."""
+        height, width = self.plan.shape_of(x)
+        kernel = _kernel(self.plan, height, width, theta.dtype) if self.plan.fits(height, width) else None
+        if kernel is None:
+            raise ValueError(f"the native kernel cannot be built for inputs of shape {tuple(x.shape[1:])}")
+        theta = theta.detach()
+        theta = theta if theta.stride(-1) == 1 else theta.contiguous()
+        return kernel, theta, x.to(theta.dtype).contiguous()
+
+
+def plan(net: Net) -> Plan | None:
+    """Read the module; None where the kernel does not apply."""
+    parts = [layer for _, layer in layers(net.module) or [] if type(layer) is not nn.Identity]
+    convs: list[tuple[nn.Conv2d, bool]] = []
+    while parts and isinstance(parts[0], nn.Conv2d):
+        conv = parts.pop(0)
+        kinds = [type(k) for k in parts[:2]]
+        activated = nn.ReLU in kinds
+        taken = parts[: 2 if activated else 1]
+        if not _same_conv(conv) or not any(_halves(k) for k in taken):
+            return None
+        parts = parts[len(taken) :]
+        convs.append((conv, activated))
+    if parts and flattens_all(parts[0]):
+        parts = parts[1:]
+    elif convs:
+        return None
+    linears: list[tuple[nn.Linear, bool]] = []
+    while parts and is_plain_linear(parts[0]):
+        linear = parts.pop(0)
+        activated = bool(parts) and type(parts[0]) is nn.ReLU
+        parts = parts[int(activated) :]
+        linears.append((linear, activated))
+    sigmoid = bool(parts) and type(parts[0]) is nn.Sigmoid and not linears[-1][1] if linears else False
+    if not linears or len(parts) != int(sigmoid):
+        return None
+    return Plan(tuple(convs), tuple(linears), sigmoid)
+
+
+def _same_conv(conv: nn.Module) -> bool:
+    if not isinstance(conv, nn.Conv2d) or not is_plain_conv(conv):
+        return False
+    k = conv.kernel_size[0]
+    return (
+        k % 2 == 1 and conv.kernel_size == (k, k) and conv.padding == (k // 2, k // 2)
+        and conv.stride == (1, 1) and conv.dilation == (1, 1)
+    )
+
+
+def _halves(pool: nn.Module) -> bool:
+    if type(pool) is not nn.MaxPool2d or pool.return_indices or pool.ceil_mode:
+        return False
+    pairs = [(v, v) if isinstance(v, int) else tuple(v) for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+    return pairs == [(2, 2), (2, 2), (0, 0), (1, 1)]
+
+
+def _trial(net: Net, dtype: torch.dtype) -> bool:
+    """Does the source compile at all here? Tried on a tiny shape, since the inputs' size is not known yet."""
+    tiny = Plan(((nn.Conv2d(1, 1, 1), False),), ((nn.Linear(1, 2), False),), False)
+    return _kernel(tiny, 2, 2, dtype) is not None
+
+
+def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.CDLL | None:
+    found = library(SOURCE, plan.defines(height, width, dtype))
+    if found is not None and found.gradient.argtypes is None:
+        i, p = ctypes.c_int64, ctypes.c_void_p
+        found.outputs.argtypes = [p, i, i, p, i, p]
+        found.gradient.argtypes = [p, i, i, p, p, p, i, p]
+    return found
+
+
+def _pointer(tensor: Tensor) -> int:
+    return tensor.data_ptr()

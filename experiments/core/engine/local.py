@@ -1,0 +1,104 @@
+"""One client's local training for a stack of worlds: (states [B, size], data) -> states [B, size]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.seeds import stream
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """How a client trains: full-batch gradient descent for `steps` iterations, or mini-batch SGD for `epochs`.
+
+    Attributes:
+        lr: eta, the learning rate of round 1.
+        steps: m, full-batch iterations (Eq. 2 of Xue et al. 2021); excludes `epochs`.
+        epochs, batch_size: passes over the client's data in mini-batches, reshuffled each epoch; the last may be short.
+        momentum, nesterov, weight_decay: as in torch.optim.SGD; momentum starts at zero in every round.
+        lr_schedule: over rounds: "constant"; "step" (times `gamma` every `every` rounds); "exponential" (times `gamma`
+            a round); "cosine" (to zero over `every` rounds).
+    """
+
+    lr: float
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    lr_schedule: str = "constant"
+    gamma: float = 1.0
+    every: int = 1
+
+    def lr_at(self, t: int) -> float:
+        """The learning rate of round t."""
+        if self.lr_schedule == "step":
+            return self.lr * self.gamma ** ((t - 1) // self.every)
+        if self.lr_schedule == "exponential":
+            return self.lr * self.gamma ** (t - 1)
+        if self.lr_schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (t - 1) / self.every)))
+        return self.lr
+
+    def batches(self, n: int, seed: int, client: int, t: int) -> list[Tensor | None]:
+        """Rows of each local step, in order; None stands for all n (full batch)."""
+        if self.steps is not None:
+            return [None] * self.steps
+        size = self.batch_size or n
+        found: list[Tensor | None] = []
+        for epoch in range(self.epochs or 1):
+            order = stream(seed, "batch", client=client, round=t, epoch=epoch).permutation(n)
+            found += [torch.from_numpy(order[a : a + size].copy()) for a in range(0, n, size)]
+        return found
+
+
+Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def train_stack(
+    formulation: Formulation,
+    start: Tensor,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    batches: Sequence[Tensor | None],
+    local: LocalTraining,
+    lr: float,
+    correct: Correction | None = None,
+    keep: list[Tensor] | None = None,
+) -> Tensor:
+    """Train B models on one client's data, from `start` [B, size]; returns their states after the last step.
+
+    Args:
+        formulation: computes the gradients.
+        start: [B, size] states at the beginning; not changed.
+        x, y: the client's n samples.
+        weight: [B, n] sample weights, or None.
+        batches: rows of each step (see `LocalTraining.batches`).
+        local, lr: the optimiser's settings and this round's learning rate.
+        correct: the algorithm's change to a gradient, (gradient [B, p], state, start) -> gradient.
+        keep: where given, a copy of the first model's state before each step is appended to it.
+    """
+    theta, p = start.clone(), formulation.net.p
+    velocity: Tensor | None = None
+    for rows in batches:
+        if keep is not None:
+            keep.append(theta[0].clone())
+        bx, by, bw = (x, y, weight) if rows is None else (x[rows], y[rows], None if weight is None else weight[:, rows])
+        step = formulation.gradient(theta, bx, by, bw)
+        if correct is not None:
+            step = correct(step, theta, start)
+        if local.weight_decay:
+            step = step.add_(theta[:, :p], alpha=local.weight_decay)
+        if local.momentum:
+            velocity = step.clone() if velocity is None else velocity.mul_(local.momentum).add_(step)
+            step = step.add_(velocity, alpha=local.momentum) if local.nesterov else velocity
+        theta[:, :p].add_(step, alpha=-lr)
+    return theta

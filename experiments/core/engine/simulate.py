@@ -1,0 +1,270 @@
+"""The round loop: all worlds of a federation side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.algorithms.base import Algorithm
+from experiments.core.engine.checkpoint import Checkpoint
+from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.local import LocalTraining, train_stack
+from experiments.core.engine.net import Net
+from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.worlds import World, check, fork_rounds
+from experiments.core.errors import NumericalError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What defines the numbers of a simulation, apart from its worlds and its initial state."""
+
+    net: Net
+    federation: Federation
+    schedule: Schedule
+    local: LocalTraining
+    algorithm: Algorithm
+    seed: int
+
+
+@dataclass
+class Round:
+    """What observers see of round `index`, all of the base world unless said otherwise.
+
+    Attributes:
+        index, rounds: t and T.
+        lr: the learning rate eta of this round.
+        before, after: [size] the global state before and after.
+        participants: C_t. sizes: [K] n_k of the participants.
+        locals: [K, size] their local states w_t,m^k.
+        iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
+        batches: [K][m] rows of each local step within the client's data, None for the full batch.
+        states: () -> [W, size], the states of all worlds after the round.
+    """
+
+    index: int
+    rounds: int
+    lr: float
+    before: Tensor
+    after: Tensor
+    participants: tuple[int, ...]
+    sizes: Tensor
+    locals: Tensor
+    iterates: list[list[Tensor]] | None
+    batches: list[list[Tensor | None]]
+    states: Callable[[], Tensor]
+
+
+class Observer(Protocol):
+    """Something that watches the rounds of a simulation and can be checkpointed with it."""
+
+    needs_iterates: bool
+
+    def observe(self, record: Round) -> None:
+        """Called after every round."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which `restore` continues."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state`."""
+
+
+@dataclass
+class _Stack:
+    """The states of the worlds that have left the base world; the rest are the base world, in row 0."""
+
+    states: Tensor
+    forks: list[int]
+    live: list[int] = field(default_factory=list)
+
+    def fork(self, t: int) -> None:
+        """Give every world that differs from round t on a row of its own."""
+        for i, first in enumerate(self.forks):
+            if i and first == t:
+                self.states[i] = self.states[0]
+        self.live = [0] + [i for i, first in enumerate(self.forks) if i and first <= t]
+
+    def expanded(self, t: int) -> Tensor:
+        """[W, size], with worlds that have not forked by round t as copies of the base world."""
+        rows = [i if i == 0 or first <= t else 0 for i, first in enumerate(self.forks)]
+        return self.states[torch.tensor(rows, device=self.states.device)]
+
+
+def simulate(
+    problem: Problem,
+    worlds: Sequence[World],
+    start: Tensor,
+    formulation: Formulation,
+    *,
+    first_round: int = 1,
+    observers: Sequence[Observer] = (),
+    threads: int = 1,
+    chunk: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Train all `worlds` from the common state `start` through rounds first_round..T.
+
+    Args:
+        problem: model, data, schedule, local training, algorithm, seed.
+        worlds: the base world first. A world is trained from the first round in which it differs (law 4).
+        start: [size] the global state before `first_round`.
+        formulation: how local steps are computed, the same for every world (law 2).
+        first_round: where to begin.
+        observers: called after every round, in order.
+        threads: worker threads.
+        chunk: models per piece of work; None picks it from free memory. Memory errors halve it.
+        checkpoint: saved when due; an existing one of the same fingerprint is taken up.
+        progress: called with (rounds done, rounds in all).
+
+    Returns:
+        [W, size] the final state of every world.
+
+    Raises:
+        SpecError: impossible worlds. NumericalError: a state is no longer finite.
+    """
+    check(worlds, problem.federation.offsets)
+    forks = fork_rounds(worlds, problem.schedule, problem.federation.offsets, first_round)
+    stack = _Stack(start.repeat(len(worlds), 1), forks)
+    t0 = _resume(checkpoint, stack, observers, first_round)
+    last = len(problem.schedule)
+    with Workers(threads) as workers:
+        for t in range(t0, last + 1):
+            stack.fork(t)
+            record = _round(problem, worlds, stack, formulation, t, workers, chunk, _wants_iterates(observers))
+            for observer in observers:
+                observer.observe(record)
+            if checkpoint is not None and (checkpoint.due() or t == last):
+                checkpoint.save({"round": t, "states": stack.states, "observers": [o.state() for o in observers]})
+            if progress is not None:
+                progress(t - first_round + 1, last - first_round + 1)
+    return stack.expanded(last)
+
+
+def _wants_iterates(observers: Sequence[Observer]) -> bool:
+    return any(o.needs_iterates for o in observers)
+
+
+def _resume(checkpoint: Checkpoint | None, stack: _Stack, observers: Sequence[Observer], first_round: int) -> int:
+    """Take up a checkpoint if there is one; returns the round to compute next."""
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is None:
+        return first_round
+    stack.states.copy_(saved["states"])
+    for observer, state in zip(observers, saved["observers"], strict=True):
+        observer.restore(state)
+    return int(saved["round"]) + 1
+
+
+@dataclass
+class _Task:
+    """One piece of work: some worlds of one client."""
+
+    place: int
+    client: int
+    rows: Tensor
+    share: Tensor
+    worlds: list[World]
+    first: bool
+
+
+def _round(
+    problem: Problem, worlds: Sequence[World], stack: _Stack, formulation: Formulation, t: int,
+    workers: Workers, chunk: int | None, iterates_wanted: bool,
+) -> Round:
+    """Advance every live world by round t."""
+    federation, drawn, lr = problem.federation, problem.schedule[t - 1], problem.local.lr_at(t)
+    batches = [problem.local.batches(federation.sizes[k], problem.seed, k, t) for k in drawn]
+    kept: list[list[Tensor]] = [[] for _ in drawn]
+    correct = problem.algorithm.correct if problem.algorithm.corrects else None
+
+    def work(task: _Task) -> tuple[_Task, Tensor]:
+        x, y = federation.of(task.client)
+        weight = _weights(federation, task, stack.states)
+        keep = kept[task.place] if iterates_wanted and task.first else None
+
+        def train(some: Tensor) -> Tensor:
+            if keep is not None and bool(some[0] == 0):
+                keep.clear()
+            return train_stack(
+                formulation, stack.states[task.rows[some]], x, y, None if weight is None else weight[some],
+                batches[task.place], problem.local, lr, correct, keep if bool(some[0] == 0) else None,
+            )
+
+        return task, halving(train, torch.arange(len(task.rows), device=stack.states.device))
+
+    before = stack.states[0].clone()
+    share = _shares(federation, [worlds[i] for i in stack.live], t, drawn)
+    mean = torch.zeros_like(stack.states)
+    locals_ = before.new_empty(len(drawn), before.shape[0])
+    for task, trained in workers.map(work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)):
+        mean.index_add_(0, task.rows, trained * task.share[:, None])
+        if task.first:
+            locals_[task.place] = trained[0]
+    _aggregate(problem.algorithm, stack, mean, share, t)
+    return Round(
+        t, len(problem.schedule), lr, before, stack.states[0].clone(), drawn,
+        torch.tensor([federation.sizes[k] for k in drawn], dtype=before.dtype, device=before.device),
+        locals_, kept if iterates_wanted else None, batches, lambda: stack.expanded(t),
+    )
+
+
+def _shares(federation: Federation, live: Sequence[World], t: int, drawn: Sequence[int]) -> Tensor:
+    """[live worlds, K] aggregation weights n_k / N over who is left (Eq. 4); a row of zeros where nobody is."""
+    counts = torch.zeros(len(live), len(drawn), dtype=torch.float64)
+    full = torch.tensor([federation.sizes[k] for k in drawn], dtype=torch.float64)
+    for row, world in enumerate(live):
+        counts[row] = full
+        if t >= world.since and world.clients:
+            counts[row, [place for place, k in enumerate(drawn) if k in world.clients]] = 0
+        for place, k in enumerate(drawn) if world.samples else ():
+            gone = sum(federation.offsets[k] <= s < federation.offsets[k + 1] for s in world.samples)
+            counts[row, place] = (counts[row, place] - gone).clamp(min=0)
+    return counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def _tasks(
+    problem: Problem, worlds: Sequence[World], stack: _Stack, share: Tensor, drawn: Sequence[int],
+    formulation: Formulation, chunk: int | None, threads: int,
+) -> Iterator[_Task]:
+    """Cut the round's (world, client) pairs into pieces: worlds of one client, evenly over the threads."""
+    shape, like = tuple(problem.federation.x.shape[1:]), stack.states
+    live, free = torch.tensor(stack.live), free_bytes(stack.states.device) // threads
+    for place, k in enumerate(drawn):
+        here = share[:, place].nonzero().squeeze(1)
+        room = chunk or max(1, free // formulation.scratch(problem.federation.sizes[k], shape))
+        pieces = math.ceil(len(here) / room) if chunk else max(math.ceil(len(here) / room), min(threads, len(here)))
+        for part in here.chunk(pieces) if len(here) else ():
+            rows, shares = live[part].to(like.device), share[part, place].to(like.device, like.dtype)
+            yield _Task(place, k, rows, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
+
+
+def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None:
+    """[B, n] sample weights of one piece of work; None when no world leaves out a sample of this client."""
+    a, b = federation.offsets[task.client], federation.offsets[task.client + 1]
+    if not any(a <= s < b for world in task.worlds for s in world.samples):
+        return None
+    weight = like.new_ones(len(task.rows), b - a)
+    for row, world in enumerate(task.worlds):
+        weight[row, [s - a for s in world.samples if a <= s < b]] = 0
+    return weight
+
+
+def _aggregate(algorithm: Algorithm, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> None:
+    """Take the algorithm's step in every live world that had a participant; the others stay as they are."""
+    rows = torch.tensor(stack.live)[share.sum(1) > 0].to(mean.device)
+    stack.states[rows] = algorithm.aggregate(stack.states[rows], mean[rows])
+    finite = torch.isfinite(stack.states[rows]).all(1)
+    if not bool(finite.all()):
+        raise NumericalError(
+            f"the model is no longer finite in round {t} (world number {int(rows[~finite][0])})", "training",
+            "lower local.lr, or check the data for NaN and huge values",
+        )

@@ -1,0 +1,81 @@
+"""The same rounds, one world at a time, in the most ordinary PyTorch: the twin that the engine is tested against.
+
+It shares with the engine what defines the numbers (schedule, batch order, initial state) and none of its arithmetic:
+a copied module, torch.optim.SGD, loss.backward().
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.engine.net import Net
+from experiments.core.engine.simulate import Problem
+from experiments.core.engine.worlds import World, check
+from experiments.core.errors import NumericalError
+
+
+def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: int = 1) -> Iterator[tuple[int, Tensor]]:
+    """Train one world; yields (t, global state [size]) after each round.
+
+    Raises:
+        SpecError: an impossible world. NumericalError: the state is no longer finite.
+    """
+    check([world], problem.federation.offsets)
+    state = start.clone()
+    for t in range(first_round, len(problem.schedule) + 1):
+        total, parts = 0, []
+        for k in world.participants(t, problem.schedule[t - 1]):
+            local, n = _train(problem, world, state, k, t)
+            parts.append((n, local))
+            total += n
+        if total:
+            state = torch.stack([local * (n / total) for n, local in parts]).sum(0)
+        if not bool(torch.isfinite(state).all()):
+            raise NumericalError(f"the model is no longer finite in round {t}", f"world {world.name}", "lower local.lr")
+        yield t, state
+
+
+def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tuple[Tensor, int]:
+    """One client's local training in one world: (local state, samples that counted)."""
+    local, offsets = problem.local, problem.federation.offsets
+    x, y = problem.federation.of(k)
+    present = torch.tensor([s not in world.samples for s in range(offsets[k], offsets[k + 1])], device=x.device)
+    module = load(problem.net, state)
+    anchor = [p.detach().clone() for p in module.parameters()]
+    optimiser = torch.optim.SGD(
+        module.parameters(), local.lr_at(t), local.momentum, 0.0, local.weight_decay, local.nesterov and local.momentum > 0
+    )
+    for rows in local.batches(len(y), problem.seed, k, t):
+        chosen = present.clone() if rows is None else torch.zeros_like(present).index_fill_(0, rows.to(x.device), True) & present
+        optimiser.zero_grad()
+        if bool(chosen.any()):
+            picked = chosen.nonzero().squeeze(1) if rows is None else rows.to(x.device)[present[rows.to(x.device)]]
+            problem.net.losses(module(x[picked]), y[picked]).mean().backward()
+        else:
+            for p in module.parameters():
+                p.grad = torch.zeros_like(p)
+        if isinstance(problem.algorithm, FedProx):
+            for p, a in zip(module.parameters(), anchor, strict=True):
+                p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
+        optimiser.step()
+    return flatten(problem.net, module), int(present.sum())
+
+
+def load(net: Net, state: Tensor) -> nn.Module:
+    """A trainable copy of the template with the tensors of `state` [size], in training mode."""
+    module = copy.deepcopy(net.module).to(state.device, state.dtype).train()
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, value in net.views(state).items():
+            tensors[name].copy_(value)
+    return module
+
+
+def flatten(net: Net, module: nn.Module) -> Tensor:
+    """The state [size] of a module built on the template of `net`."""
+    return Net(module, net.loss, net.params, net.buffers).flat()

@@ -1,0 +1,42 @@
+"""Ground truth from worlds: each world's difference to the base world, made by the same kernels (law 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What leaving something out did to the model, for each world but the base world, in their order.
+
+    Attributes:
+        base_loss, base_accuracy: of the base world on the test set.
+        loss: [W - 1] change of test loss (positive: what was left out helped).
+        accuracy: [W - 1] change of test accuracy, in shares of 1.
+    """
+
+    base_loss: float
+    base_accuracy: float
+    loss: Tensor
+    accuracy: Tensor
+
+
+def truth(formulation: Formulation, states: Tensor, federation: Federation, workers: Workers) -> Truth:
+    """Differences of loss and accuracy for `states` [W, size], the base world in row 0."""
+    scores = evaluate(formulation, states, federation.test_x, federation.test_y, workers)
+    return Truth(
+        float(scores.loss[0]), float(scores.accuracy[0]),
+        scores.loss[1:] - scores.loss[0], scores.accuracy[1:] - scores.accuracy[0],
+    )
+
+
+def parameter_change(states: Tensor) -> Tensor:
+    """epsilon_t^{-c,*} = w_t(without c) - w_t (Eq. 5 of Xue et al. 2021): [W, size] -> [W - 1, size]."""
+    return states[1:] - states[0]

@@ -1,0 +1,80 @@
+"""Worlds: training runs that leave something out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from experiments.core.engine.schedule import Schedule
+from experiments.core.errors import SpecError
+
+
+@dataclass(frozen=True)
+class World:
+    """One training run that leaves out clients from round `since` on, or training samples altogether.
+
+    Attributes:
+        name: unique within a set of worlds.
+        clients: indices of the clients left out.
+        since: first round (1-based) in which they are missing.
+        samples: rows of the federation's training data whose weight is zero.
+    """
+
+    name: str
+    clients: frozenset[int] = frozenset()
+    since: int = 1
+    samples: frozenset[int] = frozenset()
+
+    def participants(self, t: int, drawn: Sequence[int]) -> tuple[int, ...]:
+        """Who of `drawn` takes part in round t here; no replacement is drawn (law 1)."""
+        return tuple(k for k in drawn if t < self.since or k not in self.clients)
+
+
+BASE = World("base")
+
+
+def without_client(client: int, since: int = 1) -> World:
+    """The world without one client from round `since` on."""
+    return World(f"without:{client}" + (f"@{since}" if since > 1 else ""), frozenset({client}), since)
+
+
+def leave_one_out(clients: Sequence[int]) -> list[World]:
+    """The base world and one world without each of `clients`."""
+    return [BASE, *(without_client(c) for c in clients)]
+
+
+def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:
+    """Refuse sets of worlds that cannot be trained.
+
+    Raises:
+        SpecError: unknown client or sample, a world without anybody, two worlds of one name, no base world first.
+    """
+    clients, samples = len(offsets) - 1, offsets[-1]
+    if len({w.name for w in worlds}) < len(worlds):
+        raise SpecError("two worlds carry the same name", "worlds", "name each world once")
+    for world in worlds:
+        unknown = sorted(c for c in world.clients if not 0 <= c < clients)
+        if unknown:
+            raise SpecError(f"unknown client {unknown[0]}", f"world {world.name}", f"clients are numbered 0 to {clients - 1}")
+        if len(world.clients) == clients:
+            raise SpecError("every client is left out", f"world {world.name}", "leave at least one client in")
+        if any(not 0 <= s < samples for s in world.samples):
+            raise SpecError("unknown training sample", f"world {world.name}", f"samples are numbered 0 to {samples - 1}")
+        if len(world.samples) == samples:
+            raise SpecError("every sample is left out", f"world {world.name}", "leave at least one sample in")
+
+
+def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[int], first_round: int = 1) -> list[int]:
+    """For each world the first round in which it differs from the base world (T + 1: never).
+
+    Before that round it *is* the base world, and is not trained (law 4).
+    """
+    owner = [k for k, (a, b) in enumerate(zip(offsets, offsets[1:], strict=False)) for _ in range(a, b)]
+    touched = [(w.clients, {owner[s] for s in w.samples}) for w in worlds]
+    forks = [len(schedule) + 1] * len(worlds)
+    for t in range(len(schedule), first_round - 1, -1):
+        drawn = set(schedule[t - 1])
+        for i, (clients, owners) in enumerate(touched):
+            if (t >= worlds[i].since and drawn & clients) or drawn & owners:
+                forks[i] = t
+    return forks

@@ -1,0 +1,294 @@
+r"""Fed-Influence: the change of the global model had a client never taken part (Xue, Niu, Zheng, Tang, Lyu, Wu, Chen 2021).
+
+An observer of the base world's rounds. For every client c it keeps an estimate of
+
+    FIP  epsilon_t^{-c} ~ w_t(C minus c) - w_t                                                       (Eq. 5)
+
+and advances it by Eq. 10, epsilon_t = sum_k n_k/N(C_t minus c) sigma^k + [w_t(C_t minus c) - w_t], where
+sigma^k = prod_i (I - eta H_i^k) epsilon_{t-1} is the local sequential influence. H is exact, block by block, or
+replaced by the mean of outer products of Ns per-sample gradients (Fisher; Eq. 14-15). Layer-wise examination and
+truncation (LWET) drops the sequential part of a tensor where it grows (Algorithms 2 and 4).
+
+All clients c are columns of one matrix E [p, C] (parameter-major). The recursion of Eq. 15 over the gradients
+G [m Ns, p] of one participant runs in the space of samples: with G E and G G^T known it needs no further pass over the
+parameters, sigma = E - G^T A, so E is read once and written once a participant instead of twice an iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.net import Net
+from experiments.core.engine.per_sample import per_sample_gradients
+from experiments.core.engine.seeds import stream
+from experiments.core.engine.simulate import Round
+from experiments.core.estimators.hessian import FullHessian, HessianOperator, tensor_blocks
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to estimate.
+
+    Attributes:
+        hessian: "blocks" (exact, one block a tensor), "full" (exact, whole) or "fisher".
+        lwet: None, "iid" (Algorithm 2: a tensor is dropped for all) or "noniid" (Algorithm 4: per participant).
+        flags: "shared" over the clients c, as the algorithms write it (off for all once any c fails; evaluated over all
+            c before anything is updated), or "per_client".
+        clients: the clients c that are estimated, in the order of the columns.
+    """
+
+    hessian: str
+    lwet: str | None
+    flags: str
+    clients: tuple[int, ...]
+
+
+class _Track:
+    """The estimates of one variant: E [size, C], and which tensors still carry sequential influence."""
+
+    def __init__(self, variant: Variant, net: Net, like: Tensor) -> None:
+        self.variant = variant
+        self.change = like.new_zeros(net.size, len(variant.clients))
+        width = len(variant.clients) if variant.flags == "per_client" else 1
+        self.on = torch.ones(len(net.params), width, dtype=torch.bool, device=like.device)
+        self.kept: dict[int, Tensor] = {}
+        self.stopped = 0
+
+    def kept_for(self, k: int) -> Tensor:
+        """Algorithm 4's flags e_j^k of participant k, [tensors, 1 or C]; they persist over rounds."""
+        return self.kept.setdefault(k, torch.ones_like(self.on))
+
+
+class FedInfluence:
+    """Estimates FIP for many clients and by several variants at once, sharing gradients and Hessians between them.
+
+    Args:
+        net: the model. Buffers (BatchNorm statistics) carry no sequential influence.
+        federation: the clients' data.
+        variants: name -> Variant.
+        gradients: Ns, per-sample gradients drawn without replacement for each iteration; all of D_k when it has fewer.
+        seed: names the draws.
+        workers: threads, over the participants of a round.
+
+    A variant whose estimate leaves the finite numbers stops; `stopped(name)` tells the round.
+    """
+
+    needs_iterates = True
+
+    def __init__(
+        self, net: Net, federation: Federation, variants: Mapping[str, Variant], gradients: int, seed: int, workers: Workers
+    ) -> None:
+        self._net, self._federation, self._ns, self._seed, self._workers = net, federation, gradients, seed, workers
+        self._tracks = {name: _Track(v, net, federation.x) for name, v in variants.items()}
+
+    def change(self, name: str) -> Tensor:
+        """The estimated FIP of every client of variant `name`: [C, size]."""
+        return self._tracks[name].change.T
+
+    def stopped(self, name: str) -> int:
+        """The round in which variant `name` left the finite numbers, 0 if it has not."""
+        return self._tracks[name].stopped
+
+    def flags(self, name: str) -> Tensor:
+        """Share of flags still on for each parameter tensor, [tensors]: Algorithm 2's e_j, or Algorithm 4's e_j^k seen so far."""
+        track = self._tracks[name]
+        seen = [track.on, *track.kept.values()] if track.variant.lwet != "noniid" else list(track.kept.values())
+        return torch.stack([s.double().mean(1) for s in seen]).mean(0) if seen else track.on.double().mean(1)
+
+    def observe(self, record: Round) -> None:
+        """Advance every variant by one round (Algorithms 1 to 4)."""
+        live = {name: t for name, t in self._tracks.items() if not t.stopped}
+        shares = {name: _shares(record, t.variant.clients) for name, t in live.items()}
+        totals = {name: (torch.zeros_like(t.change[: self._net.p]), t.change.new_zeros(len(self._net.params), t.change.shape[1]))
+                  for name, t in live.items()}
+
+        def work(place: int) -> dict[str, tuple[Tensor, Tensor]]:
+            return self._participant(record, place, live, {name: s[place] for name, s in shares.items()})
+
+        for part in self._workers.map(work, range(len(record.participants))):
+            for name, (lost, kept) in part.items():
+                totals[name][0].add_(lost)
+                totals[name][1].add_(kept)
+        for name, track in live.items():
+            self._combine(track, record, *totals[name])
+
+    def _participant(
+        self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """What participant k does to every variant: (weighted loss of E under local training [p, C], weight kept [tensors, C])."""
+        k = record.participants[place]
+        kinds = {t.variant.hessian for t in live.values()}
+        draws = self._gradients(record, place) if "fisher" in kinds else []
+        operators = {kind: self._operators(record, place, kind) for kind in kinds - {"fisher"}}
+        found = {}
+        for name, track in live.items():
+            change, share = track.change[: self._net.p], shares[name]
+            if track.variant.hessian == "fisher":
+                found[name] = self._fisher(track, k, draws, record.lr, change, share)
+            else:
+                found[name] = self._exact(track, k, operators[track.variant.hessian], record.lr, change, share)
+        return found
+
+    def _gradients(self, record: Round, place: int) -> list[Tensor]:
+        """Algorithm 1, line 15: for each local iteration min(Ns, n_k) per-sample gradients [Ns, p] at the model before it."""
+        assert record.iterates is not None
+        k = record.participants[place]
+        x, y = self._federation.of(k)
+        drawn = []
+        for i, theta in enumerate(record.iterates[place]):
+            rows = slice(None)
+            if len(y) > self._ns:
+                rows = stream(self._seed, "fisher", client=k, round=record.index, step=i).choice(len(y), self._ns, replace=False)
+            drawn.append(per_sample_gradients(self._net, theta, x[rows], y[rows]))
+        return drawn
+
+    def _operators(self, record: Round, place: int, kind: str) -> list[HessianOperator]:
+        """The exact Hessian before each local iteration, over the samples of that step."""
+        assert record.iterates is not None
+        x, y = self._federation.of(record.participants[place])
+        build = FullHessian if kind == "full" else tensor_blocks
+        rows = [slice(None) if b is None else b for b in record.batches[place]]
+        return [build(self._net, theta, x[r], y[r]) for theta, r in zip(record.iterates[place], rows, strict=True)]
+
+    def _fisher(
+        self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, change: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        lost = torch.empty_like(change)
+        kept = change.new_empty(len(self._net.params), change.shape[1])
+        for j, slot in enumerate(self._net.params):
+            rows = slice(slot.start, slot.stop)
+            blocks = [g[:, rows] for g in draws]
+            coefficients, growth = fisher_recursion(blocks, change[rows], lr, norms=track.variant.lwet == "noniid")
+            kept[j] = share * self._examine(track, k, j, growth)
+            stacked = torch.cat(blocks)
+            torch.mm(stacked.T, coefficients * kept[j], out=lost[rows])
+        return lost, kept
+
+    def _exact(
+        self, track: _Track, k: int, operators: Sequence[HessianOperator], lr: float, change: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        sequential = change
+        for h in operators:
+            sequential = sequential - lr * h.apply(sequential)
+        growth = tensor_norms(self._net, sequential).square() - tensor_norms(self._net, change).square()
+        kept = torch.stack([share * self._examine(track, k, j, growth[j]) for j in range(len(self._net.params))])
+        lost = change - sequential
+        for j, slot in enumerate(self._net.params):
+            lost[slot.start : slot.stop] *= kept[j]
+        return lost, kept
+
+    def _examine(self, track: _Track, k: int, j: int, growth: Tensor) -> Tensor:
+        """Algorithm 4, lines 5-7: drop participant k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0 [C or 1]."""
+        if track.variant.lwet != "noniid":
+            return growth.new_ones(1)
+        flags = track.kept_for(k)
+        grows = growth > 0
+        flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
+        return flags[j].to(growth.dtype)
+
+    def _combine(self, track: _Track, record: Round, lost: Tensor, kept: Tensor) -> None:
+        """epsilon_t = sequential + combinatorial influence, with Algorithm 2's examination."""
+        combinatorial = _combinatorial(record, track.variant.clients)
+        alone = track.variant.clients.index(record.participants[0]) if _alone(record, track.variant.clients) else None
+        carried = track.change[:, alone] + record.before - record.after if alone is not None else None
+        if track.variant.lwet == "iid":
+            before = tensor_norms(self._net, track.change)
+        for j, slot in enumerate(self._net.params):
+            rows = slice(slot.start, slot.stop)
+            sequential = track.change[rows] * kept[j] - lost[rows]
+            if track.variant.lwet == "iid":
+                grows = sequential.norm(dim=0) > before[j]
+                track.on[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
+                sequential = sequential * track.on[j].to(sequential.dtype)
+            torch.add(sequential, combinatorial[rows], out=track.change[rows])
+        track.change[self._net.p :] = combinatorial[self._net.p :]
+        if carried is not None:
+            track.change[:, alone] = carried
+        if not bool(torch.isfinite(track.change).all()):
+            track.stopped = record.index
+
+    def state(self) -> dict[str, Any]:
+        """Tensors from which `restore` continues."""
+        return {
+            name: {"change": t.change, "on": t.on, "kept": dict(t.kept), "stopped": t.stopped} for name, t in self._tracks.items()
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state`."""
+        for name, saved in state.items():
+            track = self._tracks[name]
+            track.change.copy_(saved["change"])
+            track.on.copy_(saved["on"])
+            track.kept = {int(k): v.to(track.on.device) for k, v in saved["kept"].items()}
+            track.stopped = int(saved["stopped"])
+
+
+def fisher_recursion(blocks: Sequence[Tensor], change: Tensor, lr: float, norms: bool) -> tuple[Tensor, Tensor]:
+    """Eq. 15 for one participant and one tensor, in the space of samples.
+
+    sigma_0 = E; sigma_{i+1} = sigma_i - (eta / Ns) G_i^T G_i sigma_i. With sigma_i = E - sum_{h<i} G_h^T a_h,
+    a_i = (eta / Ns) (G_i E - sum_{h<i} G_i G_h^T a_h): only G E and Gram blocks are needed.
+
+    Args:
+        blocks: m matrices G_i [Ns_i, p_j] of per-sample gradients.
+        change: E [p_j, C].
+        lr: eta.
+        norms: also compute the growth of the norms.
+
+    Returns:
+        A [sum Ns_i, C] with sigma = E - G^T A; and |sigma|^2 - |E|^2 [C] (zeros unless `norms`).
+    """
+    stacked = torch.cat(list(blocks))
+    projected = stacked @ change
+    gram = stacked @ stacked.T if norms or len(blocks) > 1 else None
+    coefficients = torch.empty_like(projected)
+    at = 0
+    for g in blocks:
+        rows = slice(at, at + len(g))
+        inner = projected[rows] if at == 0 or gram is None else projected[rows] - gram[rows, :at] @ coefficients[:at]
+        coefficients[rows] = inner * (lr / len(g))
+        at += len(g)
+    if not norms or gram is None:
+        return coefficients, change.new_zeros(change.shape[1])
+    growth = (coefficients * (gram @ coefficients)).sum(0) - 2 * (projected * coefficients).sum(0)
+    return coefficients, growth
+
+
+def tensor_norms(net: Net, change: Tensor) -> Tensor:
+    """Euclidean norm of each parameter tensor's part of [size or p, C]: [tensors, C]."""
+    return torch.stack([change[s.start : s.stop].norm(dim=0) for s in net.params])
+
+
+def _shares(record: Round, clients: Sequence[int]) -> Tensor:
+    """[K, C] n_k / N(C_t minus c), zero for k = c."""
+    left = record.sizes[:, None].repeat(1, len(clients))
+    for place, k in enumerate(record.participants):
+        if k in clients:
+            left[place, clients.index(k)] = 0
+    return left / left.sum(0).clamp(min=1)
+
+
+def _alone(record: Round, clients: Sequence[int]) -> bool:
+    """Is a round's only participant among `clients`? Eq. 4 is undefined then; without it the model would stand still."""
+    return len(record.participants) == 1 and record.participants[0] in clients
+
+
+def _combinatorial(record: Round, clients: Sequence[int]) -> Tensor:
+    """w_t(C_t minus c) - w_t, [size, C]; zero for clients that did not take part.
+
+    Eq. 3 and 4 give n_c / (N - n_c) (w_t - w_c): one difference instead of a sum for each c.
+    """
+    result = record.after.new_zeros(len(record.after), len(clients))
+    total = record.sizes.sum()
+    for place, c in enumerate(record.participants):
+        if c in clients and len(record.participants) > 1:
+            n = record.sizes[place]
+            result[:, clients.index(c)] = (record.after - record.locals[place]) * (n / (total - n))
+    return result

@@ -1,0 +1,100 @@
+"""pydantic's errors told as `file:line: key: message; did you mean 'x'?`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from experiments.core.spec.reader import Fault, Key, Tree
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+
+
+def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[Fault]:
+    """Every fault pydantic found in `tree`, with its place."""
+    found = []
+    for item in error.errors(include_url=False):
+        path = _path(item["loc"], tree.value)
+        if item["type"] == "too_short" and item["input"]:
+            continue  # pydantic counts only the sound items; the others have faults of their own
+        if item["type"] == "value_error":
+            found += _crosswise(str(item["ctx"]["error"]), path, tree)
+            continue
+        what, hint = _words(item, path, cls, tree.value)
+        if item["type"].startswith("union_tag"):
+            path = (*path, "kind")
+        found.append(Fault(tree.origin(path), ".".join(path), what, hint))
+    return found
+
+
+def _path(loc: tuple[int | str, ...], value: Any) -> Key:
+    """Pydantic's location without the tags of unions that it weaves in."""
+    path: list[str] = []
+    for part in loc:
+        if isinstance(value, dict) and part not in value and value.get("kind") == part:
+            continue
+        path.append(str(part))
+        if isinstance(value, list):
+            value = value[part] if isinstance(part, int) and part < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    return tuple(path)
+
+
+def _crosswise(message: str, path: Key, tree: Tree) -> list[Fault]:
+    """Faults of a check across fields: lines of "key: message", told at the place of `key`."""
+    found = []
+    for line in message.splitlines():
+        head, colon, rest = line.partition(": ")
+        named = (*path, *head.split(".")) if colon and " " not in head else path
+        found.append(Fault(tree.origin(named), ".".join(named), rest if named != path else line))
+    return found
+
+
+def _words(item: Any, path: Key, cls: type[BaseModel], value: Any) -> tuple[str, str]:
+    """What to say of one pydantic error, and the hint."""
+    kind, given, context = item["type"], item.get("input"), item.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown key", suggestion(path[-1], _known(cls, path[:-1], value))
+    if kind == "missing":
+        return "is required", "add it"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(", ")]
+        return f"unknown kind {context['tag']!r}", suggestion(context["tag"], tags)
+    if kind == "union_tag_not_found":
+        return "needs a `kind`", "see `fedlab list --kinds`"
+    if kind == "literal_error" and isinstance(given, str):
+        names = [n.strip().strip("'") for n in context["expected"].replace(" or ", ", ").split(", ")]
+        return f"unknown value {given!r}", suggestion(given, names)
+    message = item["msg"][0].lower() + item["msg"][1:]
+    simple = given is None or isinstance(given, (str, int, float, bool))
+    return message + (f" (got {given!r})" if simple else ""), ""
+
+
+def _known(cls: type[BaseModel], path: Key, value: Any) -> list[str]:
+    """Names of the keys allowed in the block at `path`."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+        field = cls.model_fields.get(key)
+        blocks = _blocks(field.annotation) if field else []
+        if field and field.discriminator and isinstance(value, dict):
+            blocks = [b for b in blocks if b.model_fields["kind"].default == value.get("kind")]
+        if not blocks:
+            return []
+        cls = blocks[0]
+    return list(cls.model_fields)
+
+
+def _blocks(annotation: Any) -> list[type[BaseModel]]:
+    """Every pydantic class named inside an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [block for part in get_args(annotation) for block in _blocks(part)]

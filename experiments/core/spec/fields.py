@@ -1,0 +1,187 @@
+"""The fields of a spec. Every default lives here (or in the block of a data set, split or model), nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+
+from pydantic import Field, model_validator
+
+from experiments.core.block import Block
+from experiments.core.data import kinds as data_kinds
+from experiments.core.data import partitions
+from experiments.core.models import kinds as model_kinds
+
+if TYPE_CHECKING:
+    from torch import nn
+
+COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
+"""Keys that cannot change a number."""
+
+
+class CustomModel(Block):
+    """A model of the user's own. Accepted from `--model` only: reading a file runs no foreign code."""
+
+    kind: Literal["custom"] = "custom"
+    factory: str = Field(description="package.module:callable, called with (shape, classes)")
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The module for inputs of `shape` and `classes` outputs.
+
+        Raises:
+            SpecError: when the factory cannot be imported or returns no module.
+        """
+        from experiments.core.models.custom import load_factory
+
+        return load_factory(self.factory)(shape, classes)
+
+
+def union(blocks: Iterable[type[Block]]) -> Any:
+    """A union of blocks told apart by `kind`."""
+    members = tuple(blocks)
+    return Annotated[Union[members], Field(discriminator="kind")] if len(members) > 1 else members[0]  # noqa: UP007
+
+
+class FedAvg(Block):
+    """Federated averaging (McMahan et al. 2017)."""
+
+    kind: Literal["fedavg"] = "fedavg"
+
+
+class FedProx(Block):
+    """FedAvg with a proximal term (Li et al. 2020)."""
+
+    kind: Literal["fedprox"] = "fedprox"
+    mu: float = Field(gt=0, allow_inf_nan=False, description="weight of the proximal term")
+
+
+if TYPE_CHECKING:
+    DataSpec = Any
+    PartitionSpec = Any
+    ModelSpec = Any
+    AlgorithmSpec = FedAvg | FedProx
+else:
+    DataSpec = union(data_kinds().values())
+    PartitionSpec = union(partitions().values())
+    ModelSpec = union([*model_kinds().values(), CustomModel])
+    AlgorithmSpec = union([FedAvg, FedProx])
+
+
+class LocalSpec(Block):
+    """How a client trains: full-batch gradient descent for `steps`, or mini-batch SGD for `epochs`."""
+
+    lr: float = Field(gt=0, allow_inf_nan=False, description="eta, the learning rate of round 1")
+    steps: int | None = Field(None, ge=1, description="m, full-batch gradient steps; excludes epochs")
+    epochs: int | None = Field(None, ge=1, description="passes over the client's data in mini-batches")
+    batch_size: int | None = Field(None, ge=1, description="samples of a mini-batch; goes with epochs")
+    momentum: float = Field(0.0, ge=0, lt=1, description="as in torch.optim.SGD, from zero in every round")
+    nesterov: bool = Field(False, description="Nesterov's momentum")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2 penalty, added to the gradient")
+    lr_schedule: Literal["constant", "step", "exponential", "cosine"] = Field(
+        "constant",
+        description="over rounds: step (times gamma every `every` rounds), exponential (times gamma), cosine (to zero)",
+    )
+    gamma: float = Field(1.0, gt=0, le=1, description="factor of the step and exponential schedules")
+    every: int = Field(1, ge=1, description="rounds of one step, or of the cosine's half period")
+
+    @model_validator(mode="after")
+    def _agree(self) -> LocalSpec:
+        faults = []
+        if (self.steps is None) == (self.epochs is None):
+            faults.append("steps: give either steps (full batch) or epochs (mini-batches)")
+        if (self.epochs is None) != (self.batch_size is None):
+            faults.append("batch_size: goes together with epochs")
+        if self.nesterov and not self.momentum:
+            faults.append("nesterov: needs a momentum above 0")
+        if self.lr_schedule in ("step", "exponential") and self.gamma == 1.0:
+            faults.append(f"gamma: the {self.lr_schedule} schedule needs a gamma below 1")
+        if self.lr_schedule in ("step", "cosine") and self.every == 1:
+            faults.append(f"every: the {self.lr_schedule} schedule needs the number of rounds")
+        return raised(self, faults)
+
+
+class SettingSpec(Block):
+    """What every setting of every paper has."""
+
+    paper: str = Field(description="the paper this belongs to (or train); taken from the folder")
+    name: str = Field(description="the setting's name; taken from the file")
+    title: str = Field("", description="what it is, in a line")
+    reproduces: str = Field("", description="which tables and figures it reproduces")
+    cost: str = Field("", description="what a run costs at this scale, in words")
+    scale: Literal["smoke", "small", "paper"] = Field(description="set by --scale")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one run per seed: initial weights and schedule")
+
+    @model_validator(mode="after")
+    def _seeds(self) -> SettingSpec:
+        faults = ["seeds: a seed is named twice"] if len(set(self.seeds)) < len(self.seeds) else []
+        return raised(self, faults + ["seeds: a seed is negative"] * any(s < 0 for s in self.seeds))
+
+
+class RunSpec(SettingSpec):
+    """Everything a federated run needs; papers extend it."""
+
+    data: DataSpec = Field(description="the data set")
+    partition: PartitionSpec = Field(description="how samples become clients")
+    model: ModelSpec = Field(description="the model")
+    init: Literal["glorot_uniform", "default"] = Field("glorot_uniform", description="how weights are drawn")
+    algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
+    local: LocalSpec = Field(description="local training")
+    rounds: int = Field(ge=1, description="T, number of rounds")
+    clients_per_round: int = Field(ge=1, description="participants of each round")
+    loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
+    dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
+    formulation: str = Field("auto", description="how local steps are computed; auto = timed calibration")
+    evaluate_every: int = Field(10, ge=1, description="rounds between evaluations; the last round always counts")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="seconds between checkpoints")
+
+    @property
+    def known_clients(self) -> int | None:
+        """K where the spec alone tells it, else None."""
+        for block in (self.partition, self.data):
+            for key in ("clients", "writers"):
+                if getattr(block, key, None) is not None:
+                    return int(getattr(block, key))
+        return None
+
+    @model_validator(mode="after")
+    def _agree(self) -> RunSpec:
+        faults, known = [], self.known_clients
+        if known is not None and self.clients_per_round > known:
+            faults.append(f"clients_per_round: {self.clients_per_round} a round, but there are {known} clients")
+        if self.evaluate_every > self.rounds:
+            faults.append(f"evaluate_every: {self.evaluate_every} is more than the {self.rounds} rounds")
+        return raised(self, faults)
+
+
+class TrainSpec(RunSpec):
+    """One federated run: `fedlab train`."""
+
+    exclude_clients: tuple[int, ...] = Field((), description="clients left out: a counterfactual world")
+    since: int = Field(1, ge=1, description="first round in which they are left out")
+    record: bool = Field(False, description="write global and client models of every round as safetensors")
+
+    @model_validator(mode="after")
+    def _world(self) -> TrainSpec:
+        faults, known, out = [], self.known_clients, set(self.exclude_clients)
+        if self.since > self.rounds:
+            faults.append(f"since: round {self.since} is after the last round {self.rounds}")
+        if self.since > 1 and not out:
+            faults.append("since: goes together with exclude_clients")
+        unknown = sorted(c for c in out if c < 0 or (known is not None and c >= known))
+        if unknown:
+            last = "" if known is None else f"; clients are 0 to {known - 1}"
+            faults.append(f"exclude_clients: unknown client {', '.join(map(str, unknown))}{last}")
+        elif known is not None and len(out) >= known:
+            faults.append("exclude_clients: nobody is left")
+        return raised(self, faults)
+
+
+def raised(spec: Any, faults: list[str]) -> Any:
+    """`spec`, unless there are faults.
+
+    Raises:
+        ValueError: the faults, one line each, "key: message".
+    """
+    if faults:
+        raise ValueError("\n".join(faults))
+    return spec

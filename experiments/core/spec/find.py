@@ -1,0 +1,73 @@
+"""Finding specs by name or path, and the papers they belong to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from experiments.core.errors import SpecError
+from experiments.core.paper import Paper, papers
+from experiments.core.spec.faults import suggestion
+from experiments.core.spec.reader import shown
+from experiments.paths import configs_dir
+
+TRAIN = Paper(
+    name="train",
+    title="One federated run",
+    citation="",
+    version=1,
+    main="femnist_cnn",
+    spec="experiments.core.spec.fields:TrainSpec",
+    cells="experiments.core.sweep.train:cells",
+    report="experiments.core.sweep.train:report",
+)
+
+
+def owners() -> dict[str, Paper]:
+    """Every word that owns specs: the papers, and `train`."""
+    return {TRAIN.name: TRAIN, **papers()}
+
+
+def folders() -> list[Path]:
+    """Where specs are looked for: $FEDLAB_CONFIGS, the checkout one stands in, the packaged ones."""
+    named, here = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
+    found = [Path(named).expanduser()] if named else []
+    if (here / "experiments" / "core" / "spec").is_dir() and (here / "configs").is_dir():
+        found.append(here / "configs")
+    found.append(configs_dir())
+    return list({folder.resolve(): folder for folder in found}.values())
+
+
+def settings(paper: str | None = None) -> dict[str, list[Path]]:
+    """Built-in specs by owner, in the order of their names; nearer folders win."""
+    found: dict[str, dict[str, Path]] = {}
+    for folder in reversed(folders()):
+        for path in sorted(folder.glob("*/*.yaml")):
+            if path.parent.name in owners() and paper in (None, path.parent.name):
+                found.setdefault(path.parent.name, {})[path.stem] = path
+    return {owner: [named[stem] for stem in sorted(named)] for owner, named in sorted(found.items())}
+
+
+def find(name: str | Path, paper: str | None = None) -> Path:
+    """The file that `name` means: a path, `influence/setting3`, `setting3`, or `3` within a paper.
+
+    Raises:
+        SpecError: when there is none, or more than one.
+    """
+    text = str(name)
+    if Path(text).is_file():
+        return Path(text)
+    word = text.removeprefix("configs/").removesuffix(".yaml")
+    known = settings(paper)
+    wanted = {word, f"setting{word}"} if word[:1].isdigit() else {word}
+    hits = [p for owner, paths in known.items() for p in paths if {p.stem, f"{owner}/{p.stem}"} & wanted]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        both = ", ".join(f"{p.parent.name}/{p.stem}" for p in hits)
+        raise SpecError(f"{text!r} is more than one spec", both, "name the folder too")
+    if "/" in text and text.endswith(".yaml") and not text.startswith("configs/"):
+        raise SpecError(f"no file {text!r}", "--config", "give an existing YAML file, or a name from `fedlab list`")
+    names = [p.stem if paper else f"{owner}/{p.stem}" for owner, paths in known.items() for p in paths]
+    places = ", ".join(shown(f / paper if paper else f) for f in folders())
+    raise SpecError(f"unknown setting {text!r}", places, suggestion(word, names))

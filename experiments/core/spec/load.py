@@ -1,0 +1,157 @@
+"""Reading a spec: read, extend, scale, override, validate; all faults at once, each with its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from experiments.core.errors import SpecError
+from experiments.core.paper import Paper
+from experiments.core.spec.faults import faults_of, suggestion
+from experiments.core.spec.find import find, owners
+from experiments.core.spec.reader import Fault, Tree, shown
+from experiments.core.spec.standin import stood_in
+from experiments.core.spec.tree import SCALES, at_scale, gather, merge, overridden, planted
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file."""
+
+    spec: Any
+    origins: dict[str, str]
+    path: Path
+    paper: Paper
+
+
+def load(
+    source: str | Path,
+    paper: str | None = None,
+    scale: str = "small",
+    overrides: Sequence[str] = (),
+    model_factory: str | None = None,
+    data_override: str | None = None,
+) -> Loaded:
+    """Read the spec `source` at `scale`.
+
+    Args:
+        source: a path, or a name that `find` knows.
+        paper: the paper it must belong to; None takes it from the file.
+        scale: smoke, small or paper.
+        overrides: "key.subkey=value", values read as YAML.
+        model_factory: "package.module:callable" that replaces the model (the command line's --model).
+        data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
+            stand-in, and the name says so.
+
+    Raises:
+        SpecError: with every fault found, as "file:line: key: message".
+    """
+    if scale not in SCALES:
+        raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
+    path = find(source, paper)
+    tree = at_scale(gather(path), scale)
+    owner = _owner(tree, path, paper)
+    for key, value in (("paper", owner.name), ("name", path.stem)):
+        if key not in tree.value:
+            tree.value[key], tree.origins[key,] = value, shown(path)
+    if data_override is not None:
+        tree = stood_in(tree, data_override)
+    tree = overridden(tree, overrides)
+    _no_foreign_code(tree)
+    if model_factory is not None:
+        block = {"kind": "custom", "factory": model_factory}
+        tree = merge(tree, planted(("model",), block, f"--model {model_factory}"))
+    spec = validated(spec_class(owner, tree), tree, shown(path))
+    return Loaded(spec, origins(spec, tree), path, owner)
+
+
+def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
+    """`tree` as an instance of `cls`.
+
+    Raises:
+        SpecError: with all faults, in the order of their places.
+    """
+    faults, spec = list(tree.faults), None
+    try:
+        # By way of JSON: strict validation then takes lists for tuples and strings for paths, as YAML writes them.
+        spec = cls.model_validate_json(json.dumps(tree.value))
+    except ValidationError as error:
+        faults += faults_of(error, cls, tree)
+    if not faults:
+        return spec
+    raise _told(sorted(faults, key=_place), name)
+
+
+def _told(faults: list[Fault], name: str) -> SpecError:
+    """The error that tells all faults; a single one in three parts."""
+    lines = tuple(str(fault) for fault in faults)
+    if len(faults) == 1:
+        (fault,) = faults
+        what = f"{fault.key}: {fault.what}" if fault.key else fault.what
+        return SpecError(what, fault.where or name, fault.hint or "mend this value", lines)
+    return SpecError(f"{len(faults)} faults in the spec", name, "mend these lines", lines)
+
+
+def _place(fault: Fault) -> tuple[str, int, str]:
+    head, _, line = fault.where.rpartition(":")
+    return (head, int(line), fault.key) if line.isdigit() else (fault.where, 0, fault.key)
+
+
+def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
+    """The paper the spec belongs to, by the command, the key `paper`, or the folder."""
+    known, written = owners(), tree.value.get("paper")
+    name = written if written is not None else paper or path.resolve().parent.name
+    where = tree.origin(("paper",)) if written is not None else shown(path)
+    if name not in known:
+        raise SpecError(f"paper: no paper {name!r}", where, suggestion(str(name), known))
+    if paper is not None and name != paper:
+        raise SpecError(f"paper: this spec belongs to {name!r}, not {paper!r}", where, f"run `fedlab {name}`")
+    return known[str(name)]
+
+
+def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
+    """The class of a paper's spec. A paper with several names them in a dict; the key `experiment` chooses.
+
+    Raises:
+        SpecError: on an unknown `experiment`.
+    """
+    named = paper.resolve("spec")
+    if not isinstance(named, dict):
+        return named
+    choice = tree.value.get("experiment", next(iter(named)))
+    if choice not in named:
+        raise SpecError(
+            f"experiment: unknown value {choice!r}", tree.origin(("experiment",)), suggestion(str(choice), named)
+        )
+    return named[choice]
+
+
+def _no_foreign_code(tree: Tree) -> None:
+    model = tree.value.get("model")
+    if isinstance(model, dict) and model.get("kind") == "custom":
+        raise SpecError(
+            "model.kind: custom is not accepted from a file or --set",
+            tree.origin(("model", "kind")),
+            "give --model package.module:callable on the command line",
+        )
+
+
+def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:
+    """Dotted key of every value of `spec` -> where it was written, or "default"."""
+    found: dict[str, str] = {}
+
+    def walk(block: BaseModel, path: tuple[str, ...]) -> None:
+        for key in type(block).model_fields:
+            at, value = (*path, key), getattr(block, key)
+            if isinstance(value, BaseModel):
+                walk(value, at)
+            else:
+                found[".".join(at)] = tree.origins.get(at, "default")
+
+    walk(spec, ())
+    return found

@@ -1,0 +1,131 @@
+"""Putting specs together: `extends`, the overlay of a scale, and `--set`, keeping where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.core.errors import SpecError
+from experiments.core.spec.reader import Fault, Key, Tree, read_file, read_value, shown
+
+SCALES = ("smoke", "small", "paper")
+DEPTH = 3
+
+
+def merge(base: Tree, over: Tree) -> Tree:
+    """`over` laid on `base`, key by key. A block with another `kind` replaces, else keys of the old kind would leak."""
+    origins = dict(base.origins)
+    value = _merge(base.value, over.value, (), origins, over.origins)
+    return Tree(value, origins, base.faults + over.faults)
+
+
+def _merge(base: dict, over: dict, path: Key, origins: dict[Key, str], new: dict[Key, str]) -> dict[str, Any]:
+    out = dict(base)
+    for key, part in over.items():
+        at, old = (*path, key), base.get(key)
+        if isinstance(part, dict) and isinstance(old, dict) and part.get("kind", old.get("kind")) == old.get("kind"):
+            out[key] = _merge(old, part, at, origins, new)
+            continue
+        for known in [k for k in origins if k[: len(at)] == at]:
+            del origins[known]
+        origins.update({k: v for k, v in new.items() if k[: len(at)] == at})
+        out[key] = part
+    return out
+
+
+def subtree(tree: Tree, path: Key) -> Tree:
+    """The mapping at `path` as a tree of its own (empty where there is none)."""
+    value: Any = tree.value
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return Tree()
+    return Tree(value, {k[len(path) :]: v for k, v in tree.origins.items() if k[: len(path)] == path and k != path})
+
+
+def gather(path: Path, depth: int = 0) -> Tree:
+    """Read `path` and what it extends (at most three deep), the nearer file winning.
+
+    Raises:
+        SpecError: on a file that is missing or no YAML, or when the chain is too long (or a circle).
+    """
+    tree = read_file(path)
+    parent = tree.value.pop("extends", None)
+    if parent is None:
+        return tree
+    where = tree.origins.pop(("extends",), "")
+    if depth == DEPTH:
+        raise SpecError(f"`extends` goes more than {DEPTH} files deep, or in a circle", where, "flatten the chain")
+    base = gather(_parent(path, parent, where), depth + 1)
+    return merge(base, tree)
+
+
+def _parent(path: Path, named: Any, where: str) -> Path:
+    """The file that `extends: named` means: beside the extending file, else among the built-in specs."""
+    from experiments.paths import configs_dir
+
+    if isinstance(named, str):
+        for folder in (path.parent, configs_dir()):
+            for name in (named, f"{named}.yaml"):
+                if (folder / name).is_file():
+                    return folder / name
+    raise SpecError(f"extends: no file {named!r}", where, f"give a path relative to {shown(path.parent)}")
+
+
+def at_scale(tree: Tree, scale: str) -> Tree:
+    """Lay the overlay of `scale` on the body, and drop `scales`."""
+    scales = tree.value.get("scales")
+    faults = list(tree.faults)
+    if scales is not None and not isinstance(scales, dict):
+        faults.append(Fault(tree.origin(("scales",)), "scales", "should be a mapping of smoke, small, paper"))
+    elif scales:
+        faults += [
+            Fault(tree.origin(("scales", name)), f"scales.{name}", "unknown scale", f"known: {', '.join(SCALES)}")
+            if name not in SCALES
+            else Fault(tree.origin(("scales", name)), f"scales.{name}", "should be a mapping")
+            for name, part in scales.items()
+            if name not in SCALES or not (part is None or isinstance(part, dict))
+        ]
+    if "scale" in tree.value:
+        faults.append(Fault(tree.origin(("scale",)), "scale", "is chosen by --scale, not by a file"))
+    drop = ("scales", "scale")
+    body = Tree(
+        {k: v for k, v in tree.value.items() if k not in drop},
+        {k: v for k, v in tree.origins.items() if not k or k[0] not in drop},
+        faults,
+    )
+    out = merge(body, subtree(tree, ("scales", scale)))
+    out.value["scale"], out.origins["scale",] = scale, "--scale"
+    return out
+
+
+def overridden(tree: Tree, overrides: Sequence[str]) -> Tree:
+    """Lay `--set key=value` on the tree; choices of a `kind` come first, so that they do not drop other keys.
+
+    Raises:
+        SpecError: on an override without `=`, or whose value is no YAML.
+    """
+    for text in sorted(overrides, key=lambda o: not o.partition("=")[0].strip().endswith("kind")):
+        name, equals, value = text.partition("=")
+        path = tuple(name.strip().split("."))
+        if not equals or not all(path):
+            raise SpecError(f"cannot read {text!r}", "--set", "write --set key.subkey=value")
+        tree = merge(tree, planted(path, read_value(value), f"--set {text}"))
+    return tree
+
+
+def planted(path: Key, value: Any, origin: str) -> Tree:
+    """A tree that holds only `value` at `path`."""
+    nested: Any = value
+    for key in reversed(path):
+        nested = {key: nested}
+    found = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
+    _mark(value, path, origin, found.origins)
+    return found
+
+
+def _mark(value: Any, path: Key, origin: str, origins: dict[Key, str]) -> None:
+    for key, part in value.items() if isinstance(value, dict) else ():
+        origins[(*path, key)] = origin
+        _mark(part, (*path, key), origin, origins)

@@ -1,0 +1,120 @@
+"""From a resolved spec to something the engine can run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.algorithms.base import Algorithm
+from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.engine.calibrate import choose
+from experiments.core.engine.checkpoint import Checkpoint
+from experiments.core.engine.device import resolve_device
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.local import LocalTraining
+from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.schedule import draw_schedule
+from experiments.core.engine.simulate import Problem
+from experiments.core.errors import SpecError
+from experiments.core.spec.fields import RunSpec
+from experiments.core.sweep import files
+from experiments.core.sweep.cell import Context
+
+
+@dataclass(frozen=True)
+class Built:
+    """A problem with its initial state [size], and the columns that all its rows share."""
+
+    problem: Problem
+    start: Tensor
+    columns: dict[str, str]
+
+
+def build(spec: RunSpec, seed: int, context: Context) -> Built:
+    """Load the data, deal it to clients, build and initialise the model, draw the schedule.
+
+    Raises:
+        MissingError: data or device missing. SpecError: more clients per round than clients, a model that does not fit.
+    """
+    device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
+    pool = spec.data.load(seed, context.data_dir)
+    federation: Federation = spec.partition.split(pool, seed)
+    count = len(federation.sizes)
+    if spec.clients_per_round > count:
+        raise SpecError(
+            f"{spec.clients_per_round} clients a round, but the data has {count} clients", "clients_per_round",
+            "lower clients_per_round, or split the data over more clients")
+    module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
+    initialise(module, seed, spec.init)
+    net = Net.of(module.to(device, dtype), spec.loss)
+    federation = federation.to(device, dtype)
+    _try(net, federation)
+    schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
+    local = LocalTraining(**spec.local.model_dump())
+    context.facts["parameters"] = net.p
+    context.facts["data"] = fingerprint(federation)
+    context.facts["device"] = str(device)
+    columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.kind}
+    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed), net.flat(), columns)
+
+
+def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
+    """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
+    note = context.folder / "formulation.json"
+    wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
+    if note.is_file():
+        wanted = json.loads(note.read_text())["formulation"]
+    choice = choose(problem.net, problem.federation, worlds, context.threads, wanted)
+    if not note.is_file():
+        content = {"formulation": choice.formulation.name, "seconds_per_model_step": choice.seconds}
+        files.atomic_write(note, json.dumps(content, indent=1).encode())
+    context.facts["formulation"] = choice.formulation.name
+    timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))
+    context.log(f"formulation: {choice.formulation.name}" + (f" (per model and step: {timed})" if timed else ""))
+    return choice.formulation
+
+
+def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
+    """A checkpoint file of this cell's work folder."""
+    return Checkpoint(context.folder / f"{name}.ckpt", name, spec.checkpoint_seconds)
+
+
+def fingerprint(federation: Federation) -> str:
+    """SHA-256 of the data as the engine sees it, first 16 digits."""
+    digest = hashlib.sha256(json.dumps([federation.offsets, federation.clients]).encode())
+    for tensor in (federation.x, federation.y, federation.test_x, federation.test_y):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def progress_of(context: Context, what: str) -> Callable[[int, int], None]:
+    """The cell's progress callback for one of its phases."""
+    return lambda done, total: context.progress(what, done, total)
+
+
+def _try(net: Net, federation: Federation) -> None:
+    """Send one sample through the model, so that a misfit shows here and in one line."""
+    try:
+        with torch.no_grad():
+            outputs = net.module.eval()(federation.test_x[:1])
+            net.losses(outputs, federation.test_y[:1])
+    except (RuntimeError, ValueError, IndexError, TypeError) as fault:
+        shape = tuple(federation.x.shape[1:])
+        raise SpecError(
+            f"the model does not take inputs of shape {shape}: {str(fault).splitlines()[0]}", "model",
+            "choose a model for this data, or other data") from fault
+    if outputs.shape[1:] != (federation.classes,):
+        raise SpecError(
+            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes", "model",
+            "give the model one output a class")
+
+
+def _algorithm(spec: RunSpec) -> Algorithm:
+    return FedProx(spec.algorithm.mu) if spec.algorithm.kind == "fedprox" else FedAvg()

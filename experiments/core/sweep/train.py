@@ -1,0 +1,167 @@
+"""The cells of `fedlab train`: one federated run per seed, whole or with clients left out."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+from torch import Tensor
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.simulate import Problem, Round, simulate
+from experiments.core.engine.simulate_plain import simulate_plain
+from experiments.core.engine.worlds import BASE, World
+from experiments.core.report.artefacts import Artefact
+from experiments.core.spec.fields import TrainSpec
+from experiments.core.sweep import files
+from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
+from experiments.core.sweep.cell import Cell, Context, Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "record"}
+
+
+def cells(spec: TrainSpec) -> list[Cell]:
+    """One cell a seed."""
+    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
+    if spec.record:
+        params["record"] = True
+    world = _world(spec)
+    # A counterfactual world gets a folder of its own beside the whole run's.
+    setting = spec.name if world.name == BASE.name else f"{spec.name}.{world.name.replace(':', '.').replace('@', '.since.')}"
+    return [
+        Cell("train", setting, spec.scale, seed, "train", {**params, "seed": seed}, 1, compute=partial(compute, spec, seed))
+        for seed in spec.seeds
+    ]
+
+
+def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
+    """Train, evaluate every `evaluate_every` rounds, and leave the final model as model.safetensors.
+
+    The whole federation is trained by the engine. With clients left out it is exactly one counterfactual world, on the
+    plain path: one model, one client, one step after another.
+    """
+    built = build(spec, seed, context)
+    world, chosen = _world(spec), formulation(spec, built.problem, 1, context)
+    with Workers(context.threads) as workers:
+        diary = _Diary(spec, built.problem, world, chosen, workers, context)
+        final = _plain(spec, built, world, diary, context) if world.clients else _engine(spec, built, chosen, diary, context)
+    _save(built.problem, final, context, "model.safetensors")
+    return [{**built.columns, **row} for row in diary.rows]
+
+
+def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:
+    return simulate(
+        built.problem, [BASE], built.start, chosen, observers=[diary], threads=context.threads,
+        checkpoint=checkpoint(spec, context, "train"), progress=progress_of(context, "rounds"))[0]
+
+
+def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: Context) -> Tensor:
+    saved = checkpoint(spec, context, "plain")
+    content = saved.load() or {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+    diary.restore(content["diary"])
+    state = content["state"].to(built.start.device)
+    for t, state in simulate_plain(built.problem, world, state, content["round"] + 1):
+        diary.note(t, state)
+        if saved.due() or t == spec.rounds:
+            saved.save({"round": t, "state": state, "diary": diary.state()})
+        context.progress("rounds", t, spec.rounds)
+    return state
+
+
+def _world(spec: TrainSpec) -> World:
+    if not spec.exclude_clients:
+        return BASE
+    name = "without:" + "+".join(map(str, sorted(spec.exclude_clients))) + (f"@{spec.since}" if spec.since > 1 else "")
+    return World(name, frozenset(spec.exclude_clients), spec.since)
+
+
+class _Diary:
+    """Loss and accuracy of the global model round by round, and the recorded models if asked for."""
+
+    needs_iterates = False
+
+    def __init__(
+        self, spec: TrainSpec, problem: Problem, world: World, chosen: Formulation, workers: Workers, context: Context
+    ) -> None:
+        self._spec, self._problem, self._method = spec, problem, world.name
+        self._chosen, self._workers, self._context = chosen, workers, context
+        self.rows: list[Row] = []
+
+    def observe(self, record: Round) -> None:
+        """A round of the engine."""
+        self.note(record.index, record.after)
+        if self._spec.record:
+            self._record(record)
+
+    def note(self, t: int, state: Tensor) -> None:
+        """Evaluate the global state [size] after round t, if it is its turn."""
+        if t % self._spec.evaluate_every and t != self._spec.rounds:
+            return
+        f = self._problem.federation
+        scores = evaluate(self._chosen, state[None], f.test_x, f.test_y, self._workers)
+        common = {"method": self._method, "subject": "test", "round": t, "n": len(f.test_y)}
+        self.rows.append({**common, "metric": "loss", "value": float(scores.loss[0]), "unit": "nats"})
+        self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
+
+    def _record(self, record: Round) -> None:
+        """One folder a round: global.safetensors, client_<k>.safetensors, round.json."""
+        folder = f"rounds/{record.index:05d}"
+        _save(self._problem, record.after, self._context, f"{folder}/global.safetensors")
+        for k, local in zip(record.participants, record.locals, strict=True):
+            _save(self._problem, local, self._context, f"{folder}/client_{k}.safetensors")
+        told = {"round": record.index, "participants": record.participants, "sizes": record.sizes.tolist()}
+        files.atomic_write(self._context.folder / folder / "round.json", json.dumps(told).encode())
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"rows": self.rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state`."""
+        self.rows = state["rows"]
+
+
+def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
+    """Write a flat state as a state dict under the module's own names, integer buffers included."""
+    constants = {n: b for n, b in problem.net.module.named_buffers() if not b.is_floating_point()}
+    named = {**problem.net.views(state), **constants}
+    path = context.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.atomic_write(path, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in named.items()}))
+
+
+def report(metrics: pd.DataFrame) -> list[Artefact]:
+    """Curves of test loss and accuracy over rounds, one line a seed and world; and the final numbers."""
+    curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
+    if curves.empty:
+        return []
+    last = curves[curves["round"] == curves["round"].max()]
+    final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
+    columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
+    return [
+        Artefact("final", final, None, "Test loss and accuracy after the last round.", table_md=True),
+        Artefact("curves", curves[columns].reset_index(drop=True), partial(_curves, curves), "Test loss and accuracy over rounds."),
+    ]
+
+
+def _curves(frame: pd.DataFrame) -> Figure:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8), layout="constrained")
+    for axis, (metric, label) in zip(axes, (("loss", "test loss [nats]"), ("accuracy", "test accuracy [%]")), strict=True):
+        for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
+            ordered = line.sort_values("round")
+            axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")
+        axis.set(xlabel="round", ylabel=label)
+    axes[0].legend()
+    figure.suptitle(f"{frame['setting'].iloc[0]}: {frame['model'].iloc[0]} on {frame['dataset'].iloc[0]}")
+    return figure
+

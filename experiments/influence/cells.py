@@ -1,0 +1,107 @@
+"""The cells of Xue et al. 2021: one per seed, holding truth, estimates and client cleansing; and Table 1's measurements."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.seeds import stream
+from experiments.core.engine.simulate import simulate
+from experiments.core.engine.worlds import leave_one_out
+from experiments.core.errors import SpecError
+from experiments.core.estimators.fed_influence import FedInfluence, Variant
+from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
+from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.influence import PAPER
+from experiments.influence.cleansing import cleanse
+from experiments.influence.cost import cost_cells
+from experiments.influence.recorder import Recorder, ranking_variant
+from experiments.influence.spec import CostSpec, InfluenceSpec
+
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
+
+
+def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
+    """The cells of one setting: one a seed."""
+    if isinstance(spec, CostSpec):
+        return cost_cells(spec)
+    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
+    worlds = (spec.counted or spec.known_clients or 0) + 1
+    if spec.cleansing is not None:
+        worlds += 5 * sum(f > 0 for f in spec.cleansing.fractions)
+    return [
+        Cell(PAPER.name, spec.name, spec.scale, seed, "influence", {**params, "seed": seed}, PAPER.version,
+             worlds=worlds, compute=partial(compute, spec, seed))
+        for seed in spec.seeds
+    ]
+
+
+def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
+    """Train the base world, the leave-one-out worlds and the estimators in one pass; then the cleansing worlds."""
+    built = build(spec, seed, context)
+    problem, clients = built.problem, len(built.problem.federation.sizes)
+    counted = _counted(spec, seed, clients)
+    chosen = formulation(spec, problem, len(counted) + 1, context)
+    columns = _columns(spec, counted, clients)
+    with Workers(context.threads) as workers:
+        estimator = FedInfluence(problem.net, problem.federation, columns, spec.gradients, seed, workers)
+        recorder = Recorder(spec, problem, estimator, columns, counted, _tracked(spec, seed, counted), chosen, workers)
+        simulate(
+            problem, leave_one_out(counted), built.start, chosen, observers=[estimator, recorder],
+            threads=context.threads, checkpoint=checkpoint(spec, context, "truth"), progress=progress_of(context, "rounds, all worlds"))
+        rows = recorder.rows + _described(spec, built, counted)
+        if spec.cleansing is not None:
+            rows += cleanse(spec, problem, recorder, chosen, workers, context)
+    for name in columns:
+        if estimator.stopped(name):
+            context.log(f"variant {name} left the finite numbers in round {estimator.stopped(name)} and was stopped")
+    return [{**built.columns, **row} for row in rows]
+
+
+def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:
+    """The clients whose leave-one-out worlds are trained, ascending."""
+    if spec.counted is None or spec.counted == clients:
+        return list(range(clients))
+    if spec.counted > clients:
+        raise SpecError(f"{spec.counted} clients to count, but the data has {clients}", "counted", "lower it, or null for all")
+    return sorted(stream(seed, "counted").choice(clients, spec.counted, replace=False).tolist())
+
+
+def _tracked(spec: InfluenceSpec, seed: int, counted: list[int]) -> int:
+    """The client of Figs. 1, 2 and 6."""
+    if spec.tracked_client is None:
+        return counted[int(stream(seed, "tracked").integers(len(counted)))]
+    if spec.tracked_client not in counted:
+        raise SpecError(f"client {spec.tracked_client} is not among those counted", "tracked_client", "count all clients, or name another")
+    return spec.tracked_client
+
+
+def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
+    """Variant -> what it estimates, for whom. The counted clients come first; the ranking variant estimates everybody."""
+    everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
+    found = {}
+    for name in spec.variants:
+        hessian = "fisher" if "fisher" in name else "blocks"
+        lwet = spec.lwet if "lwet" in name else None
+        found[name] = Variant(hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted))
+    return found
+
+
+def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Row]:
+    """Table 2 as run, and Fig. 5: client sizes and label counts."""
+    problem = built.problem
+    federation, local = problem.federation, problem.local
+    numbers: dict[str, float] = {
+        "lr": local.lr, "clients": len(federation.sizes), "clients_per_round": spec.clients_per_round,
+        "local_iterations": local.steps or local.epochs or 0, "rounds": spec.rounds, "gradients_per_iteration": spec.gradients,
+        "parameters": problem.net.p, "train_samples": federation.offsets[-1], "test_samples": len(federation.test_y), "counted": len(counted),
+    }
+    rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
+    for k, size in enumerate(federation.sizes):
+        rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})
+        labels = torch.bincount(federation.of(k)[1], minlength=federation.classes).tolist()
+        rows += [{"metric": "label_count", "subject": f"client:{k}/label:{c}", "value": float(n), "unit": "samples"}
+                 for c, n in enumerate(labels) if n]
+    return rows

@@ -1,0 +1,56 @@
+"""Client cleansing (Fig. 4): remove clients at round x by their estimated influence, and train on."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.seeds import stream
+from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.worlds import BASE, World
+from experiments.core.sweep.build import checkpoint, progress_of
+from experiments.core.sweep.cell import Context, Row
+from experiments.influence.recorder import Recorder
+from experiments.influence.spec import InfluenceSpec
+
+ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
+
+
+def cleanse(
+    spec: InfluenceSpec, problem: Problem, recorder: Recorder, formulation: Formulation, workers: Workers, context: Context
+) -> list[Row]:
+    """Worlds that lose a share of their clients after round x, forked from the base world there, trained to T.
+
+    Returns:
+        Rows `cleansing_loss` and `cleansing_accuracy` of every order and share at T; share 0 is the base world.
+    """
+    assert spec.cleansing is not None and recorder.base_at_x is not None
+    x, clients = spec.cleansing.round, len(problem.federation.sizes)
+    orders = {name: _order(name, recorder.ranking, clients, problem.seed) for name in ORDERS}
+    plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in ORDERS if round(f * clients)]
+    worlds = [World(f"{name} {f:g}", frozenset(orders[name][:count]), since=x + 1) for name, f, count in plan]
+    states = simulate(
+        problem, [BASE, *worlds], recorder.base_at_x, formulation, first_round=x + 1, threads=context.threads,
+        checkpoint=checkpoint(spec, context, "cleansing"), progress=progress_of(context, "rounds, cleansing worlds"))
+    f = problem.federation
+    scores = evaluate(formulation, states, f.test_x, f.test_y, workers)
+    named = [(name, 0.0) for name in ORDERS] + [(name, share) for name, share, _ in plan]
+    places = [0] * len(ORDERS) + list(range(1, len(states)))
+    rows: list[Row] = []
+    for (name, share), place in zip(named, places, strict=True):
+        common = {"method": name, "subject": f"removed:{share:g}", "round": spec.rounds, "n": len(f.test_y)}
+        rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[place]), "unit": "nats"})
+        rows.append({**common, "metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"})
+    return rows
+
+
+def _order(name: str, ranking: dict[str, Tensor], clients: int, seed: int) -> list[int]:
+    """Clients in the order in which they are removed. FIA is piecewise constant: its ties are broken by FIL, towards less value."""
+    if name == "random":
+        return stream(seed, "cleansing").permutation(clients).tolist()
+    end, what = name.split()
+    ids, fil, fia = ranking["clients"].tolist(), ranking["fil"].tolist(), ranking["fia"].tolist()
+    value = {k: (a,) if what == "FIL" else (b, -a) for k, a, b in zip(ids, fil, fia, strict=True)}
+    return sorted(ids, key=lambda k: (value[k], k) if end == "lowest" else (tuple(-v for v in value[k]), k))

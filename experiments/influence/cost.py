@@ -1,0 +1,164 @@
+"""Table 1: what the influence of every client costs, by formula and measured on a model small enough for the naive ways.
+
+One round with K participants out of K clients: what a client computes and uploads beyond training, and what the server
+computes to carry the FIP of all K clients one round further. Each of p, K, m, Ns is varied alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.per_sample import per_sample_gradients
+from experiments.core.engine.seeds import stream
+from experiments.core.estimators.exact import explicit_hessian, naive1, naive2, transfer_matrix
+from experiments.core.estimators.fed_influence import fisher_recursion
+from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.influence import PAPER
+from experiments.influence.spec import CostSpec
+
+CLASSES = 10
+LR = 0.01
+FORMULAS: dict[str, dict[str, Callable[[int, int, int, int, int], float]]] = {
+    "naive 1": {
+        "server": lambda p, K, m, Ns, n: K**2 * p**2,
+        "client": lambda p, K, m, Ns, n: m * (n * p**2 + p**3),
+        "upload": lambda p, K, m, Ns, n: p**2,
+    },
+    "naive 2": {
+        "server": lambda p, K, m, Ns, n: K**2 * m * p**2,
+        "client": lambda p, K, m, Ns, n: m * n * p**2,
+        "upload": lambda p, K, m, Ns, n: m * p**2,
+    },
+    "ours": {
+        "server": lambda p, K, m, Ns, n: K**2 * m * Ns * p,
+        "client": lambda p, K, m, Ns, n: 0,
+        "upload": lambda p, K, m, Ns, n: m * Ns * p,
+    },
+}
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One point of the grid: a linear classifier of p parameters, K clients with n samples and m iterates each."""
+
+    net: Net
+    x: Tensor
+    y: Tensor
+    iterates: list[list[Tensor]]
+    change: Tensor
+    shares: Tensor
+    p: int
+    K: int
+    m: int
+    Ns: int
+
+
+def cost_cells(spec: CostSpec) -> list[Cell]:
+    """One cell a seed."""
+    params = spec.model_dump(mode="json", include={"p", "K", "m", "Ns", "samples", "repeats"})
+    return [
+        Cell(PAPER.name, spec.name, spec.scale, seed, "cost", {**params, "seed": seed}, PAPER.version,
+             compute=partial(compute, spec, seed))
+        for seed in spec.seeds
+    ]
+
+
+def compute(spec: CostSpec, seed: int, context: Context) -> list[Row]:
+    """Measure every point of the grid; the median of `repeats` timings counts."""
+    torch.set_num_threads(1)
+    rows: list[Row] = []
+    points = _grid(spec)
+    for done, (axis, point) in enumerate(points):
+        context.progress("points of the grid", done, len(points))
+        case = _case(**point, n=spec.samples, seed=seed)
+        for method, found in _measure(case, spec.repeats).items():
+            for what, value in found.items():
+                common = {"method": method, "subject": f"{axis}={getattr(case, axis)}", "n": spec.repeats}
+                unit = "bytes" if what == "upload" else "seconds"
+                rows.append({**common, "metric": f"measured_{what}", "value": value, "unit": unit})
+                formula = FORMULAS[method][what](case.p, case.K, case.m, case.Ns, spec.samples)
+                rows.append({**common, "metric": f"formula_{what}", "value": float(formula), "unit": "operations" if what != "upload" else "numbers"})
+    context.progress("points of the grid", len(points), len(points))
+    return [{"dataset": "random inputs", "model": "linear classifier", **row} for row in rows]
+
+
+def _grid(spec: CostSpec) -> list[tuple[str, dict[str, int]]]:
+    """(axis, point) for each value of each axis, the other axes at the first value of their lists."""
+    first = {axis: getattr(spec, axis)[0] for axis in ("p", "K", "m", "Ns")}
+    return [(axis, {**first, axis: value}) for axis in first for value in getattr(spec, axis)]
+
+
+def _case(p: int, K: int, m: int, Ns: int, n: int, seed: int) -> _Case:
+    """A linear classifier with about p parameters (a multiple of its ten classes), and random data."""
+    draw = stream(seed, "cost", p=p, K=K, m=m, Ns=Ns)
+    width = max(1, round(p / CLASSES) - 1)
+    module = nn.Sequential(nn.Linear(width, CLASSES))
+    initialise(module, seed)
+    net = Net.of(module.float())
+    x = torch.from_numpy(draw.standard_normal((n, width))).float()
+    y = torch.from_numpy(draw.integers(CLASSES, size=n))
+    iterates = [[net.flat() + 0.01 * torch.from_numpy(draw.standard_normal(net.p)).float() for _ in range(m)] for _ in range(K)]
+    change = torch.from_numpy(draw.standard_normal((net.p, K))).float()
+    shares = (torch.ones(K, K) - torch.eye(K)) / (K - 1)
+    return _Case(net, x, y, iterates, change, shares, net.p, K, m, Ns)
+
+
+def _measure(case: _Case, repeats: int) -> dict[str, dict[str, float]]:
+    """Seconds of one client and of the server, and bytes of one client's upload, for the three ways."""
+    def hessians() -> list[Tensor]:
+        return [explicit_hessian(case.net, w, case.x, case.y) for w in case.iterates[0]]
+
+    def gradients() -> list[Tensor]:
+        return [per_sample_gradients(case.net, w, case.x[: case.Ns], case.y[: case.Ns]) for w in case.iterates[0]]
+
+    one, drawn = hessians(), gradients()
+    number = case.change.element_size()
+    transfer = transfer_matrix(one, LR)
+    return {
+        "naive 1": {
+            "client": _seconds(lambda: transfer_matrix(hessians(), LR), repeats),
+            "server": _seconds(lambda: naive1([transfer] * case.K, case.shares, case.change), repeats),
+            "upload": float(number * transfer.numel()),
+        },
+        "naive 2": {
+            "client": _seconds(hessians, repeats),
+            "server": _seconds(lambda: naive2([one] * case.K, LR, case.shares, case.change), repeats),
+            "upload": float(number * sum(h.numel() for h in one)),
+        },
+        "ours": {
+            # Training computes these gradients anyway: the paper counts no extra client time, and neither do we.
+            "client": 0.0,
+            "server": _seconds(lambda: _server(drawn, case), repeats),
+            "upload": float(number * sum(g.numel() for g in drawn)),
+        },
+    }
+
+
+def _server(drawn: list[Tensor], case: _Case) -> Tensor:
+    """Sequential influence from uploaded gradients: what `FedInfluence` does, for one whole-model block."""
+    total = case.change * case.shares.sum(0)
+    stacked = torch.cat(drawn)
+    for share in case.shares:
+        coefficients, _ = fisher_recursion(drawn, case.change, LR, norms=False)
+        total = total - stacked.T @ (coefficients * share)
+    return total
+
+
+def _seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Median wall time of `work` after one warm-up."""
+    work()
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)

@@ -1,0 +1,86 @@
+"""What a setting of Xue et al. 2021 says beyond a federated run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from experiments.core.block import Block
+from experiments.core.spec.fields import RunSpec, SettingSpec, raised
+
+Variant = Literal["basic", "lwet", "fisher", "lwet_fisher"]
+
+
+class CleansingSpec(Block):
+    """Fig. 4: at round x remove the share of clients ranked lowest, highest or at random, and go on to T."""
+
+    round: int = Field(ge=1, description="x, the round of the ranking; they are gone from round x + 1 on")
+    fractions: tuple[float, ...] = Field(
+        (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5), min_length=1, description="shares of the clients that are removed"
+    )
+
+    @model_validator(mode="after")
+    def _shares(self) -> CleansingSpec:
+        wrong = [share for share in self.fractions if not 0 <= share < 1]
+        return raised(self, [f"fractions: {share} is not a share from 0 to below 1" for share in wrong])
+
+
+class InfluenceSpec(RunSpec):
+    """Estimated against exact influence of clients."""
+
+    experiment: Literal["influence"] = "influence"
+    counted: int | None = Field(None, ge=3, description="random clients whose truth is trained; null = all")
+    gradients: int = Field(50, ge=1, description="Ns, per-sample gradients uploaded per local iteration")
+    variants: tuple[Variant, ...] = Field(("lwet_fisher",), min_length=1, description="estimators that are compared")
+    lwet: Literal["iid", "noniid"] = Field("iid", description="truncation: Algorithm 2 (iid) or 4 (noniid)")
+    lwet_flags: Literal["shared", "per_client"] = Field(
+        "shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
+    )
+    tracked_client: int | None = Field(None, ge=0, description="client of Figs. 1, 2, 6; null = drawn by the seed")
+    cleansing: CleansingSpec | None = Field(None, description="client cleansing (Fig. 4); null = none")
+    ranking_interval: int = Field(100, ge=1, description="rounds between rankings (Fig. 7)")
+    ranking_share: float = Field(0.05, gt=0, le=0.5, description="top and bottom share of clients traced (Fig. 7)")
+
+    @model_validator(mode="after")
+    def _influence(self) -> InfluenceSpec:
+        faults, known = [], self.known_clients
+        if known is not None and (self.counted or 0) > known:
+            faults.append(f"counted: {self.counted} clients, but there are {known}")
+        if known is not None and (self.tracked_client or 0) >= known:
+            faults.append(f"tracked_client: unknown client {self.tracked_client}; clients are 0 to {known - 1}")
+        if self.clients_per_round < 2:
+            faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
+        if self.cleansing is not None and self.cleansing.round >= self.rounds:
+            faults.append(f"cleansing.round: {self.cleansing.round} leaves no round before the last, {self.rounds}")
+        if len(set(self.variants)) < len(self.variants):
+            faults.append("variants: one is named twice")
+        return raised(self, faults)
+
+
+class CostSpec(SettingSpec):
+    """Table 1: extra cost of the two naive ways and of the paper's, by formula and measured.
+
+    Each of p, K, m, Ns is varied alone; the others stay at the first value of their list.
+    """
+
+    experiment: Literal["cost"] = "cost"
+    p: tuple[int, ...] = Field((300, 150, 600, 1200), min_length=1, description="parameters of the model")
+    K: tuple[int, ...] = Field((20, 10, 40, 80), min_length=1, description="clients")
+    m: tuple[int, ...] = Field((2, 1, 4, 8), min_length=1, description="local iterations")
+    Ns: tuple[int, ...] = Field((10, 5, 20, 40), min_length=1, description="uploaded gradients per iteration")
+    samples: int = Field(100, ge=1, description="n, local data size")
+    repeats: int = Field(5, ge=1, description="timed repeats; the median counts")
+
+    @model_validator(mode="after")
+    def _positive(self) -> CostSpec:
+        grids = {"p": self.p, "K": self.K, "m": self.m, "Ns": self.Ns}
+        faults = [f"{name}: {value} is below 1" for name, grid in grids.items() for value in grid if value < 1]
+        if max(self.Ns) > self.samples:
+            faults.append(f"Ns: {max(self.Ns)} gradients from {self.samples} samples")
+        if min(self.K) < 2:
+            faults.append("K: needs at least 2 clients")
+        return raised(self, faults)
+
+
+SPECS = {"influence": InfluenceSpec, "cost": CostSpec}

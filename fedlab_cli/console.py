@@ -1,0 +1,181 @@
+"""The screen: results on stdout, notes and progress on stderr. The only module that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from experiments.core.errors import FedlabError
+
+PLAIN_EVERY = 30.0
+"""Seconds between progress lines when stderr is no terminal."""
+
+_WIDTH = 180  # of tables that no terminal bounds
+
+
+@dataclass
+class Screen:
+    """How much is said, and how."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    color: bool = True
+
+    def out(self) -> Console:
+        """A console on the present stdout."""
+        width = None if sys.stdout.isatty() else _WIDTH
+        return Console(file=sys.stdout, width=width, no_color=not self.color, highlight=False, soft_wrap=False)
+
+    def err(self) -> Console:
+        """A console on the present stderr."""
+        return Console(file=sys.stderr, no_color=not self.color, highlight=False, soft_wrap=True)
+
+
+screen = Screen()
+
+
+def setup(as_json: bool = False, quiet: bool = False, verbose: int = 0, color: bool | None = None) -> None:
+    """Settle the screen for this command; `color` None leaves what stands."""
+    screen.as_json, screen.quiet, screen.verbose = as_json, quiet, verbose
+    screen.color = screen.color if color is None else color
+
+
+def say(line: str) -> None:
+    """A line of result on stdout."""
+    screen.out().print(Text(line), soft_wrap=True)
+
+
+def note(line: str) -> None:
+    """A remark on stderr, unless --quiet."""
+    if not screen.quiet:
+        screen.err().print(Text(line))
+
+
+def detail(line: str) -> None:
+    """A remark that only -v shows."""
+    if screen.verbose:
+        note(line)
+
+
+def dump(value: Any) -> None:
+    """`value` as JSON on stdout; NaN becomes null, so that every reader can take it."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Rows as a table on stdout."""
+    names = list(columns or (rows[0] if rows else ()))
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold")
+    for name in names:
+        number = all(isinstance(row.get(name), (int, float)) for row in rows) and bool(rows)
+        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(shown(row.get(name))) for name in names))
+    screen.out().print(drawn)
+
+
+def shown(value: Any) -> str:
+    """A value as a cell of a table."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def span(seconds: float) -> str:
+    """A duration in words: 42 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """A number of bytes in words."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def failure(fault: FedlabError) -> None:
+    """An error: one line what, one line where, one line what to do; all faults when there are several."""
+    err = screen.err()
+    err.print(Text("error: ", style="bold red") + Text(fault.what))
+    where = [fault.where] if fault.where else []
+    faults = list(getattr(fault, "faults", ()))
+    if len(faults) > 1:
+        where += faults
+    for line in where:
+        err.print(Text(f"  at:  {line}"))
+    if fault.todo:
+        err.print(Text(f"  fix: {fault.todo}"))
+
+
+class Meter:
+    """Two bars on a terminal: cells, and the work of the cell under way. Elsewhere a line every half minute."""
+
+    def __init__(self, progress: Progress | None, cells: int) -> None:
+        self._progress, self._cells, self._done = progress, cells, 0
+        self._bars: dict[str, TaskID] = {}
+        self._last = time.monotonic()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """Note that `done` of `total` of `what` are done."""
+        if self._progress is not None:
+            if what not in self._bars:
+                self._bars[what] = self._progress.add_task(what, total=total)
+            self._progress.update(self._bars[what], completed=done, total=total)
+        elif time.monotonic() - self._last >= PLAIN_EVERY:
+            self._last = time.monotonic()
+            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}")
+
+    def cell(self, name: str, what: str) -> None:
+        """Note that the cell `name` has begun or ended."""
+        if what != "start":
+            self._done += 1
+            detail(f"{name}: {what}")
+        if self._progress is not None:
+            for bar in self._bars.values():
+                self._progress.remove_task(bar)
+            self._bars.clear()
+        self.update("cells", self._done, self._cells)
+
+
+@contextmanager
+def meter(cells: int) -> Iterator[Meter]:
+    """A meter for a run of `cells` cells."""
+    if screen.quiet or not sys.stderr.isatty():
+        yield Meter(None, cells)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen.err(), transient=True) as progress:
+        yield Meter(progress, cells)
+
+
+def listing(lines: Iterable[str]) -> None:
+    """Plain lines on stdout."""
+    for line in lines:
+        say(line)

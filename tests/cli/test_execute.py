@@ -1,0 +1,99 @@
+import json
+
+import pytest
+
+from experiments.core.errors import MissingError, SpecError
+from fedlab_cli import console
+from fedlab_cli.execute import execute, read_specs
+from fedlab_cli.options import Request
+from tests.cli.toy import PAPER
+
+
+@pytest.fixture(autouse=True)
+def fresh_screen():
+    console.setup(color=False)
+    yield
+    console.setup(color=True)
+
+
+def request_in(folder, **more):
+    return Request(**{"scale": "smoke", "out": folder / "runs", "overrides": ("rounds=5",), "device": "cpu", **more})
+
+
+def test_a_run_stores_and_prints(tmp_path, capsys):
+    ended = execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
+    stored = tmp_path / "runs" / "train" / "synthetic_logreg-smoke" / "metrics.csv"
+    assert ended.code == 0
+    assert stored.read_text().count("\n") == 6
+    out, err = capsys.readouterr()
+    assert "0.2" in out
+    assert "metrics.csv" in err
+    assert (tmp_path / "runs" / "reports" / "train" / "synthetic_logreg-smoke" / "curves.md").is_file()
+
+
+def test_the_second_run_computes_nothing(tmp_path, capsys):
+    for _ in range(2):
+        execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
+    assert "0 done, 1 already there, 0 failed" in capsys.readouterr().err
+
+
+def test_another_spec_is_refused_until_overwritten(tmp_path):
+    execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
+    with pytest.raises(SpecError, match="rounds"):
+        execute(PAPER, ["synthetic_logreg"], request_in(tmp_path, overrides=("rounds=6",)))
+    changed = request_in(tmp_path, overrides=("rounds=6",), overwrite=True)
+    assert execute(PAPER, ["synthetic_logreg"], changed).code == 0
+
+
+def test_json_is_all_of_stdout(tmp_path, capsys):
+    console.setup(as_json=True, color=False)
+    execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
+    told = json.loads(capsys.readouterr().out)
+    assert told["settings"][0]["tables"]["curves"][0]["value"] == 0.2
+
+
+def test_dry_run_writes_nothing(tmp_path, capsys):
+    execute(PAPER, ["synthetic_logreg"], request_in(tmp_path, dry_run=True, overrides=("rounds=5", "seeds=[0, 1]")))
+    out = capsys.readouterr().out
+    assert "6 worlds, about 33 min" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_run_announces_itself(tmp_path, capsys):
+    execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
+    assert "about 17 min" in capsys.readouterr().err
+
+
+def test_missing_data_skip_a_setting_of_all_but_end_one_that_was_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
+    with pytest.raises(MissingError):
+        execute(PAPER, ["femnist_cnn"], request_in(tmp_path))
+    ended = execute(PAPER, ["femnist_cnn", "synthetic_logreg"], request_in(tmp_path), optional=True)
+    assert ended.code == 0
+    assert [s["status"] for s in ended.settings] == ["skipped", "done"]
+    assert "skipped femnist_cnn: FEMNIST is not there" in capsys.readouterr().err
+
+
+def test_a_failing_cell_is_told_and_the_rest_goes_on(tmp_path, capsys):
+    bad = request_in(tmp_path, overrides=("rounds=13",))
+    ended = execute(PAPER, ["synthetic_logreg", "digits_cnn"], bad, optional=True)
+    assert ended.code == 1
+    assert [s["failed"] for s in ended.settings] == [1, 1]
+    err = capsys.readouterr().err
+    assert "error: the loss is not finite" in err
+    assert "fix: lower local.lr" in err
+
+
+def test_a_missing_device_is_not_taken_for_missing_data(tmp_path):
+    with pytest.raises(MissingError, match=r"cuda:99|CUDA"):
+        execute(PAPER, ["femnist_cnn"], request_in(tmp_path, device="cuda:99"), optional=True)
+
+
+def test_all_with_other_data_passes_by_settings_without_data():
+    from experiments.core.spec.find import owners
+
+    request = Request(scale="smoke", data="digits")
+    names = [i.spec.name for i in read_specs(owners()["influence"], ["setting3", "table1"], request, optional=True)]
+    assert names == ["setting3-standin", "table1"]
+    with pytest.raises(SpecError, match="uses no data"):
+        read_specs(owners()["influence"], ["table1"], request)

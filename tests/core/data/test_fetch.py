@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import urllib.error
+import urllib.request
+
+import pytest
+
+from experiments.core.data import fetch
+from experiments.core.errors import MissingError, SpecError
+
+CONTENT = b"PAR1" + bytes(range(256)) * 40 + b"PAR1"
+DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """A catalogue of one file, so that no test needs the network."""
+
+    def install(digest=DIGEST, name="a/b.bin"):
+        file = fetch.File(name, "https://example.org/b", len(CONTENT), digest)
+        monkeypatch.setattr(fetch, "CATALOGUE", (fetch.Known("tiny", "a test", "none", "csv", (file,)),))
+
+    install()
+    return install
+
+
+def serve(monkeypatch, content):
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append(request.full_url)
+        if isinstance(content, Exception):
+            raise content
+        return io.BytesIO(content)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    return asked
+
+
+def states(folder, verify=False):
+    return {s.name: s.state for s in fetch.status(folder, verify)}
+
+
+def test_download_verifies_stores_and_is_not_repeated(monkeypatch, tmp_path, known):
+    asked = serve(monkeypatch, CONTENT)
+    assert states(tmp_path) == {"tiny": "missing"}
+    seen = []
+    (path,) = fetch.download("tiny", tmp_path, lambda what, done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT and seen[-1] == (len(CONTENT), len(CONTENT))
+    assert states(tmp_path, verify=True) == {"tiny": "there"}
+    fetch.download("tiny", tmp_path)
+    assert len(asked) == 1
+    path.write_bytes(CONTENT[:-5] + b"XXXXX")
+    assert states(tmp_path) == {"tiny": "there"} and states(tmp_path, verify=True) == {"tiny": "differs"}
+    fetch.download("tiny", tmp_path)
+    assert len(asked) == 2 and path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "answer", [CONTENT[:-1], CONTENT[::-1], urllib.error.URLError("no route to host"), TimeoutError("slow"), b""]
+)
+def test_a_bad_download_leaves_nothing_behind(monkeypatch, tmp_path, known, answer):
+    serve(monkeypatch, answer)
+    with pytest.raises(MissingError) as caught:
+        fetch.download("tiny", tmp_path)
+    assert caught.value.where == "https://example.org/b" and caught.value.todo
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_without_a_published_checksum_size_and_form_count(monkeypatch, tmp_path, known):
+    known(digest="", name="x.parquet")
+    serve(monkeypatch, CONTENT[:-4] + b"html")
+    with pytest.raises(MissingError, match="no parquet"):
+        fetch.download("tiny", tmp_path)
+    serve(monkeypatch, CONTENT)
+    assert fetch.download("tiny", tmp_path)[0].is_file()
+
+
+def test_what_cannot_be_downloaded_says_why(tmp_path):
+    with pytest.raises(SpecError, match="no data set 'nope'"):
+        fetch.download("nope", tmp_path)
+    with pytest.raises(SpecError, match="needs no download"):
+        fetch.download("leaf_synthetic", tmp_path)
+    with pytest.raises(MissingError, match="no data folder"):
+        fetch.download("mnist", None)
+
+
+def test_the_catalogue_is_sound():
+    from experiments.core.data import kinds
+
+    assert len(fetch.catalogue()) == len(fetch.CATALOGUE) >= 7
+    for known in fetch.CATALOGUE:
+        assert all(file.url.startswith("https://") for file in known.files)
+        assert set(known.needs) <= fetch.catalogue().keys()
+        assert known.kind.partition(",")[0] in kinds() or known.kind.startswith("not read")
+
+
+def test_real_files_are_the_published_ones(real_data):
+    found = {s.name: s.state for s in fetch.status(real_data)}
+    assert found["mnist"] == found["qmnist_labels"] == found["mnist_by_writer"] == "there"
+
+
+def test_real_mnist_by_writer_is_made_again_byte_for_byte(real_data, tmp_path):
+    for name in ("MNIST", "QMNIST"):
+        shutil.copytree(real_data / name, tmp_path / name)
+    paths = fetch.download("mnist_by_writer", tmp_path)
+    for path in paths:
+        given = gzip.decompress((real_data / path.relative_to(tmp_path)).read_bytes())
+        assert gzip.decompress(path.read_bytes()) == given
+    assert json.loads(gzip.decompress(paths[1].read_bytes()))["users"][0] == "writer_0001"

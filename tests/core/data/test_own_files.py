@@ -1,0 +1,218 @@
+"""The kinds by which users bring their own data: npz, folders, csv, IDX."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments.core.data.csv import Csv
+from experiments.core.data.idx import Idx, read_idx
+from experiments.core.data.image_folder import ImageFolder
+from experiments.core.data.image_npz import ImageNpz
+from experiments.core.data.partition import Natural
+from experiments.core.errors import MissingError, SpecError
+
+
+def arrays(n=6, shape=(5, 5, 3), tests=3):
+    rng = np.random.default_rng(0)
+    return {
+        "train_images": rng.integers(0, 256, (n, *shape)).astype(np.uint8),
+        "train_labels": (np.arange(n) % 3)[:, None],
+        "test_images": rng.integers(0, 256, (tests, *shape)).astype(np.uint8),
+        "test_labels": np.arange(tests)[:, None],
+    }
+
+
+def test_npz_colour_images_and_clients(tmp_path):
+    held = arrays()
+    np.savez(tmp_path / "mine.npz", **held, train_clients=np.array(["b", "a", "b", "a", "a", "b"]))
+    pool = ImageNpz(path="mine.npz").load(0, tmp_path)
+    assert (pool.x.shape, pool.classes, pool.name, pool.names) == ((6, 3, 5, 5), 3, "mine", ("a", "b"))
+    assert pool.x[4, 1, 2, 3] == pytest.approx(held["train_images"][4, 2, 3, 1] / 255)
+    assert Natural().split(pool, 0).y.tolist() == [1, 0, 1, 0, 2, 2]
+
+
+def test_npz_grey_images_have_no_owner(tmp_path):
+    np.savez(tmp_path / "mine.npz", **arrays(shape=(5, 4)))
+    pool = ImageNpz(path=str(tmp_path / "mine.npz")).load(0, None)
+    assert pool.x.shape == (6, 1, 5, 4) and pool.owner.tolist() == [-1] * 6
+
+
+WRONG_NPZ = {
+    "missing key": (lambda a: {k: v for k, v in a.items() if k != "test_labels"}, "no test_labels"),
+    "pickled": (lambda a: a | {"train_images": np.array([{}], dtype=object)}, "not a sound npz"),
+    "NaN": (
+        lambda a: a | {"train_images": np.where(a["train_images"] == 0, 1.0, np.nan)},
+        "training sample 0 holds NaN",
+    ),
+    "label": (lambda a: a | {"train_labels": a["train_labels"] + 5}, "training sample 0 has label 5, outside 0..2"),
+    "counts": (lambda a: a | {"train_labels": a["train_labels"][:-1]}, "6 training inputs but labels"),
+    "two labels": (lambda a: a | {"test_labels": np.zeros((3, 2), int)}, "2 labels an image"),
+    "float labels": (lambda a: a | {"test_labels": np.zeros(3)}, "not integers"),
+    "sizes": (lambda a: a | {"test_images": np.zeros((3, 4, 4, 3), np.uint8)}, "differ in shape"),
+    "rank": (lambda a: a | {"test_images": np.zeros((3, 4), np.uint8)}, "images of shape"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_NPZ)
+def test_wrong_npz(tmp_path, case):
+    change, said = WRONG_NPZ[case]
+    np.savez(tmp_path / "mine.npz", **change(arrays()))
+    with pytest.raises(SpecError, match=said) as caught:
+        ImageNpz(path="mine.npz", outputs=3).load(0, tmp_path)
+    assert "mine.npz" in caught.value.where and caught.value.todo
+
+
+def test_truncated_and_foreign_npz(tmp_path):
+    np.savez_compressed(tmp_path / "mine.npz", **arrays())
+    whole = (tmp_path / "mine.npz").read_bytes()
+    for content in (whole[:-50], b"hello", b"", whole[:200] + b"\xff" * 60 + whole[260:]):
+        (tmp_path / "mine.npz").write_bytes(content)
+        with pytest.raises(SpecError, match="not a sound npz"):
+            ImageNpz(path="mine.npz").load(0, tmp_path)
+    with pytest.raises(MissingError):
+        ImageNpz(path="other.npz").load(0, tmp_path)
+
+
+def picture(path, value, size=(6, 4), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def test_folder_of_images_with_its_own_split(tmp_path):
+    for part, count in (("train", 3), ("test", 1)):
+        for label, value in (("cat", 51), ("dog", 204)):
+            for k in range(count):
+                picture(tmp_path / "pets" / part / label / f"{k}.png", value)
+    pool = ImageFolder(path="pets", height=4, width=6).load(0, tmp_path)
+    assert (pool.x.shape, pool.test_x.shape, pool.name) == ((6, 1, 4, 6), (2, 1, 4, 6), "pets")
+    assert torch.allclose(pool.x[pool.y == 1], torch.tensor(0.8)) and torch.allclose(
+        pool.x[pool.y == 0], torch.tensor(0.2)
+    )
+    resized = ImageFolder(path="pets", height=8, width=8, colour="rgb").load(0, tmp_path)
+    assert resized.x.shape == (6, 3, 8, 8)
+
+
+def test_folder_of_images_split_here_and_faults(tmp_path):
+    for label in ("a", "b"):
+        for k in range(10):
+            picture(tmp_path / "pets" / label / f"{k}.png", 10 * k)
+    pool = ImageFolder(path="pets", train_fraction=0.7).load(0, tmp_path)
+    assert (len(pool.y), len(pool.test_y)) == (14, 6)
+    (tmp_path / "pets/a/3.png").write_bytes((tmp_path / "pets/a/3.png").read_bytes()[:40])
+    with pytest.raises(SpecError, match="not a readable image") as caught:
+        ImageFolder(path="pets").load(0, tmp_path)
+    assert caught.value.where.endswith("3.png")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(SpecError, match="0 class folders"):
+        ImageFolder(path="bare").load(0, tmp_path)
+
+
+def table(path, rows, header="hospital,age,dose,outcome"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+def test_csv_with_clients_and_words_as_labels(tmp_path):
+    rows = [f"{'north' if k % 2 else 'south'},{k},{k / 2},{'well' if k % 3 else 'ill'}" for k in range(40)]
+    table(tmp_path / "cases.csv", rows)
+    pool = Csv(path="cases.csv", label="outcome", client="hospital", train_fraction=0.5).load(0, tmp_path)
+    assert (pool.x.shape, pool.test_x.shape, pool.classes, pool.names) == ((20, 2), (20, 2), 2, ("north", "south"))
+    for x, y, owner in zip(pool.x, pool.y, pool.owner, strict=True):
+        k = int(x[0])
+        assert x[1] == k / 2 and y == (1 if k % 3 else 0) and owner == (0 if k % 2 else 1)
+    assert Natural().split(pool, 0).sizes == (10, 10)
+
+
+def test_csv_without_clients_standardised(tmp_path):
+    table(tmp_path / "cases.csv", [f"x,{k},7,{k % 2}" for k in range(50)])
+    block = Csv.model_validate(
+        {"path": "cases.csv", "label": "outcome", "features": ["age", "dose"], "standardise": True}
+    )
+    pool = block.load(0, tmp_path)
+    assert pool.owner.tolist() == [-1] * 40
+    assert pool.x[:, 0].mean().abs() < 1e-5 and abs(pool.x[:, 0].std(correction=0) - 1) < 1e-5
+    assert (pool.x[:, 1] == 0).all()  # a constant column has no scale
+
+
+WRONG_CSV = {
+    "too long": (["a,1,2,0", "a,1,2,0,9"], "not a sound csv"),
+    "too long everywhere": (["a,1,2,0,9", "a,1,2,0,9"], "not a sound csv"),
+    "too short": (["a,1,2,0", "a,1"], "row 2 has no value"),
+    "words": (["a,1,2,0", "a,x,2,1"], "column 'age' is not numeric"),
+    "one label": (["a,1,2,0", "a,1,2,0"], "1 different labels"),
+    "infinite": (["a,1,2,0", "a,inf,2,1"], "NaN or infinity"),
+    "no rows": ([], "0 rows"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CSV)
+def test_wrong_csv(tmp_path, case):
+    rows, said = WRONG_CSV[case]
+    table(tmp_path / "cases.csv", rows)
+    with pytest.raises(SpecError, match=said) as caught:
+        Csv(path="cases.csv", label="outcome", client="hospital").load(0, tmp_path)
+    assert "cases.csv" in caught.value.where and caught.value.todo
+
+
+def test_csv_names_the_columns_it_has(tmp_path):
+    table(tmp_path / "cases.csv", ["a,1,2,0", "a,1,2,1"])
+    with pytest.raises(SpecError, match="no column 'label'") as caught:
+        Csv(path="cases.csv").load(0, tmp_path)
+    assert "hospital, age, dose, outcome" in caught.value.todo
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(SpecError, match="not a sound csv"):
+        Csv(path="empty.csv").load(0, tmp_path)
+
+
+def idx_bytes(array):
+    return struct.pack(f">HBB{array.ndim}i", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def idx_folder(folder, n=5):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    for part in ("train", "t10k"):
+        images = rng.integers(0, 256, (n, 4, 4))
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(n) % 3))
+    return images
+
+
+def test_idx_packed_or_not(tmp_path):
+    last = idx_folder(tmp_path / "Mine" / "raw")
+    pool = Idx(path="Mine").load(0, tmp_path)
+    assert (pool.x.shape, pool.classes, pool.name) == ((5, 1, 4, 4), 3, "mine")
+    assert np.allclose(pool.test_x[:, 0].numpy(), last / 255)
+
+
+def test_wrong_idx(tmp_path):
+    idx_folder(tmp_path / "Mine")
+    file = tmp_path / "Mine/train-images-idx3-ubyte.gz"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    with pytest.raises(SpecError, match="damaged gzip"):
+        Idx(path="Mine").load(0, tmp_path)
+    file.write_bytes(gzip.compress(gzip.decompress(whole)[:-3]))
+    with pytest.raises(SpecError, match="cut short"):
+        Idx(path="Mine").load(0, tmp_path)
+    for raw in (b"", b"\0\0\x08", b"GIF89a______"):
+        file.write_bytes(gzip.compress(raw))
+        with pytest.raises(SpecError, match="not an IDX"):
+            read_idx(file)
+    file.unlink()
+    with pytest.raises(MissingError, match="no train-images"):
+        Idx(path="Mine").load(0, tmp_path)
+
+
+def test_real_mnist_and_pneumonia(real_data):
+    pool = Idx(path="MNIST").load(0, real_data)
+    assert torch.bincount(pool.y).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert abs(pool.x.mean() - 0.1307) < 1e-4 and abs(pool.x.std() - 0.3081) < 1e-4
+    chest = ImageNpz(path="medmnist/pneumoniamnist.npz").load(0, real_data)
+    assert torch.bincount(chest.y).tolist() == [1214, 3494] and torch.bincount(chest.test_y).tolist() == [234, 390]
+    assert abs(chest.x.mean() - 0.5719) < 1e-4

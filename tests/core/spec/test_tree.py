@@ -1,0 +1,112 @@
+import pytest
+
+from experiments.core.errors import SpecError
+from experiments.core.spec.reader import Tree, read_file
+from experiments.core.spec.tree import at_scale, gather, merge, overridden, planted, subtree
+
+
+def tree(value, name="f"):
+    found = Tree()
+    for key, part in value.items():
+        found = merge(found, planted((key,), part, name))
+    return found
+
+
+def test_merge_goes_key_by_key_and_keeps_origins():
+    out = merge(tree({"a": 1, "b": {"c": 1, "d": 2}}, "base"), tree({"b": {"d": 3}}, "over"))
+    assert out.value == {"a": 1, "b": {"c": 1, "d": 3}}
+    assert out.origins["b", "c"] == "base"
+    assert out.origins["b", "d"] == "over"
+
+
+@pytest.mark.parametrize("old", [{"kind": "x", "p": 1}, {"p": 1}])
+def test_another_kind_replaces_the_block(old):
+    out = merge(tree({"data": old}), tree({"data": {"kind": "y", "q": 2}}))
+    assert out.value == {"data": {"kind": "y", "q": 2}}
+    assert ("data", "p") not in out.origins
+
+
+def test_the_same_kind_or_none_merges():
+    for over in ({"kind": "x", "q": 2}, {"q": 2}):
+        assert merge(tree({"d": {"kind": "x", "p": 1}}), tree({"d": over})).value == {
+            "d": {"kind": "x", "p": 1, "q": 2}
+        }
+
+
+def test_merge_changes_neither_side():
+    base, over = tree({"b": {"c": 1}}), tree({"b": {"c": 2}})
+    merge(base, over)
+    assert (base.value, over.value) == ({"b": {"c": 1}}, {"b": {"c": 2}})
+
+
+def test_null_and_lists_replace():
+    out = merge(tree({"a": {"x": 1}, "l": [1, 2]}), tree({"a": None, "l": [3]}))
+    assert out.value == {"a": None, "l": [3]}
+
+
+def files(folder, **texts):
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_extends_then_scale(tmp_path):
+    files(
+        tmp_path,
+        a="r: 1\ns: 1\nscales: {small: {r: 2, t: {u: 5}}}\n",
+        b="extends: a.yaml\nr: 3\nt: {u: 1, v: 1}\nscales: {small: {s: 9}, paper: }\n",
+    )
+    found = gather(tmp_path / "b.yaml")
+    small, paper = at_scale(found, "small"), at_scale(found, "paper")
+    assert small.value == {"r": 2, "s": 9, "t": {"u": 5, "v": 1}, "scale": "small"}
+    assert paper.value == {"r": 3, "s": 1, "t": {"u": 1, "v": 1}, "scale": "paper"}
+    assert small.origins["r",].endswith("a.yaml:3")
+    assert small.origins["t", "v"].endswith("b.yaml:3")
+
+
+@pytest.mark.parametrize("text", ["extends: c.yaml", "extends: none.yaml", "extends: [a]"])
+def test_bad_extends(tmp_path, text):
+    files(tmp_path, c=text)
+    with pytest.raises(SpecError, match="extends"):
+        gather(tmp_path / "c.yaml")
+
+
+def test_built_in_specs_can_be_extended_from_anywhere(tmp_path):
+    files(tmp_path, mine="extends: influence/setting1\nrounds: 7\n")
+    found = gather(tmp_path / "mine.yaml")
+    assert found.value["rounds"] == 7
+    assert found.value["local"]["lr"] == 0.003
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("scales: {huge: {}}", "scales.huge"),
+        ("scales: 3", "scales"),
+        ("scales: {small: 3}", "scales.small"),
+        ("scale: small", "scale"),
+    ],
+)
+def test_bad_scales(tmp_path, text, key):
+    files(tmp_path, s=text)
+    found = at_scale(read_file(tmp_path / "s.yaml"), "smoke")
+    assert [f.key for f in found.faults] == [key]
+
+
+def test_overrides_choose_kinds_first():
+    start = tree({"data": {"kind": "x", "p": 1}, "r": 1})
+    out = overridden(start, ["data.q=[1, 2]", "data.kind=y", "r=1e-3", "new.deep.key=a=b"])
+    assert out.value == {"data": {"kind": "y", "q": [1, 2]}, "r": 0.001, "new": {"deep": {"key": "a=b"}}}
+    assert out.origins["r",] == "--set r=1e-3"
+
+
+@pytest.mark.parametrize("text", ["r", "=3", "a..b=1", "r=[1"])
+def test_bad_overrides(text):
+    with pytest.raises(SpecError):
+        overridden(Tree(), [text])
+
+
+def test_subtree():
+    start = tree({"a": {"b": {"c": 1}}})
+    assert subtree(start, ("a", "b")).value == {"c": 1}
+    assert subtree(start, ("a", "x")).value == {}

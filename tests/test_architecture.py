@@ -1,0 +1,131 @@
+"""Imports go one way, modules stay small, a paper knows no other paper (design, sections 2 and 8)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import experiments
+
+ROOT = Path(experiments.__file__).resolve().parent.parent
+MODULES = sorted([*ROOT.glob("experiments/**/*.py"), *ROOT.glob("fedlab_cli/**/*.py")])
+PAPERS = sorted(p.parent.name for p in ROOT.glob("experiments/*/__init__.py") if p.parent.name != "core")
+MIDDLE = {"estimators", "scores", "data", "models"}
+UPPER = {"report", "sweep", "spec"}
+BASE = {"errors", "discover", "block", "paper"}
+"""Modules of the core that anyone may use."""
+
+
+def imported(path: Path, top_only: bool = False) -> set[str]:
+    """Dotted names of everything a module imports; with `top_only` not what functions and TYPE_CHECKING import."""
+    found: set[str] = set()
+
+    def visit(nodes):
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"relative import in {path}"
+                found.update({node.module} | {f"{node.module}.{alias.name}" for alias in node.names})
+            elif top_only and (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+                or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+            ):
+                continue
+            else:
+                visit(ast.iter_child_nodes(node))
+
+    visit(ast.parse(path.read_text()).body)
+    return found
+
+
+def layer(dotted: str) -> str:
+    """cli, a paper's name, core.<package>, base; "" for anything outside."""
+    parts = dotted.split(".")
+    if parts[0] == "fedlab_cli":
+        return "cli"
+    if parts[0] != "experiments" or len(parts) < 2:
+        return ""
+    if parts[1] in PAPERS:
+        return parts[1]
+    if parts[1] != "core" or len(parts) < 3 or parts[2] in BASE:
+        return "base" if len(parts) > 1 else ""
+    return f"core.{parts[2]}"
+
+
+def allowed(source: str) -> set[str]:
+    """The layers that a layer may import."""
+    core_middle, core_upper = {f"core.{m}" for m in MIDDLE}, {f"core.{m}" for m in UPPER}
+    below = {"", "base", "core.engine", *core_middle}
+    if source == "cli":
+        return {*below, *core_upper, "cli", *PAPERS}
+    if source in PAPERS:
+        return {*below, *core_upper, source}
+    if source in core_upper:
+        return below | core_upper
+    if source in core_middle:
+        return below
+    return {"", "base", source}
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_imports_go_one_way(path):
+    mine = layer(dotted(path))
+    wrong = sorted(name for name in imported(path) if layer(name) not in allowed(mine))
+    assert not wrong, f"{dotted(path)} ({mine}) imports {wrong}"
+
+
+def test_layers_of_the_design_are_told_apart():
+    assert layer("experiments.core.sweep.cell") == "core.sweep"
+    assert layer("experiments.core.errors") == "base"
+    assert layer("torch.nn") == ""
+    assert "core.sweep" not in allowed("core.engine")
+    assert "core.report" not in allowed("core.data")
+    assert "cli" not in allowed("influence")
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if "engine" in m.parts], ids=dotted)
+def test_the_engine_knows_torch_and_numpy_only(path):
+    tops = {name.partition(".")[0] for name in imported(path)}
+    extra = {"opacus"} if path.stem == "privacy" else set()
+    assert tops <= {*sys.stdlib_module_names, "experiments", "torch", "numpy", *extra}
+
+
+LIGHT = [
+    m
+    for m in MODULES
+    if "fedlab_cli" in m.parts
+    or m.parent.name == "spec"
+    or m.relative_to(ROOT).as_posix().removeprefix("experiments/core/") in {f"{b}.py" for b in BASE}
+    or (m.parent.name in PAPERS and m.stem in ("__init__", "spec"))
+    or (m.parent.parent.name == "core" and m.parent.name in ("data", "models"))
+]
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=dotted)
+def test_specs_and_commands_load_nothing_heavy(path):
+    heavy = {"torch", "torchvision", "pandas", "matplotlib", "sklearn", "scipy", "numpy"}
+    assert not heavy & {name.partition(".")[0] for name in imported(path, top_only=True)}
+
+
+@pytest.mark.parametrize(
+    "path", [m for m in MODULES if "experiments" in m.parts and "fedlab_cli" not in m.parts], ids=dotted
+)
+def test_only_the_command_line_prints(path):
+    calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    assert not [n.lineno for n in calls if isinstance(n.func, ast.Name) and n.func.id == "print"]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))], ids=dotted)
+def test_no_module_is_long(path):
+    assert len(path.read_text().splitlines()) <= 450
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_every_module_says_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
