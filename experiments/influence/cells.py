@@ -50,7 +50,7 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         simulate(
             problem, leave_one_out(counted), built.start, chosen, observers=[estimator, recorder],
             threads=context.threads, checkpoint=checkpoint(spec, context, "truth"), progress=progress_of(context, "rounds, all worlds"))
-        rows = recorder.rows + _described(spec, built, counted)
+        rows = recorder.rows + explosion(recorder.rows, [s.name for s in problem.net.params]) + _described(spec, built, counted)
         if spec.cleansing is not None:
             rows += cleanse(spec, problem, recorder, chosen, workers, context)
     for name in columns:
@@ -85,6 +85,26 @@ def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str,
         hessian = "fisher" if "fisher" in name else "blocks"
         lwet = spec.lwet if "lwet" in name else None
         found[name] = Variant(hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted))
+    return found
+
+
+def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
+    """Where and when the basic estimator leaves the truth behind (Figs. 1 and 2), for the tracked client.
+
+    The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the exact
+    FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked. No rows
+    where that never happens.
+    """
+    seen = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
+    rounds = sorted(t for method, metric, subject, t in seen if (method, metric, subject) == ("basic", "fip_norm", "all") and t)
+    found: list[Row] = []
+    for metric in ("fip_norm", "fip_error"):
+        above = [t for t in rounds if seen["basic", metric, "all", t] > 10 * seen["exact", "fip_norm", "all", t] > 0]
+        found += [{"method": "basic", "metric": f"{metric}_rises", "subject": "all", "value": float(above[0]), "unit": "round"}] if above else []
+    if found:
+        norms = [seen["basic", "fip_norm", name, rounds[-1]] for name in tensors]
+        largest = float(norms.index(max(norms)) + 1)
+        found.append({"method": "basic", "metric": "exploding_layer", "subject": "all", "value": largest, "unit": "tensor number"})
     return found
 
 
