@@ -38,15 +38,23 @@ class Ended:
         self.code = self.code or code
 
 
-def read_specs(paper: Paper, sources: Sequence[str | Path], request: Request) -> list[Loaded]:
+def read_specs(paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False) -> list[Loaded]:
     """Every spec that was asked for, validated before anything runs.
+
+    With `optional` (--all) --data and --model pass by the settings that have no data set.
 
     Raises:
         SpecError: with the faults of the first spec that has any.
     """
-    return [
-        load(source, paper.name, request.scale, request.overrides, request.model, request.data) for source in sources
-    ]
+
+    def read(source: str | Path) -> Loaded:
+        if optional and (request.data or request.model):
+            plain = load(source, paper.name, request.scale, request.overrides)
+            if not hasattr(plain.spec, "data"):
+                return plain
+        return load(source, paper.name, request.scale, request.overrides, request.model, request.data)
+
+    return [read(source) for source in sources]
 
 
 def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False) -> Ended:
@@ -57,7 +65,7 @@ def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optio
     Raises:
         FedlabError: what ended a setting that was asked for by name.
     """
-    loaded, ended = read_specs(paper, sources, request), Ended()
+    loaded, ended = read_specs(paper, sources, request, optional), Ended()
     if request.dry_run:
         _plan(paper, loaded, request, ended)
         return ended
@@ -93,7 +101,7 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     name = f"{paper.name} {item.spec.name} at {item.spec.scale}"
     cells = cells_of(paper, item)
     seconds = plan(cells, request.out).seconds
-    console.note(f"{name}: {len(cells)} cells")
+    console.note(f"{name}: {len(cells)} cell{'s' * (len(cells) != 1)}")
     if seconds > LONG:
         console.note(
             f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N"
@@ -190,6 +198,8 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
 
 def _shown(tables: dict[str, Any], paths: list[Path], metrics: Path) -> None:
     for name, rows in tables.items():
+        if not rows:
+            continue
         console.table(name, rows[:_SHOWN])
         if len(rows) > _SHOWN:
             console.note(f"{len(rows) - _SHOWN} more rows in {name}.csv")
@@ -216,8 +226,10 @@ def _plan(paper: Paper, loaded: list[Loaded], request: Request, ended: Ended) ->
         for row in rows
     ]  # fmt: skip
     console.table(f"{paper.name}: plan", told)
+    unknown = any(line.state != "done" and not line.seconds for line in found.lines)
+    time = "time not estimated" if unknown else f"about {console.span(found.seconds)} on 2 CPU cores"
     console.say(
-        f"to do: {found.worlds} worlds, about {console.span(found.seconds)} on 2 CPU cores; "
+        f"to do: {found.worlds} worlds, {time}; "
         f"memory {_bytes(found.memory) or 'not estimated'}, free disk {console.size(found.free_disk)}"
     )
 

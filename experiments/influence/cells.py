@@ -17,6 +17,7 @@ from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
+from experiments.influence.estimate import estimate
 from experiments.influence.recorder import Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
@@ -28,12 +29,10 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
     params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
-    worlds = (spec.counted or spec.known_clients or 0) + 1
-    if spec.cleansing is not None:
-        worlds += 5 * sum(f > 0 for f in spec.cleansing.fractions)
+    work, worlds, memory = estimate(spec)
     return [
         Cell(PAPER.name, spec.name, spec.scale, seed, "influence", {**params, "seed": seed}, PAPER.version,
-             worlds=worlds, compute=partial(compute, spec, seed))
+             work=work, worlds=worlds, memory=memory, compute=partial(compute, spec, seed))
         for seed in spec.seeds
     ]
 
@@ -51,7 +50,7 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         simulate(
             problem, leave_one_out(counted), built.start, chosen, observers=[estimator, recorder],
             threads=context.threads, checkpoint=checkpoint(spec, context, "truth"), progress=progress_of(context, "rounds, all worlds"))
-        rows = recorder.rows + _described(spec, built, counted)
+        rows = recorder.rows + explosion(recorder.rows, [s.name for s in problem.net.params]) + _described(spec, built, counted)
         if spec.cleansing is not None:
             rows += cleanse(spec, problem, recorder, chosen, workers, context)
     for name in columns:
@@ -86,6 +85,26 @@ def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str,
         hessian = "fisher" if "fisher" in name else "blocks"
         lwet = spec.lwet if "lwet" in name else None
         found[name] = Variant(hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted))
+    return found
+
+
+def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
+    """Where and when the basic estimator leaves the truth behind (Figs. 1 and 2), for the tracked client.
+
+    The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the exact
+    FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked. No rows
+    where that never happens.
+    """
+    seen = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
+    rounds = sorted(t for method, metric, subject, t in seen if (method, metric, subject) == ("basic", "fip_norm", "all") and t)
+    found: list[Row] = []
+    for metric in ("fip_norm", "fip_error"):
+        above = [t for t in rounds if seen["basic", metric, "all", t] > 10 * seen["exact", "fip_norm", "all", t] > 0]
+        found += [{"method": "basic", "metric": f"{metric}_rises", "subject": "all", "value": float(above[0]), "unit": "round"}] if above else []
+    if found:
+        norms = [seen["basic", "fip_norm", name, rounds[-1]] for name in tensors]
+        largest = float(norms.index(max(norms)) + 1)
+        found.append({"method": "basic", "metric": "exploding_layer", "subject": "all", "value": largest, "unit": "tensor number"})
     return found
 
 

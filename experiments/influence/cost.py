@@ -66,7 +66,7 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
     """One cell a seed."""
     params = spec.model_dump(mode="json", include={"p", "K", "m", "Ns", "samples", "repeats"})
     return [
-        Cell(PAPER.name, spec.name, spec.scale, seed, "cost", {**params, "seed": seed}, PAPER.version,
+        Cell(PAPER.name, spec.name, spec.scale, seed, "cost", {**params, "seed": seed}, PAPER.version, work=60.0,
              compute=partial(compute, spec, seed))
         for seed in spec.seeds
     ]

@@ -38,5 +38,8 @@ def compare(
         console.dump({name: frame.to_dict("records") for name, frame in frames.items()})
         return
     for name, frame in frames.items():
+        if frame.empty:
+            console.note(f"{name}: no printed numbers to compare with (experiments/{name}/reference.csv)")
+            continue
         kept = frame.assign(kind="") if setup else frame
         console.table(f"{name}, scale {scale.value}", summary(kept))

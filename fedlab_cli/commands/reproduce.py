@@ -40,11 +40,11 @@ def reproduce(
     wanted = picked(names)
     code = 0
     for name in wanted:
-        code = code or _paper(name, request)
+        code = max(code, _paper(name, request))
         if code and fail_fast:
             raise typer.Exit(code)
     if not dry_run:
-        code = code or _report(out, scale.value, dest, tuple(wanted))
+        code = max(code, _report(out, scale.value, dest, tuple(wanted)))
     if code:
         raise typer.Exit(code)
 

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.core.errors import MissingError, SpecError
 from fedlab_cli import console
-from fedlab_cli.execute import execute
+from fedlab_cli.execute import execute, read_specs
 from fedlab_cli.options import Request
 from tests.cli.toy import PAPER
 
@@ -87,3 +87,13 @@ def test_a_failing_cell_is_told_and_the_rest_goes_on(tmp_path, capsys):
 def test_a_missing_device_is_not_taken_for_missing_data(tmp_path):
     with pytest.raises(MissingError, match=r"cuda:99|CUDA"):
         execute(PAPER, ["femnist_cnn"], request_in(tmp_path, device="cuda:99"), optional=True)
+
+
+def test_all_with_other_data_passes_by_settings_without_data():
+    from experiments.core.spec.find import owners
+
+    request = Request(scale="smoke", data="digits")
+    names = [i.spec.name for i in read_specs(owners()["influence"], ["setting3", "table1"], request, optional=True)]
+    assert names == ["setting3-standin", "table1"]
+    with pytest.raises(SpecError, match="uses no data"):
+        read_specs(owners()["influence"], ["table1"], request)

@@ -28,6 +28,10 @@ class Femnist(DataBlock):
     train_fraction: float = Field(0.9, gt=0, lt=1, description="share that trains, where the files are not split yet")
     split_seed: int = Field(0, ge=0, description="seed of that split and of the choice of writers")
 
+    def outline(self) -> tuple[tuple[int, ...], int, float, int]:
+        """See `DataBlock.outline`."""
+        return (1, 28, 28), 62, 200.0, self.writers or 3550
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the files; see `DataBlock.load`."""
         from experiments.core.data._leaf import has_leaf, leaf_pool

@@ -31,6 +31,10 @@ class LeafSynthetic(DataBlock):
     max_samples: int = Field(1000, ge=2, description="largest client, before the split")
     data_seed: int = Field(931231, ge=0, description="seed of the data and of the split; not the run's seed")
 
+    def outline(self) -> tuple[tuple[int, ...], int, float, int]:
+        """See `DataBlock.outline`."""
+        return (self.dims,), self.classes, 100 * self.train_fraction, self.clients
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Draw the data; see `DataBlock.load`."""
         import numpy as np

@@ -20,6 +20,10 @@ class MnistByWriter(DataBlock):
     split_seed: int = Field(0, ge=0, description="seed of the choice of writers")
     outputs: int = Field(62, ge=10, description="number of model outputs; 62 keeps FEMNIST's models")
 
+    def outline(self) -> tuple[tuple[int, ...], int, float, int]:
+        """See `DataBlock.outline`."""
+        return (1, 28, 28), self.outputs, 102.0, self.writers or 150
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the files; see `DataBlock.load`."""
         from experiments.core.data._leaf import has_leaf, leaf_pool

@@ -30,6 +30,10 @@ class SklearnDigits(DataBlock):
     data_seed: int = Field(0, ge=0, description="seed of split, moves and clients; not the run's seed")
     outputs: int = Field(62, ge=10, description="number of model outputs; 62 keeps FEMNIST's models")
 
+    def outline(self) -> tuple[tuple[int, ...], int, float, int]:
+        """See `DataBlock.outline`."""
+        return (1, 28, 28), self.outputs, 3234 / self.clients, self.clients
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Make the data; see `DataBlock.load`."""
         import numpy as np

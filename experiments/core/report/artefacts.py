@@ -93,8 +93,10 @@ def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """`frame` as CSV: rows sorted by the columns from left to right, floats %.6g, LF."""
+    from pandas.api.types import is_object_dtype
+
     plain = frame.copy()
-    for column in plain.select_dtypes(object).columns:
+    for column in [c for c in plain.columns if is_object_dtype(plain[c])]:
         plain[column] = [f"{v:.6g}" if isinstance(v, float) else v for v in plain[column]]
     if len(plain) and len(plain.columns):
         plain = plain.sort_values(list(plain.columns), kind="stable", key=_sortable)

@@ -54,7 +54,7 @@ def compare(
             found = _ours(reference, setting, metrics, spec)
             if found is None and setting != reference.setting:
                 continue
-            rows.append({"paper": paper, "scale": scale, **_row(reference, setting, found)})
+            rows.append(_row(reference, setting, found) | {"paper": paper, "scale": scale})
     _judge_formulas(rows)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(object)
 
@@ -107,7 +107,7 @@ def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.D
 
 
 def _slopes(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """One row a seed: the slope of log value over log of the number behind `axis` in `subject` (NaN where undefined)."""
+    """One row a seed: the slope of log value over log of the number behind `axis` (NaN where undefined)."""
     import numpy as np
 
     found = rows.drop_duplicates("seed").copy()
@@ -175,7 +175,7 @@ def status(reference: Reference, printed: float, ours: float) -> str:
     if not reference.tolerance_close:
         return "reproduced" if math.isclose(ours, printed, rel_tol=1e-9) else "differs"
     # Printed decimals are not exact in binary: 0.80 - 0.75 must still lie within 0.05.
-    slack = 1e-9 * max(1.0, abs(printed))
+    slack = 1e-9 * (1.0 if reference.rule else max(1.0, abs(printed)))
     if distance <= float(reference.tolerance_reproduced) + slack:
         return "reproduced"
     return "close" if distance <= float(reference.tolerance_close) + slack else "differs"

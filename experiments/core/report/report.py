@@ -19,7 +19,11 @@ from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBERS = {"seed", "round", "value", "n", "version", "worlds", "wall_s", "starts", "peak_memory", "threads"}
+_NUMBERS = {
+    "metrics.csv": {"seed", "round", "value", "n"},
+    "runs.csv": {"seed", "version", "worlds", "wall_s", "starts", "peak_memory", "threads"},
+    "spec.csv": set[str](),
+}
 
 
 @dataclass
@@ -69,13 +73,13 @@ def settings_of(out: Path, paper: str, scale: str) -> list[Path]:
 def read(folders: list[Path], name: str) -> pd.DataFrame:
     """The table `name` (metrics.csv, runs.csv or spec.csv) of all `folders` in one frame.
 
-    Text columns hold text ("" when empty); seed, round, value, n and the like are numbers (NaN when empty).
+    Text columns hold text ("" when empty); those of _NUMBERS are numbers (NaN when empty).
     """
     import pandas as pd
 
     columns = {"metrics.csv": COLUMNS, "runs.csv": RUN_COLUMNS, "spec.csv": SPEC_COLUMNS}[name]
-    types = {c: str for c in columns if c not in _NUMBERS}
-    missing = {c: ["", "nan"] for c in columns if c in _NUMBERS}
+    types = {c: str for c in columns if c not in _NUMBERS[name]}
+    missing = {c: ["", "nan"] for c in columns if c in _NUMBERS[name]}
     frames = [pd.read_csv(f / name, dtype=types, na_values=missing, keep_default_na=False) for f in folders]
     full = [frame for frame in frames if len(frame)]
     return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))

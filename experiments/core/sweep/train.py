@@ -20,6 +20,7 @@ from experiments.core.spec.fields import TrainSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.estimate import size_of, training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,10 @@ def cells(spec: TrainSpec) -> list[Cell]:
     world = _world(spec)
     # A counterfactual world gets a folder of its own beside the whole run's.
     setting = spec.name if world.name == BASE.name else f"{spec.name}.{world.name.replace(':', '.').replace('@', '.since.')}"
+    size = size_of(spec)
+    work = training(spec, size, 1) if size else 0.0
     return [
-        Cell("train", setting, spec.scale, seed, "train", {**params, "seed": seed}, 1, compute=partial(compute, spec, seed))
+        Cell("train", setting, spec.scale, seed, "train", {**params, "seed": seed}, 1, work, compute=partial(compute, spec, seed))
         for seed in spec.seeds
     ]
 

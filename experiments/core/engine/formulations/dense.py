@@ -83,7 +83,9 @@ class Dense(Formulation):
                 values.append(torch.tanh(values[-1]) if isinstance(layer, nn.Tanh) else torch.sigmoid(values[-1]))
         return values
 
-    def _backward(self, tensors: dict[str, Tensor], x: Tensor, values: list[Tensor], delta: Tensor, out: Tensor) -> None:
+    def _backward(
+        self, tensors: dict[str, Tensor], x: Tensor, values: list[Tensor], delta: Tensor, out: Tensor
+    ) -> None:
         """Walk back through the layers and write the parameters' gradients into `out` [B, p]."""
         slots = {slot.name: slot for slot in self.net.params}
         for i, (name, layer) in reversed(list(enumerate(self._parts()))):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from experiments.core.engine.formulations._stacked import Stacked
 
@@ -17,7 +17,7 @@ class Grouped(Stacked):
         b, o = weight.shape[:2]
         shared = value.dim() == 4
         x = value if shared else value.transpose(0, 1).flatten(1, 2)
-        out = F.conv2d(
+        out = functional.conv2d(
             x, weight.flatten(0, 1), None if bias is None else bias.reshape(-1),
             layer.stride, layer.padding, layer.dilation, groups=1 if shared else b,
         )

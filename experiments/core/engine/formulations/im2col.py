@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from experiments.core.engine.formulations._stacked import Stacked
 
@@ -18,13 +18,15 @@ class Im2col(Stacked):
         b, o = weight.shape[:2]
         shared = value.dim() == 4
         n = value.shape[0 if shared else 1]
+        assert isinstance(layer.padding, tuple)
         size = [
-            (value.shape[-2 + i] + 2 * int(layer.padding[i]) - layer.dilation[i] * (layer.kernel_size[i] - 1) - 1)
+            (value.shape[-2 + i] + 2 * layer.padding[i] - layer.dilation[i] * (layer.kernel_size[i] - 1) - 1)
             // layer.stride[i] + 1
             for i in (0, 1)
         ]
         x = value if shared else value.flatten(0, 1)
-        patches = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # [n or B n, Ckk, L]
+        # [n or B n, Ckk, L]
+        patches = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
         if shared:
             columns = patches.transpose(0, 1).flatten(1)  # [Ckk, n L]
             out = (weight.reshape(b * o, -1) @ columns).view(b, o, n, -1)

@@ -6,6 +6,7 @@ Source: `native_conv.cpp`, which tells how. Never required: without a compiler `
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,13 +36,14 @@ class Plan:
         """Height and width of the inputs (1, 1 without convolutions)."""
         return (x.shape[-2], x.shape[-1]) if self.convs else (1, 1)
 
-    def fits(self, height: int, width: int) -> bool:
-        """Do inputs of this size leave the convolutions with what the first linear layer expects?"""
+    def fits(self, x: Tensor) -> bool:
+        """Whether inputs [n, ...] of this shape leave the convolutions with what the first linear layer expects."""
+        wanted = self.linears[0][0].in_features
         if not self.convs:
-            return True
-        halvings = 2 ** len(self.convs)
-        left = (height // halvings) * (width // halvings)
-        return left > 0 and left * self.convs[-1][0].out_channels == self.linears[0][0].in_features
+            return x[:1].numel() == wanted * len(x[:1])
+        height, width = (size >> len(self.convs) for size in self.shape_of(x))
+        channels = self.convs[0][0].in_channels
+        return x.dim() == 4 and x.shape[1] == channels and height * width * self.convs[-1][0].out_channels == wanted
 
     def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
         """The macros of native_conv.cpp for this shape."""
@@ -49,7 +51,7 @@ class Plan:
         sizes = [(height >> i, width >> i) for i in range(len(convs) + 1)]
         channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
         dims = [linears[0].in_features] + [k.out_features for k in linears]
-        lists = {
+        lists: dict[str, list[int]] = {
             "CH": channels, "HH": [s[0] for s in sizes], "WW": [s[1] for s in sizes],
             "KK": [c.kernel_size[0] for c in convs], "CRELU": [r for _, r in self.convs],
             "CBIAS": [c.bias is not None for c in convs], "DIM": dims, "LRELU": [r for _, r in self.linears],
@@ -76,7 +78,8 @@ class Native(Formulation):
         Needs a C++ compiler.
         """
         fits = device.type == "cpu" and dtype in _TYPES and net.loss == "cross_entropy" and not net.buffers
-        return fits and plan(net) is not None and compiler() is not None and _trial(net, dtype)
+        found = plan(net) if fits else None
+        return found is not None and compiler() is not None and _trial(found, dtype)
 
     @cached_property
     def plan(self) -> Plan:
@@ -93,10 +96,7 @@ class Native(Formulation):
             IndexError: on a label outside the outputs.
         """
         kernel, theta, x = self._ready(theta, x)
-        classes = self.plan.linears[-1][0].out_features
-        y = y.to(torch.int64).contiguous()
-        if len(y) and (int(y.min()) < 0 or int(y.max()) >= classes):
-            raise IndexError(f"label out of range: {int(y.min())}..{int(y.max())} with {classes} outputs")
+        y = self._labels(y)
         w = None if weight is None else weight.to(theta.dtype).contiguous()
         out = torch.empty(len(theta), self.net.p, dtype=theta.dtype)
         failed = kernel.gradient(
@@ -115,14 +115,34 @@ class Native(Formulation):
             raise MemoryError("no memory for the native kernel's work space")
         return out
 
+    def per_sample(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Gradient of each sample's own loss for one state theta [size]: [n, p].
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        kernel, theta, x = self._ready(theta, x)
+        out, y = torch.empty(len(x), self.net.p, dtype=theta.dtype), self._labels(y)
+        if kernel.per_sample(_pointer(theta), _pointer(x), _pointer(y), len(x), _pointer(out)):
+            raise MemoryError("no memory for the native kernel's work space")
+        return out
+
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """The work space is a thread's, not a model's: a longer stack needs its gradients only."""
         return 8 * self.net.p
 
+    def _labels(self, y: Tensor) -> Tensor:
+        """The kernel writes at the label's place, so a label outside must never reach it."""
+        classes = self.plan.linears[-1][0].out_features
+        y = y.to(torch.int64).contiguous()
+        if len(y) and (int(y.min()) < 0 or int(y.max()) >= classes):
+            raise IndexError(f"label out of range: {int(y.min())}..{int(y.max())} with {classes} outputs")
+        return y
+
     def _ready(self, theta: Tensor, x: Tensor) -> tuple[ctypes.CDLL, Tensor, Tensor]:
         """The kernel for this shape, and the tensors as it wants them."""
         height, width = self.plan.shape_of(x)
-        kernel = _kernel(self.plan, height, width, theta.dtype) if self.plan.fits(height, width) else None
+        kernel = _kernel(self.plan, height, width, theta.dtype) if self.plan.fits(x) else None
         if kernel is None:
             raise ValueError(f"the native kernel cannot be built for inputs of shape {tuple(x.shape[1:])}")
         theta = theta.detach()
@@ -134,8 +154,8 @@ def plan(net: Net) -> Plan | None:
     """Read the module; None where the kernel does not apply."""
     parts = [layer for _, layer in layers(net.module) or [] if type(layer) is not nn.Identity]
     convs: list[tuple[nn.Conv2d, bool]] = []
-    while parts and isinstance(parts[0], nn.Conv2d):
-        conv = parts.pop(0)
+    while parts and isinstance(conv := parts[0], nn.Conv2d):
+        parts = parts[1:]
         kinds = [type(k) for k in parts[:2]]
         activated = nn.ReLU in kinds
         taken = parts[: 2 if activated else 1]
@@ -148,8 +168,8 @@ def plan(net: Net) -> Plan | None:
     elif convs:
         return None
     linears: list[tuple[nn.Linear, bool]] = []
-    while parts and is_plain_linear(parts[0]):
-        linear = parts.pop(0)
+    while parts and isinstance(linear := parts[0], nn.Linear) and is_plain_linear(linear):
+        parts = parts[1:]
         activated = bool(parts) and type(parts[0]) is nn.ReLU
         parts = parts[int(activated) :]
         linears.append((linear, activated))
@@ -172,14 +192,19 @@ def _same_conv(conv: nn.Module) -> bool:
 def _halves(pool: nn.Module) -> bool:
     if type(pool) is not nn.MaxPool2d or pool.return_indices or pool.ceil_mode:
         return False
-    pairs = [(v, v) if isinstance(v, int) else tuple(v) for v in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)]
+    settings = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    pairs = [(v, v) if isinstance(v, int) else tuple(v) for v in settings]
     return pairs == [(2, 2), (2, 2), (0, 0), (1, 1)]
 
 
-def _trial(net: Net, dtype: torch.dtype) -> bool:
-    """Does the source compile at all here? Tried on a tiny shape, since the inputs' size is not known yet."""
-    tiny = Plan(((nn.Conv2d(1, 1, 1), False),), ((nn.Linear(1, 2), False),), False)
-    return _kernel(tiny, 2, 2, dtype) is not None
+def _trial(plan: Plan, dtype: torch.dtype) -> bool:
+    """Does the source compile and load here? Tried on the likeliest size of the inputs, which is not known yet."""
+    if not plan.convs:
+        return _kernel(plan, 1, 1, dtype) is not None
+    left, blocks = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels, len(plan.convs)
+    side = math.isqrt(left)
+    height, width = (side, side) if side * side == left else (left, 1)
+    return left > 0 and _kernel(plan, height << blocks, width << blocks, dtype) is not None
 
 
 def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.CDLL | None:
@@ -187,6 +212,7 @@ def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.C
     if found is not None and found.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
         found.outputs.argtypes = [p, i, i, p, i, p]
+        found.per_sample.argtypes = [p, p, p, i, p]
         found.gradient.argtypes = [p, i, i, p, p, p, i, p]
     return found
 

@@ -58,21 +58,27 @@ static INLINE V exponential(V x) {
 }
 
 // ---- L x L transposition ----------------------------------------------------------------------------------------------
-template <typename X, int H> static INLINE void butterfly(X* a) {
+template <int H> constexpr int low(int i) { return (i & H) ? i - H + L : i; }
+template <int H> constexpr int high(int i) { return (i & H) ? i + L : i + H; }
+template <int H, int... J> static INLINE void cross(V* a, std::integer_sequence<int, J...>) {
+#pragma GCC unroll 16
+  for (int i = 0; i < L; i++)
+    if (!(i & H)) {
+      const V u = a[i], v = a[i + H];
+#if defined(__clang__)
+      a[i] = __builtin_shufflevector(u, v, low<H>(J)...), a[i + H] = __builtin_shufflevector(u, v, high<H>(J)...);
+#else
+      a[i] = __builtin_shuffle(u, v, VI{low<H>(J)...}), a[i + H] = __builtin_shuffle(u, v, VI{high<H>(J)...});
+#endif
+    }
+}
+template <int H> static INLINE void butterfly(V* a) {
   if constexpr (H >= 1) {
-    VI lo, hi;
-#pragma GCC unroll 16
-    for (int i = 0; i < L; i++) lo[i] = (i & H) ? i - H + L : i, hi[i] = (i & H) ? i + L : i + H;
-#pragma GCC unroll 16
-    for (int i = 0; i < L; i++)
-      if (!(i & H)) {
-        X u = a[i], v = a[i + H];
-        a[i] = __builtin_shuffle(u, v, lo), a[i + H] = __builtin_shuffle(u, v, hi);
-      }
-    butterfly<X, H / 2>(a);
+    cross<H>(a, std::make_integer_sequence<int, L>());
+    butterfly<H / 2>(a);
   }
 }
-template <typename X> static INLINE void transpose(X* a) { butterfly<X, L / 2>(a); }
+static INLINE void transpose(V* a) { butterfly<L / 2>(a); }
 
 // from[row * fstride + lane] (rows x L) -> to[lane * tstride + row]; writes up(rows, L) columns
 static void rows_to_samples(const T* from, int64_t fstride, int rows, T* to, int64_t tstride) {
@@ -91,7 +97,9 @@ template <int MB, int NB>
 static INLINE void block(const T* A, int64_t am, int64_t ak, const T* B, int64_t bk, T* C, int64_t cm, int K,
                          const T* bias, bool add, bool clip, int tail) {
   V acc[MB][NB];
+#pragma GCC unroll 8
   for (int i = 0; i < MB; i++)
+#pragma GCC unroll 8
     for (int j = 0; j < NB; j++) acc[i][j] = bias ? splat(bias[i]) : V{};
   for (int k = 0; k < K; k++) {
     V b[NB];
@@ -125,13 +133,8 @@ static void panel(const T* A, int64_t am, int64_t ak, const T* B, int64_t bk, T*
   int m = 0;
 #define GO(R) block<R, NB>(A + m * am, am, ak, B, bk, C + m * cm, cm, K, bias ? bias + m : nullptr, add, clip, tail)
   for (; m + MB <= M; m += MB) GO(MB);
-  switch (M - m) {
-    case 1: GO(1); break;
-    case 2: GO(2); break;
-    case 3: GO(3); break;
-    case 4: GO(4); break;
-    case 5: GO(5); break;
-  }
+  for (; m + 2 <= M; m += 2) GO(2);
+  if (m < M) GO(1);
 #undef GO
 }
 
@@ -187,7 +190,9 @@ template <int I_> struct Conv {
 
   template <int N> static INLINE void window(const T* in, const T* w, const T* bias, V best[N], VI at[N]) {
     V acc[N][4];
+#pragma GCC unroll 4
     for (int o = 0; o < N; o++)
+#pragma GCC unroll 4
       for (int q = 0; q < 4; q++) acc[o][q] = BIAS ? splat(bias[o]) : V{};
     for (int c = 0; c < C; c++)
 #pragma GCC unroll 1
@@ -205,14 +210,15 @@ template <int I_> struct Conv {
           }
         }
       }
+#pragma GCC unroll 4
     for (int o = 0; o < N; o++) {  // the first maximum wins, as in PyTorch; NaN wins over all
       V m = acc[o][0];
       VI place = VI{};
 #pragma GCC unroll 4
       for (int q = 1; q < 4; q++) {
-        const VI up_ = (acc[o][q] > m) | (acc[o][q] != acc[o][q]);
-        m = up_ ? acc[o][q] : m;
-        place = up_ ? VI{} + q : place;
+        const VI wins = (acc[o][q] > m) | (acc[o][q] != acc[o][q]);
+        m = wins ? acc[o][q] : m;
+        place = wins ? VI{} + q : place;
       }
       best[o] = RELU ? relu(m) : m;
       at[o] = place;
@@ -226,6 +232,7 @@ template <int I_> struct Conv {
         V best[N];
         VI place[N];
         window<N>(in + (2 * y * WP + 2 * x) * C * L, w, bias + o0, best, place);
+#pragma GCC unroll 4
         for (int o = 0; o < N; o++) {
           const int64_t r = where(o0 + o, y, x);
           store(out + r * ostride, best[o]);
@@ -255,6 +262,7 @@ template <int I_> struct Conv {
     constexpr int off[4] = {0, C, WP * C, WP * C + C};
     for (int o = 0; o < O; o++) {
       V sum[K][RV];
+#pragma GCC unroll 16
       for (int y = 0; y < K; y++)
 #pragma GCC unroll 8
         for (int v = 0; v < RV; v++) sum[y][v] = load(acc + ((o * K + y) * RV + v) * L);
@@ -272,6 +280,7 @@ template <int I_> struct Conv {
 #pragma GCC unroll 8
             for (int v = 0; v < RV; v++) sum[k][v] += d * loadu(from + k * WP * C + v * L);
         }
+#pragma GCC unroll 16
       for (int y = 0; y < K; y++)
 #pragma GCC unroll 8
         for (int v = 0; v < RV; v++) store(acc + ((o * K + y) * RV + v) * L, sum[y][v]);
@@ -313,7 +322,7 @@ template <int I_> struct Conv {
 };
 
 // ---- where things lie in theta and in the work space --------------------------------------------------------------------
-constexpr int NP = CHUNK + 8;  // stride of [feature][sample] arrays: not a multiple of 512 bytes
+constexpr int NP = CHUNK + 16;  // stride of [feature][sample] arrays: whole vectors, and no multiple of 512 bytes
 constexpr int conv_size(int i) { return CHA[i + 1] * (CHA[i] * KKA[i] * KKA[i] + CBA[i]); }
 constexpr int conv_at(int i) { return i ? conv_at(i - 1) + conv_size(i - 1) : 0; }
 constexpr int linear_at(int i) {
@@ -440,18 +449,23 @@ template <int I_> static void prepare(Work& k, const T* theta, bool train) {
   if constexpr (I_ < NCONV) {
     typedef Conv<I_> C;
     C::pack(theta + conv_at(I_), k.conv[I_].packed);
-    if (train) {
-      if (I_) C::shift(theta + conv_at(I_), k.conv[I_].shifted);
-      memset(k.conv[I_].acc, 0, C::O * C::K * C::RV * L * sizeof(T));
-      memset(k.conv[I_].bacc, 0, C::O * sizeof(T));
-    }
+    if (train && I_) C::shift(theta + conv_at(I_), k.conv[I_].shifted);
     prepare<I_ + 1>(k, theta, train);
+  }
+}
+
+template <int I_> static void clear(Work& k) {
+  if constexpr (I_ < NCONV) {
+    memset(k.conv[I_].acc, 0, Conv<I_>::O * Conv<I_>::K * Conv<I_>::RV * L * sizeof(T));
+    memset(k.conv[I_].bacc, 0, Conv<I_>::O * sizeof(T));
+    clear<I_ + 1>(k);
   }
 }
 
 template <bool KEEP> static void forward(Work& k, const T* theta, int ns) {
   const int blocks = (ns + L - 1) / L;
   prepare<0>(k, theta, KEEP);
+  if (KEEP) clear<0>(k);
 #if NCONV > 0
   for (int b = 0; b < blocks; b++)
     conv_forward<0, KEEP>(k, theta, k.conv[0].lanes + int64_t(b) * up(Conv<0>::CELLS, L) * L, b);
@@ -543,25 +557,39 @@ template <int I_> static void unpack(Work& k, T* grad, bool add) {
   }
 }
 
-static void backward(Work& k, const T* theta, const int64_t* y, int ns, T* grad, bool add) {
+// Sums over samples into rows of grad [out][in] and its bias, or with EACH one outer product a sample, PARAMETERS apart.
+template <bool EACH>
+static void linear_gradient(Work& k, int i, const T* d, int ns, T* to, bool add) {
+  const int in = DIMA[i], out = DIMA[i + 1];
+  T* bias = to + int64_t(in) * out;
+  if (EACH) {
+    for (int s = 0; s < ns; s++, to += PARAMETERS, bias += PARAMETERS)
+      for (int o = 0; o < out; o++) {
+        const T f = d[o * NP + s], *row = k.actT[i] + int64_t(s) * rowT(i);
+        for (int j = 0; j < in; j++) to[int64_t(o) * in + j] = f * row[j];
+        if (LBA[i]) bias[o] = f;
+      }
+    return;
+  }
+  gemm(d, NP, 1, k.actT[i], rowT(i), to, in, out, in, ns, nullptr, add, false);
+  for (int o = 0; LBA[i] && o < out; o++) {
+    V sum = V{};
+    for (int b = 0; b < (ns + L - 1) / L; b++) sum += load(d + o * NP + b * L);
+    T total = 0;
+    for (int j = 0; j < L; j++) total += sum[j];
+    bias[o] = (add ? bias[o] : T(0)) + total;
+  }
+}
+
+template <bool EACH> static void backward(Work& k, const T* theta, const int64_t* y, int ns, T* grad, bool add) {
   const int blocks = (ns + L - 1) / L;
   T *d = k.grad[0], *below = k.grad[1];
   loss_gradient(k, y, ns, d);
   for (int i = NLIN - 1; i >= 0; i--) {
-    T* w = grad + linear_at(i);
-    gemm(d, NP, 1, k.actT[i], rowT(i), w, DIMA[i], DIMA[i + 1], DIMA[i], ns, nullptr, add, false);
-    if (LBA[i])
-      for (int o = 0; o < DIMA[i + 1]; o++) {
-        V sum = V{};
-        for (int b = 0; b < blocks; b++) sum += load(d + o * NP + b * L);
-        T total = 0;
-        for (int j = 0; j < L; j++) total += sum[j];
-        T* to = w + int64_t(DIMA[i]) * DIMA[i + 1] + o;
-        *to = (add ? *to : T(0)) + total;
-      }
+    linear_gradient<EACH>(k, i, d, ns, grad + linear_at(i), add);
     if (i || NCONV) {
       gemm(theta + linear_at(i), 1, DIMA[i], d, NP, below, NP, DIMA[i], blocks * L, DIMA[i + 1], nullptr, false, false);
-      if (i ? LRA[i - 1] : CRA[NCONV ? NCONV - 1 : 0]) mask(below, k.act[i], DIMA[i], blocks);
+      if (i ? LRA[i ? i - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0]) mask(below, k.act[i], DIMA[i], blocks);
       std::swap(d, below);
     }
   }
@@ -569,16 +597,18 @@ static void backward(Work& k, const T* theta, const int64_t* y, int ns, T* grad,
   constexpr int stride = up(DIMA[0], L) + L;
   for (int b = 0; b < blocks; b++) {
     rows_to_samples(d + b * L, NP, DIMA[0], k.gs, stride);
-    for (int lane = 0; lane < L && b * L + lane < ns; lane++) conv_backward<NCONV - 1>(k, k.gs + lane * stride, b, lane);
+    for (int lane = 0; lane < L && b * L + lane < ns; lane++) {
+      if (EACH) clear<0>(k);
+      conv_backward<NCONV - 1>(k, k.gs + lane * stride, b, lane);
+      if (EACH) unpack<0>(k, grad + int64_t(b * L + lane) * PARAMETERS, false);
+    }
   }
-  unpack<0>(k, grad, add);
+  if (!EACH) unpack<0>(k, grad, add);
 #endif
 }
 
 // ---- entry points: 0, or 1 when out of memory ------------------------------------------------------------------------------
 extern "C" {
-int64_t parameters() { return PARAMETERS; }
-
 int gradient(const T* theta, int64_t tstride, int64_t models, const T* x, const int64_t* y, const T* weight, int64_t n,
              T* grad) {
   Work& k = work;
@@ -598,8 +628,21 @@ int gradient(const T* theta, int64_t tstride, int64_t models, const T* x, const 
       }
       for (int s = 0; s < NP; s++) k.scale[s] = s < ns ? (weight ? weight[m * n + at + s] : T(1)) / total : T(0);
       forward<true>(k, theta + m * tstride, ns);
-      backward(k, theta + m * tstride, y + at, ns, grad + m * PARAMETERS, at > 0);
+      backward<false>(k, theta + m * tstride, y + at, ns, grad + m * PARAMETERS, at > 0);
     }
+  }
+  return 0;
+}
+
+int per_sample(const T* theta, const T* x, const int64_t* y, int64_t n, T* grads) {
+  Work& k = work;
+  if (!k.ready()) return 1;
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int ns = n - at < CHUNK ? n - at : CHUNK;
+    pack_inputs(k, x + at * XSIZE, ns);
+    for (int s = 0; s < NP; s++) k.scale[s] = s < ns;
+    forward<true>(k, theta, ns);
+    backward<true>(k, theta, y + at, ns, grads + at * PARAMETERS, false);
   }
   return 0;
 }

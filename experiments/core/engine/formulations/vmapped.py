@@ -66,7 +66,7 @@ class Vmapped(Formulation):
         return vmap(lambda t: functional_call(module, t, (x,)))(tensors)
 
     def _module(self, training: bool) -> nn.Module:
-        """This thread's copy: functional_call and train() both change the module they work on."""
+        """The calling thread's copy: functional_call and train() both change the module they work on."""
         if not hasattr(self._local, "module"):
             self._local.module = copy.deepcopy(self.net.module)
         return self._local.module.train(training)

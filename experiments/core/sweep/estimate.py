@@ -1,0 +1,73 @@
+"""What a run will cost, from its spec alone: operations counted on shapes, seconds from rates measured on 2 CPU cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from experiments.core.errors import FedlabError
+from experiments.core.spec.fields import RunSpec
+
+RATE = 4e10  # operations per second of both cores in local steps of small networks
+EVALUATION_RATE = 4e10
+TASK = 3e-4  # seconds of Python and dispatch per client and round
+TEST_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the estimate rests on: forward operations of one sample, parameters, a client's samples, classes, clients."""
+
+    forward: float
+    parameters: int
+    samples: float
+    classes: int
+    clients: int
+
+
+def size_of(spec: RunSpec) -> Size | None:
+    """Count on the meta device; None where the data's shape is not known before it is loaded."""
+    outline = spec.data.outline()
+    if outline is None:
+        return None
+    shape, classes, samples, clients = outline
+    if getattr(spec.partition, "samples_per_client", None):
+        samples = spec.partition.samples_per_client
+    clients = spec.known_clients or clients
+    try:
+        with torch.device("meta"):
+            module = spec.model.build(shape, classes)
+            forward = _operations(module, torch.zeros(1, *shape))
+    except (FedlabError, RuntimeError):
+        return None
+    return Size(forward, sum(p.numel() for p in module.parameters()), samples, classes, clients)
+
+
+def training(spec: RunSpec, size: Size, worlds: int) -> float:
+    """Seconds to train `worlds` models side by side and evaluate them."""
+    steps = spec.local.steps or spec.local.epochs or 1
+    pairs = spec.rounds * spec.clients_per_round
+    local = pairs * worlds * steps * size.samples * 3 * size.forward / RATE
+    test = TEST_SHARE * size.clients * size.samples
+    evaluations = spec.rounds / spec.evaluate_every * worlds * test * size.forward / EVALUATION_RATE
+    return local + evaluations + pairs * TASK
+
+
+def _operations(module: nn.Module, x: torch.Tensor) -> float:
+    """Multiplications and additions of one forward pass in linear and convolution layers."""
+    count = 0.0
+
+    def note(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal count
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, torch.Tensor):
+            count += 2.0 * output[0].numel() * weight[0].numel()
+
+    hooks = [m.register_forward_hook(note) for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    with torch.no_grad():
+        module.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    return count

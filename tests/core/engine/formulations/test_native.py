@@ -1,0 +1,147 @@
+"""What only the native kernel has: chunks of samples, float32, labels, the build cache, a machine without compiler."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.core.engine.formulations import _build, native
+from experiments.core.engine.net import Net
+from tests.core.engine.formulations import cases
+
+CPU = torch.device("cpu")
+needs_compiler = pytest.mark.skipif(_build.compiler() is None, reason="no C++ compiler")
+
+
+@needs_compiler
+@pytest.mark.parametrize("n", [1, 8, 128, 129, 300])
+def test_any_number_of_samples(n: int) -> None:
+    net = cases.net_of("cnn1 small odd")
+    x, y = cases.batch("cnn1 small odd", "ties", n)
+    theta, w = cases.states(net, 2), cases.weights("positive", 2, n)
+    kernel = native.Native(net)
+    assert cases.close(kernel.gradient(theta, x, y, w), cases.plain_gradient(net, theta, x, y, w)[0], 1e-9)
+    assert cases.close(kernel.outputs(theta, x), cases.plain_outputs(net, theta, x), 1e-9)
+
+
+@needs_compiler
+def test_float32_is_float64_to_single_precision_and_a_model_does_not_see_its_neighbours() -> None:
+    net = cases.net_of("cnn2")
+    x, y = cases.batch("cnn2", "random", 20)
+    theta = cases.states(net, 3)[:2]
+    kernel = native.Native(net)
+    single = kernel.gradient(theta.float(), x.float(), y, None)
+    assert single.dtype == torch.float32
+    assert cases.close(single.double(), kernel.gradient(theta.float().double(), x.float().double(), y, None), 1e-4)
+    assert torch.equal(single[1:], kernel.gradient(theta.float()[1:], x.float(), y, None))
+
+
+@needs_compiler
+def test_logits_far_apart_do_not_overflow() -> None:
+    net = cases.net_of("lone linear")
+    x, y = cases.batch("lone linear", "random", 9)
+    theta = 1e4 * cases.states(net, 2)
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        found = native.Native(net).gradient(theta.to(dtype), x.to(dtype), y, None)
+        expected = cases.plain_gradient(net, theta.to(dtype), x.to(dtype), y, None)[0]
+        assert cases.close(found, expected, tolerance)
+
+
+@needs_compiler
+def test_labels_and_shapes_that_do_not_fit_are_refused() -> None:
+    net = cases.net_of("cnn1 small odd")
+    kernel, theta = native.Native(net), cases.states(net, 2)
+    x, y = cases.batch("cnn1 small odd", "random", 4)
+    for bad in (5, -1):
+        with pytest.raises(IndexError, match=f"{bad}"):
+            kernel.gradient(theta, x, torch.full_like(y, bad), None)
+        with pytest.raises(IndexError):
+            kernel.per_sample(theta[0], x, torch.full_like(y, bad))
+    with pytest.raises(ValueError, match="shape"):
+        kernel.outputs(theta, torch.zeros(2, 1, 28, 28, dtype=torch.float64))
+    with pytest.raises(ValueError, match="shape"):
+        kernel.outputs(theta, torch.zeros(2, 2, 9, 11, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 4, padding=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)
+        ),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Linear(2, 2)),
+        nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Sigmoid()),
+        nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)),
+    ],
+)
+def test_other_architectures_are_left_to_others(module: nn.Module) -> None:
+    assert native.plan(Net.of(module)) is None
+
+
+def test_without_a_compiler_it_is_quietly_unsupported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _build.compiler.cache_clear()
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    try:
+        assert not native.Native.supports(cases.net_of("cnn1"), CPU, torch.float32)
+    finally:
+        _build.compiler.cache_clear()
+    assert not caplog.records
+
+
+@needs_compiler
+def test_a_failed_build_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_build, "FLAGS", (*_build.FLAGS, "--no-such-flag"))
+    monkeypatch.setattr(_build, "_built", {})
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert not native.Native.supports(cases.net_of("logreg"), CPU, torch.float32)
+    assert len(caplog.records) == 1 and "no-such-flag" in caplog.text
+
+
+@needs_compiler
+def test_the_cache_is_used_and_a_damaged_file_is_built_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = tmp_path / "one.cpp"
+    source.write_text('extern "C" int one() { return VALUE; }')
+    runs: list[list[str]] = []
+    real = subprocess.run
+
+    def counted(command: list[str], **options: object) -> object:
+        runs.append(command)
+        return real(command, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(_build.subprocess, "run", counted)
+
+    def build(value: int, folder: str) -> int:
+        monkeypatch.setattr(_build, "_built", {})
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
+        found = _build.library(source, (f"VALUE={value}",))
+        assert found is not None
+        return found.one()
+
+    assert (build(3, "a"), build(3, "a"), len(runs)) == (3, 3, 1)
+    assert (build(4, "a"), len(runs)) == (4, 2)
+    kept = list((tmp_path / "a" / "fedlab" / "native").iterdir())
+    assert len(kept) == 2
+    other = tmp_path / "b" / "fedlab" / "native"
+    other.mkdir(parents=True)
+    for file in kept:
+        (other / file.name).write_text("not a library")
+    assert (build(3, "b"), len(runs)) == (3, 3)
