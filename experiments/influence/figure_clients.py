@@ -107,7 +107,7 @@ def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:
 
 
 def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
-    """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label and its share."""
+    """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label, its share."""
     counts = frame[frame["metric"] == "label_count"]
     mix = counts.pivot_table(index="label", columns="client", values="samples", fill_value=0.0)
     mix = mix / mix.sum()

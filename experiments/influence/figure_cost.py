@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -45,7 +45,7 @@ def draw(grid: pd.DataFrame) -> Figure:
                 ax.set_xticklabels([f"{t:g}" for t in ax.get_xticks()])
                 ax.minorticks_off()
     if (grid[(grid["method"] == "ours") & (grid["cost"] == "client")]["measured"] == 0).all():
-        place = {"transform": axes[4].transAxes, "ha": "right", "fontsize": 7}
+        place: dict[str, Any] = {"transform": axes[4].transAxes, "ha": "right", "fontsize": 7}
         axes[4].text(0.97, 0.05, "Fed-Influence: 0", color=look(2)["color"], **place)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
@@ -62,5 +62,5 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
         ax.plot(own.index, own["measured"], label=label, **look(index))
         through = (own["measured"] / own["formula"]).median()
         name = "growth of the formula" if index == len(_WAYS) - 1 else None
-        dots = {"color": "0.35", "linestyle": (0, (1, 2)), "linewidth": 1, "zorder": 1}
+        dots: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 2)), "linewidth": 1, "zorder": 1}
         ax.plot(own.index, own["formula"] * through, label=name, **dots)

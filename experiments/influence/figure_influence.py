@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -98,9 +98,9 @@ def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
     """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
     for index, seed in enumerate(sorted(points["seed"].unique())):
         own = points[points["seed"] == seed]
-        dots = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "alpha": 0.65, "markeredgewidth": 0}
+        dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
         color = PALETTE[index % len(PALETTE)]
-        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, label=f"seed {seed:g}", **dots)
+        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)
     low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
     ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
     ax.set_ylim(low, high)
