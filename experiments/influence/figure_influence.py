@@ -1,0 +1,123 @@
+"""Figure 3: estimated against exact influence on loss, as a correlation over rounds and client by client at the end."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.style import PALETTE, look, new_figure
+from experiments.influence.figure_parts import STAR, legend, line
+from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SHOWN = {"pearson_fil": "Pearson, FIL", "spearman_fil": "Spearman, FIL"}
+
+
+def over_rounds(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figures 3a to 3c: correlation of estimated and exact FIL over the counted clients, round by round."""
+    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], "counted")
+    return Artefact(name, rows, lambda: _draw_rounds(rows)) if len(rows) else None
+
+
+def _draw_rounds(rows: pd.DataFrame) -> Figure:
+    figure, axes = new_figure(1, 2, height=2.9, sharex=True, sharey=True)
+    labels, seeds = distinct(rows, variants(rows)), rows["seed"].nunique()
+    for ax, (metric, title) in zip(axes, _SHOWN.items(), strict=True):
+        shown = rows[rows["metric"] == metric]
+        for variant, label in labels.items():
+            own = shown[shown["method"] == variant]
+            missing = seeds * shown["round"].nunique() - len(own)
+            gap = f" (undefined at {missing} of {len(own) + missing})" if missing else ""
+            line(ax, own, "round", "value", label + gap, **look(VARIANTS.index(variant)))
+        ax.set_xlabel("round")
+        ax.set_title(title)
+    _paper(axes[0], only(rows, "setting"), float(rows["round"].max()))
+    lowest = float(rows[rows["metric"].isin(_SHOWN)]["value"].min())
+    axes[0].set_ylim(max(-1.03, min(lowest - 0.05, 0.8)), 1.03)
+    axes[0].set_ylabel("correlation with exact FIL")
+    legend(figure, axes[0], seeds)
+    return figure
+
+
+def _paper(ax: Axes, setting: str, end: float) -> None:
+    value, rounds = printed(setting, "figure3.{}.pearson"), printed(setting, "table2.{}.rounds")
+    if not math.isnan(value):
+        ax.plot([end], [value], clip_on=False, label=f"paper, round {rounds:g}: {value:g}", **STAR)
+
+
+def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
+    """Figures 3d to 3f: estimated against exact FIL of each counted client in the last round."""
+    points = scatter(metrics)
+    scores = last(pick(metrics, list(_SHOWN), "counted"))
+    return Artefact(name, points, lambda: _draw_end(points, scores)) if len(points) else None
+
+
+def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
+    long = points.assign(metric="fil", subject=points["client"], value=points["estimated"])
+    labels = distinct(long, variants(points))
+    columns = len(labels) if len(labels) <= 3 else 2
+    rows = math.ceil(len(labels) / columns)
+    figure, axes = new_figure(rows, columns)
+    figure.set_size_inches(max(3.5, 7.2 if columns > 1 else 3.5), 2.9 * rows + 0.2)
+    power = math.floor(math.log10(max(float(points["exact"].abs().max()), 1e-30)))
+    unit, scale = ("nats", 1.0) if power in (-1, 0) else (rf"$10^{{{power}}}$ nats", 10.0**power)
+    for ax in axes[len(labels) :]:
+        ax.set_axis_off()
+    seeds = points["seed"].nunique()
+    for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
+        _cloud(ax, points[points["method"] == variant], scale)
+        told = _scores(scores[scores["method"] == variant], seeds)
+        ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
+        ax.set_xlabel(f"exact FIL ({unit})")
+        if index % columns == 0:
+            ax.set_ylabel(f"estimated FIL ({unit})")
+    handles, names = axes[0].get_legend_handles_labels()
+    title = f"correlations: mean over {seeds} seeds" if seeds > 1 else None
+    figure.legend(handles, names, loc="outside lower center", ncols=6, title=title, title_fontsize=7)
+    return figure
+
+
+def _scores(scores: pd.DataFrame, seeds: int) -> str:
+    """Like "Pearson 0.897, Spearman 0.825", and in how many seeds they are undefined."""
+    by = scores.groupby("metric")["value"]
+    mean, fewest = by.mean(), min([*by.size(), seeds])
+    told = ", ".join(f"{title.partition(',')[0]} {mean[m]:.3f}" for m, title in _SHOWN.items() if m in mean)
+    if not told:
+        return "correlation undefined"
+    return told + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")
+
+
+def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
+    """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
+    for index, seed in enumerate(sorted(points["seed"].unique())):
+        own = points[points["seed"] == seed]
+        dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
+        color = PALETTE[index % len(PALETTE)]
+        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)
+    low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
+    ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
+    ax.set_ylim(low, high)
+    estimated = points["estimated"] / scale
+    outside = int((~estimated.between(low, high)).sum())
+    if outside:
+        far = f"{outside} of {len(points)} points outside,\n{estimated.min():.2g} to {estimated.max():.2g}"
+        ax.text(0.97, 0.03, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0})  # fmt: skip
+
+
+def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:
+    """Limits of the vertical axis: all exact values, and the estimates not far from the middle nine tenths."""
+    near = estimated[np.isfinite(estimated)]
+    low, high = np.quantile(near, [0.05, 0.95]) if len(near) else (0.0, 0.0)
+    wide = 1.5 * max(high - low, float(np.ptp(exact)), 1e-12)
+    kept = near[(near >= low - wide) & (near <= high + wide)]
+    bottom, top = min(float(exact.min()), *kept, 0.0), max(float(exact.max()), *kept, 0.0)
+    pad = 0.05 * max(top - bottom, 1e-12)
+    return bottom - pad, top + pad
