@@ -146,10 +146,10 @@ def _measure(case: _Case, repeats: int) -> dict[str, dict[str, float]]:
 def _server(drawn: list[Tensor], case: _Case) -> Tensor:
     """Sequential influence from uploaded gradients: what `FedInfluence` does, for one whole-model block."""
     total = case.change * case.shares.sum(0)
-    stacked = torch.cat(drawn)
+    stacked, lost = torch.cat(drawn), torch.empty_like(case.change)
     for share in case.shares:
-        coefficients, _ = fisher_recursion(drawn, case.change, LR, norms=False)
-        total = total - stacked.T @ (coefficients * share)
+        fisher_recursion(stacked, [len(g) for g in drawn], case.change, LR, lost)
+        total = total - lost * share
     return total
 
 

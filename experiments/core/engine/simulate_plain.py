@@ -44,18 +44,18 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
     """One client's local training in one world: (local state, samples that counted)."""
     local, offsets = problem.local, problem.federation.offsets
     x, y = problem.federation.of(k)
-    present = torch.tensor([s not in world.samples for s in range(offsets[k], offsets[k + 1])], device=x.device)
     module = load(problem.net, state)
-    anchor = [p.detach().clone() for p in module.parameters()]
+    anchor = [p.detach().clone() for p in module.parameters()] if isinstance(problem.algorithm, FedProx) else []
     optimiser = torch.optim.SGD(
         module.parameters(), local.lr_at(t), local.momentum, 0.0, local.weight_decay, local.nesterov and local.momentum > 0
     )
+    gone = torch.tensor([s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long)
     for rows in local.batches(len(y), problem.seed, k, t):
-        chosen = present.clone() if rows is None else torch.zeros_like(present).index_fill_(0, rows.to(x.device), True) & present
+        picked = _kept(torch.arange(len(y)) if rows is None else rows, gone) if len(gone) else rows
+        bx, by = (x, y) if picked is None else (x[picked], y[picked])
         optimiser.zero_grad()
-        if bool(chosen.any()):
-            picked = chosen.nonzero().squeeze(1) if rows is None else rows.to(x.device)[present[rows.to(x.device)]]
-            problem.net.losses(module(x[picked]), y[picked]).mean().backward()
+        if len(by):
+            problem.net.losses(module(bx), by).mean().backward()
         else:
             for p in module.parameters():
                 p.grad = torch.zeros_like(p)
@@ -63,7 +63,11 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
             for p, a in zip(module.parameters(), anchor, strict=True):
                 p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
         optimiser.step()
-    return flatten(problem.net, module), int(present.sum())
+    return flatten(problem.net, module), len(y) - len(gone)
+
+
+def _kept(rows: Tensor, gone: Tensor) -> Tensor:
+    return rows[~torch.isin(rows, gone)]
 
 
 def load(net: Net, state: Tensor) -> nn.Module:

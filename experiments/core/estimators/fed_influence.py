@@ -162,13 +162,12 @@ class FedInfluence:
     ) -> tuple[Tensor, Tensor]:
         lost = torch.empty_like(change)
         kept = change.new_empty(len(self._net.params), change.shape[1])
+        stacked, counts = draws[0] if len(draws) == 1 else torch.cat(list(draws)), [len(g) for g in draws]
         for j, slot in enumerate(self._net.params):
             rows = slice(slot.start, slot.stop)
-            blocks = [g[:, rows] for g in draws]
-            coefficients, growth = fisher_recursion(blocks, change[rows], lr, norms=track.variant.lwet == "noniid")
+            growth = fisher_recursion(stacked[:, rows], counts, change[rows], lr, lost[rows])
             kept[j] = share * self._examine(track, k, j, growth)
-            stacked = torch.cat(blocks)
-            torch.mm(stacked.T, coefficients * kept[j], out=lost[rows])
+            lost[rows] *= kept[j]
         return lost, kept
 
     def _exact(
@@ -230,35 +229,35 @@ class FedInfluence:
             track.stopped = int(saved["stopped"])
 
 
-def fisher_recursion(blocks: Sequence[Tensor], change: Tensor, lr: float, norms: bool) -> tuple[Tensor, Tensor]:
+def fisher_recursion(gradients: Tensor, counts: Sequence[int], change: Tensor, lr: float, lost: Tensor) -> Tensor:
     """Eq. 15 for one participant and one tensor, in the space of samples.
 
     sigma_0 = E; sigma_{i+1} = sigma_i - (eta / Ns) G_i^T G_i sigma_i. With sigma_i = E - sum_{h<i} G_h^T a_h,
-    a_i = (eta / Ns) (G_i E - sum_{h<i} G_i G_h^T a_h): only G E and Gram blocks are needed.
+    a_i = (eta / Ns) (G_i E - sum_{h<i} G_i G_h^T a_h): two products with E for all iterations together, and small
+    Gram blocks between them.
 
     Args:
-        blocks: m matrices G_i [Ns_i, p_j] of per-sample gradients.
+        gradients: the per-sample gradients of all m iterations, [sum Ns_i, p_j], one iteration after another.
+        counts: Ns_i of each iteration.
         change: E [p_j, C].
         lr: eta.
-        norms: also compute the growth of the norms.
+        lost: [p_j, C], filled with E - sigma = G^T A.
 
     Returns:
-        A [sum Ns_i, C] with sigma = E - G^T A; and |sigma|^2 - |E|^2 [C] (zeros unless `norms`).
+        |sigma|^2 - |E|^2, [C].
     """
-    stacked = torch.cat(list(blocks))
-    projected = stacked @ change
-    gram = stacked @ stacked.T if norms or len(blocks) > 1 else None
+    projected = gradients @ change
     coefficients = torch.empty_like(projected)
     at = 0
-    for g in blocks:
-        rows = slice(at, at + len(g))
-        inner = projected[rows] if at == 0 or gram is None else projected[rows] - gram[rows, :at] @ coefficients[:at]
-        coefficients[rows] = inner * (lr / len(g))
-        at += len(g)
-    if not norms or gram is None:
-        return coefficients, change.new_zeros(change.shape[1])
-    growth = (coefficients * (gram @ coefficients)).sum(0) - 2 * (projected * coefficients).sum(0)
-    return coefficients, growth
+    for count in counts:
+        rows = slice(at, at + count)
+        inner = projected[rows]
+        if at:
+            inner = inner - (gradients[rows] @ gradients[:at].T) @ coefficients[:at]
+        coefficients[rows] = inner * (lr / count)
+        at += count
+    torch.mm(gradients.T, coefficients, out=lost)
+    return lost.square().sum(0) - 2 * (projected * coefficients).sum(0)
 
 
 def tensor_norms(net: Net, change: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ class Looped(Formulation):
     """Each model in turn, in a private copy of the module whose tensors are views of the model's state.
 
     A sample of weight 0 is left out altogether where that can be seen (BatchNorm statistics, time). The copy computes
-    in channels_last with max-pooling before ReLU: exact, and faster than the module as written.
+    in channels_last (float32 on a CPU) with max-pooling before ReLU: exact, and on some CPUs a sixth faster.
     """
 
     name = "looped"
@@ -87,7 +87,9 @@ class Looped(Formulation):
         local = self._local
         if getattr(local, "key", None) != (theta.device, theta.dtype):
             module = _pool_first(copy.deepcopy(self.net.module)).to(theta.device, theta.dtype)
-            if theta.device.type == "cpu" and any(isinstance(m, nn.Conv2d) for m in module.modules()):
+            if theta.device.type == "cpu" and theta.dtype == torch.float32 and any(
+                isinstance(m, nn.Conv2d) for m in module.modules()
+            ):
                 module._channels_last = True  # type: ignore[assignment]
             for tensor in module.parameters():
                 tensor.requires_grad_(True)

@@ -1,0 +1,33 @@
+"""All benchmarks, as ratios from one run: python -m tests.bench (make bench). With a CUDA device also setting 3 on it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from experiments.core.errors import MissingError
+from tests.bench import engine, fedavg, formulations
+
+
+def main() -> None:
+    """Run them one after another; those whose data are missing say so."""
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}")
+    formulations.main([])
+    for setting, worlds, rounds in (("setting1", 201, 12), ("setting2-digits", 51, 3)):
+        try:
+            engine.truth_against_plain(setting, worlds, rounds)
+        except MissingError as fault:
+            print(f"{setting}: skipped, {fault.what}")
+    engine.recursion()
+    try:
+        engine.estimator_in_worlds()
+        if torch.cuda.is_available():
+            engine.truth_against_plain("setting3-digits", 101, 3, device="cuda")
+    except MissingError as fault:
+        print(f"estimator: skipped, {fault.what}")
+    fedavg.main()
+
+
+if __name__ == "__main__":
+    main()
