@@ -71,16 +71,21 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     for ax in axes[len(labels) :]:
         ax.set_axis_off()
     seeds = points["seed"].nunique()
+    colors = {seed: index for index, seed in enumerate(sorted(points["seed"].unique()))}
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
-        _cloud(ax, points[points["method"] == variant], scale)
+        _cloud(ax, points[points["method"] == variant], colors, scale)
         told = _scores(scores[scores["method"] == variant], seeds)
         ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
         ax.set_xlabel(f"exact FIL ({unit})")
         if index % columns == 0:
             ax.set_ylabel(f"estimated FIL ({unit})")
-    handles, names = axes[0].get_legend_handles_labels()
+    # A variant that stopped in one seed has no points of that seed: gather the legend over the panels.
+    entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
+    names = sorted(entries, key=lambda name: (name == "equal", name))
     title = f"correlations: mean over {seeds} seeds" if seeds > 1 else None
-    figure.legend(handles, names, loc="outside lower center", ncols=6, title=title, title_fontsize=7)
+    figure.legend(
+        [entries[n] for n in names], names, loc="outside lower center", ncols=6, title=title, title_fontsize=7
+    )
     return figure
 
 
@@ -94,10 +99,12 @@ def _scores(scores: pd.DataFrame, seeds: int) -> str:
     return told + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")
 
 
-def _cloud(ax: Axes, points: pd.DataFrame, scale: float) -> None:
+def _cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: float) -> None:
     """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
-    for index, seed in enumerate(sorted(points["seed"].unique())):
+    for seed, index in colors.items():
         own = points[points["seed"] == seed]
+        if own.empty:
+            continue
         dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
         color = PALETTE[index % len(PALETTE)]
         ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)

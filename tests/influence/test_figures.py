@@ -32,7 +32,7 @@ def frame(rows, setting="setting1", seed=0):
 
 
 def influence_rows(seed=0, blown=False):
-    """A run of 20 rounds: lwet_fisher ranks all clients exactly, basic equals lwet; cleansing gains 1 point a seed + 1."""
+    """A run of 20 rounds: lwet_fisher ranks all clients, basic equals lwet; cleansing gains seed + 1 points."""
     rows = [("base", "accuracy", "test", 20, 50.0)]
     for t in (10, 14, 20):
         for c, value in enumerate(EXACT):
@@ -68,7 +68,7 @@ def influence(setting="setting1", seeds=(0, 1), **how):
 
 
 def cost_rows():
-    """Every cost is exactly its formula with p=100, K=4, m=2, Ns=5, n=10; seconds 1e-6 of it, but uploads grow with p^1.5."""
+    """Every cost is exactly its formula around p=100, K=4, m=2, Ns=5 (seconds 1e-6 of it), but uploads grow with p^1.5."""
     base, rows = {"p": 100, "K": 4, "m": 2, "Ns": 5}, []
     for axis, sizes in {"p": (100, 50, 400), "K": (4, 8), "m": (2, 1), "Ns": (5, 20)}.items():
         for size in sizes:
@@ -200,8 +200,8 @@ def test_a_far_estimate_does_not_set_the_limits_and_is_told():
     assert figure_influence.limits(exact, estimated)[1] < 2
     points = reading.scatter(influence(seeds=(0,), blown=True))
     with styled():
-        figure, (ax,) = new_figure()
-        figure_influence._cloud(ax, points[points["method"] == "basic"], 1.0)
+        _, (ax,) = new_figure()
+        figure_influence._cloud(ax, points[points["method"] == "basic"], {0: 0}, 1.0)
     assert any("1 of 15 points outside" in text.get_text() for text in ax.texts)
 
 
@@ -216,7 +216,7 @@ def test_tensors_are_named_in_the_order_of_the_model():
 def test_the_label_mix_sums_to_one_and_sorts_clients_by_commonest_label():
     mix = figure_clients.label_mix(figure_clients.holdings(influence(), "figure5").frame)
     assert np.allclose(mix.sum(), 1)
-    assert mix.columns.tolist() == [c for c in (*range(18, -1, -2), *range(19, 0, -2))]
+    assert mix.columns.tolist() == [*range(18, -1, -2), *range(19, 0, -2)]
     assert mix.loc[0, 4] == pytest.approx(7 / 8)
 
 
