@@ -115,8 +115,8 @@ def _cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: floa
     outside = int((~estimated.between(low, high)).sum())
     if outside:
         far = f"{outside} of {len(points)} points outside,\n{estimated.min():.2g} to {estimated.max():.2g}"
-        ax.text(0.97, 0.03, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
-                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0})  # fmt: skip
+        ax.text(0.97, 0.06, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1})  # fmt: skip
 
 
 def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:

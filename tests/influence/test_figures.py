@@ -68,7 +68,7 @@ def influence(setting="setting1", seeds=(0, 1), **how):
 
 
 def cost_rows():
-    """Every cost is exactly its formula around p=100, K=4, m=2, Ns=5 (seconds 1e-6 of it), but uploads grow with p^1.5."""
+    """Around p=100, K=4, m=2, Ns=5: seconds are 1e-6 of the formula, uploads grow with p^1.5."""
     base, rows = {"p": 100, "K": 4, "m": 2, "Ns": 5}, []
     for axis, sizes in {"p": (100, 50, 400), "K": (4, 8), "m": (2, 1), "Ns": (5, 20)}.items():
         for size in sizes:
