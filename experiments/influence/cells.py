@@ -1,4 +1,4 @@
-"""The cells of Xue et al. 2021: one per seed, holding truth, estimates and client cleansing; and Table 1's measurements."""
+"""The cells of Xue et al. 2021: one per seed, with truth, estimates and client cleansing; and Table 1's measurements."""
 
 from __future__ import annotations
 
@@ -31,8 +31,19 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
     work, worlds, memory = estimate(spec)
     return [
-        Cell(PAPER.name, spec.name, spec.scale, seed, "influence", {**params, "seed": seed}, PAPER.version,
-             work=work, worlds=worlds, memory=memory, compute=partial(compute, spec, seed))
+        Cell(
+            PAPER.name,
+            spec.name,
+            spec.scale,
+            seed,
+            "influence",
+            {**params, "seed": seed},
+            PAPER.version,
+            work=work,
+            worlds=worlds,
+            memory=memory,
+            compute=partial(compute, spec, seed),
+        )
         for seed in spec.seeds
     ]
 
@@ -48,9 +59,20 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         estimator = FedInfluence(problem.net, problem.federation, columns, spec.gradients, seed, workers)
         recorder = Recorder(spec, problem, estimator, columns, counted, _tracked(spec, seed, counted), chosen, workers)
         simulate(
-            problem, leave_one_out(counted), built.start, chosen, observers=[estimator, recorder],
-            threads=context.threads, checkpoint=checkpoint(spec, context, "truth"), progress=progress_of(context, "rounds, all worlds"))
-        rows = recorder.rows + explosion(recorder.rows, [s.name for s in problem.net.params]) + _described(spec, built, counted)
+            problem,
+            leave_one_out(counted),
+            built.start,
+            chosen,
+            observers=[estimator, recorder],
+            threads=context.threads,
+            checkpoint=checkpoint(spec, context, "truth"),
+            progress=progress_of(context, "rounds, all worlds"),
+        )
+        rows = (
+            recorder.rows
+            + explosion(recorder.rows, [s.name for s in problem.net.params])
+            + _described(spec, built, counted)
+        )
         if spec.cleansing is not None:
             rows += cleanse(spec, problem, recorder, chosen, workers, context)
     for name in columns:
@@ -64,7 +86,9 @@ def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:
     if spec.counted is None or spec.counted == clients:
         return list(range(clients))
     if spec.counted > clients:
-        raise SpecError(f"{spec.counted} clients to count, but the data has {clients}", "counted", "lower it, or null for all")
+        raise SpecError(
+            f"{spec.counted} clients to count, but the data has {clients}", "counted", "lower it, or null for all"
+        )
     return sorted(stream(seed, "counted").choice(clients, spec.counted, replace=False).tolist())
 
 
@@ -73,38 +97,66 @@ def _tracked(spec: InfluenceSpec, seed: int, counted: list[int]) -> int:
     if spec.tracked_client is None:
         return counted[int(stream(seed, "tracked").integers(len(counted)))]
     if spec.tracked_client not in counted:
-        raise SpecError(f"client {spec.tracked_client} is not among those counted", "tracked_client", "count all clients, or name another")
+        raise SpecError(
+            f"client {spec.tracked_client} is not among those counted",
+            "tracked_client",
+            "count all clients, or name another",
+        )
     return spec.tracked_client
 
 
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
-    """Variant -> what it estimates, for whom. The counted clients come first; the ranking variant estimates everybody."""
+    """Variant -> what it estimates, for whom: the counted clients first; the ranking variant estimates everybody."""
     everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
     found = {}
     for name in spec.variants:
         hessian = "fisher" if "fisher" in name else "blocks"
         lwet = spec.lwet if "lwet" in name else None
-        found[name] = Variant(hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted))
+        found[name] = Variant(
+            hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted)
+        )
     return found
 
 
 def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
     """Where and when the basic estimator leaves the truth behind (Figs. 1 and 2), for the tracked client.
 
-    The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the exact
-    FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked. No rows
+    The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the
+    exact FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked. No rows
     where that never happens.
     """
     seen = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
-    rounds = sorted(t for method, metric, subject, t in seen if (method, metric, subject) == ("basic", "fip_norm", "all") and t)
+    rounds = sorted(
+        t for method, metric, subject, t in seen if (method, metric, subject) == ("basic", "fip_norm", "all") and t
+    )
     found: list[Row] = []
     for metric in ("fip_norm", "fip_error"):
         above = [t for t in rounds if seen["basic", metric, "all", t] > 10 * seen["exact", "fip_norm", "all", t] > 0]
-        found += [{"method": "basic", "metric": f"{metric}_rises", "subject": "all", "value": float(above[0]), "unit": "round"}] if above else []
+        found += (
+            [
+                {
+                    "method": "basic",
+                    "metric": f"{metric}_rises",
+                    "subject": "all",
+                    "value": float(above[0]),
+                    "unit": "round",
+                }
+            ]
+            if above
+            else []
+        )
     if found:
         norms = [seen["basic", "fip_norm", name, rounds[-1]] for name in tensors]
         largest = float(norms.index(max(norms)) + 1)
-        found.append({"method": "basic", "metric": "exploding_layer", "subject": "all", "value": largest, "unit": "tensor number"})
+        found.append(
+            {
+                "method": "basic",
+                "metric": "exploding_layer",
+                "subject": "all",
+                "value": largest,
+                "unit": "tensor number",
+            }
+        )
     return found
 
 
@@ -113,14 +165,24 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     problem = built.problem
     federation, local = problem.federation, problem.local
     numbers: dict[str, float] = {
-        "lr": local.lr, "clients": len(federation.sizes), "clients_per_round": spec.clients_per_round,
-        "local_iterations": local.steps or local.epochs or 0, "rounds": spec.rounds, "gradients_per_iteration": spec.gradients,
-        "parameters": problem.net.p, "train_samples": federation.offsets[-1], "test_samples": len(federation.test_y), "counted": len(counted),
+        "lr": local.lr,
+        "clients": len(federation.sizes),
+        "clients_per_round": spec.clients_per_round,
+        "local_iterations": local.steps or local.epochs or 0,
+        "rounds": spec.rounds,
+        "gradients_per_iteration": spec.gradients,
+        "parameters": problem.net.p,
+        "train_samples": federation.offsets[-1],
+        "test_samples": len(federation.test_y),
+        "counted": len(counted),
     }
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
     for k, size in enumerate(federation.sizes):
         rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})
         labels = torch.bincount(federation.of(k)[1], minlength=federation.classes).tolist()
-        rows += [{"metric": "label_count", "subject": f"client:{k}/label:{c}", "value": float(n), "unit": "samples"}
-                 for c, n in enumerate(labels) if n]
+        rows += [
+            {"metric": "label_count", "subject": f"client:{k}/label:{c}", "value": float(n), "unit": "samples"}
+            for c, n in enumerate(labels)
+            if n
+        ]
     return rows

@@ -19,7 +19,12 @@ ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
 
 
 def cleanse(
-    spec: InfluenceSpec, problem: Problem, recorder: Recorder, formulation: Formulation, workers: Workers, context: Context
+    spec: InfluenceSpec,
+    problem: Problem,
+    recorder: Recorder,
+    formulation: Formulation,
+    workers: Workers,
+    context: Context,
 ) -> list[Row]:
     """Worlds that lose a share of their clients after round x, forked from the base world there, trained to T.
 
@@ -32,8 +37,15 @@ def cleanse(
     plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in ORDERS if round(f * clients)]
     worlds = [World(f"{name} {f:g}", frozenset(orders[name][:count]), since=x + 1) for name, f, count in plan]
     states = simulate(
-        problem, [BASE, *worlds], recorder.base_at_x, formulation, first_round=x + 1, threads=context.threads,
-        checkpoint=checkpoint(spec, context, "cleansing"), progress=progress_of(context, "rounds, cleansing worlds"))
+        problem,
+        [BASE, *worlds],
+        recorder.base_at_x,
+        formulation,
+        first_round=x + 1,
+        threads=context.threads,
+        checkpoint=checkpoint(spec, context, "cleansing"),
+        progress=progress_of(context, "rounds, cleansing worlds"),
+    )
     f = problem.federation
     scores = evaluate(formulation, states, f.test_x, f.test_y, workers)
     named = [(name, 0.0) for name in ORDERS] + [(name, share) for name, share, _ in plan]
@@ -42,12 +54,14 @@ def cleanse(
     for (name, share), place in zip(named, places, strict=True):
         common = {"method": name, "subject": f"removed:{share:g}", "round": spec.rounds, "n": len(f.test_y)}
         rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[place]), "unit": "nats"})
-        rows.append({**common, "metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"})
+        rows.append(
+            {**common, "metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"}
+        )
     return rows
 
 
 def _order(name: str, ranking: dict[str, Tensor], clients: int, seed: int) -> list[int]:
-    """Clients in the order in which they are removed. FIA is piecewise constant: its ties are broken by FIL, towards less value."""
+    """Clients in the order in which they are removed. Ties of FIA (a step function) are broken by FIL."""
     if name == "random":
         return stream(seed, "cleansing").permutation(clients).tolist()
     end, what = name.split()

@@ -1,4 +1,4 @@
-"""Table 1: what the influence of every client costs, by formula and measured on a model small enough for the naive ways.
+"""Table 1: what the influence of all clients costs, by formula and measured on a model small enough for all ways.
 
 One round with K participants out of K clients: what a client computes and uploads beyond training, and what the server
 computes to carry the FIP of all K clients one round further. Each of p, K, m, Ns is varied alone.
@@ -66,8 +66,17 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
     """One cell a seed."""
     params = spec.model_dump(mode="json", include={"p", "K", "m", "Ns", "samples", "repeats"})
     return [
-        Cell(PAPER.name, spec.name, spec.scale, seed, "cost", {**params, "seed": seed}, PAPER.version, work=60.0,
-             compute=partial(compute, spec, seed))
+        Cell(
+            PAPER.name,
+            spec.name,
+            spec.scale,
+            seed,
+            "cost",
+            {**params, "seed": seed},
+            PAPER.version,
+            work=60.0,
+            compute=partial(compute, spec, seed),
+        )
         for seed in spec.seeds
     ]
 
@@ -86,7 +95,14 @@ def compute(spec: CostSpec, seed: int, context: Context) -> list[Row]:
                 unit = "bytes" if what == "upload" else "seconds"
                 rows.append({**common, "metric": f"measured_{what}", "value": value, "unit": unit})
                 formula = FORMULAS[method][what](case.p, case.K, case.m, case.Ns, spec.samples)
-                rows.append({**common, "metric": f"formula_{what}", "value": float(formula), "unit": "operations" if what != "upload" else "numbers"})
+                rows.append(
+                    {
+                        **common,
+                        "metric": f"formula_{what}",
+                        "value": float(formula),
+                        "unit": "operations" if what != "upload" else "numbers",
+                    }
+                )
     context.progress("points of the grid", len(points), len(points))
     return [{"dataset": "random inputs", "model": "linear classifier", **row} for row in rows]
 
@@ -106,7 +122,9 @@ def _case(p: int, K: int, m: int, Ns: int, n: int, seed: int) -> _Case:
     net = Net.of(module.float())
     x = torch.from_numpy(draw.standard_normal((n, width))).float()
     y = torch.from_numpy(draw.integers(CLASSES, size=n))
-    iterates = [[net.flat() + 0.01 * torch.from_numpy(draw.standard_normal(net.p)).float() for _ in range(m)] for _ in range(K)]
+    iterates = [
+        [net.flat() + 0.01 * torch.from_numpy(draw.standard_normal(net.p)).float() for _ in range(m)] for _ in range(K)
+    ]
     change = torch.from_numpy(draw.standard_normal((net.p, K))).float()
     shares = (torch.ones(K, K) - torch.eye(K)) / (K - 1)
     return _Case(net, x, y, iterates, change, shares, net.p, K, m, Ns)
@@ -114,6 +132,7 @@ def _case(p: int, K: int, m: int, Ns: int, n: int, seed: int) -> _Case:
 
 def _measure(case: _Case, repeats: int) -> dict[str, dict[str, float]]:
     """Seconds of one client and of the server, and bytes of one client's upload, for the three ways."""
+
     def hessians() -> list[Tensor]:
         return [explicit_hessian(case.net, w, case.x, case.y) for w in case.iterates[0]]
 

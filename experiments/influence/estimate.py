@@ -25,8 +25,20 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
     pairs = spec.rounds * spec.clients_per_round * (spec.local.steps or spec.local.epochs or 1)
     fisher = 4.0 * min(spec.gradients, size.samples) * size.parameters * clients / PRODUCT_RATE
     exact = 2.0 * size.samples * size.classes * size.forward / EXACT_RATE + EXACT
-    estimates = pairs * (fisher * any("fisher" in v for v in spec.variants) + exact * any("fisher" not in v for v in spec.variants))
-    evaluated = len(spec.variants) * counted * spec.rounds / spec.evaluate_every * 0.15 * size.clients * size.samples * size.forward / RATE
+    estimates = pairs * (
+        fisher * any("fisher" in v for v in spec.variants) + exact * any("fisher" not in v for v in spec.variants)
+    )
+    evaluated = (
+        len(spec.variants)
+        * counted
+        * spec.rounds
+        / spec.evaluate_every
+        * 0.15
+        * size.clients
+        * size.samples
+        * size.forward
+        / RATE
+    )
     seconds = training(spec, size, round(counted + 1 + left * removal)) + estimates + evaluated
     memory = 8 * size.parameters * (2 * worlds + (2 + len(spec.variants)) * clients) + (600 << 20)
     return seconds, worlds, memory

@@ -39,8 +39,15 @@ class Recorder:
     needs_iterates = False
 
     def __init__(
-        self, spec: InfluenceSpec, problem: Problem, estimator: FedInfluence, columns: Mapping[str, Variant],
-        counted: list[int], tracked: int, formulation: Formulation, workers: Workers,
+        self,
+        spec: InfluenceSpec,
+        problem: Problem,
+        estimator: FedInfluence,
+        columns: Mapping[str, Variant],
+        counted: list[int],
+        tracked: int,
+        formulation: Formulation,
+        workers: Workers,
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
@@ -124,7 +131,9 @@ class Recorder:
             self._add(method, "fia", f"client:{c}", t, 100 * accuracy, 1, "%")
 
     def _add(self, method: str, metric: str, subject: str, t: int, value: float, n: int, unit: str) -> None:
-        self.rows.append({"method": method, "metric": metric, "subject": subject, "round": t, "value": value, "n": n, "unit": unit})
+        self.rows.append(
+            {"method": method, "metric": metric, "subject": subject, "round": t, "value": value, "n": n, "unit": unit}
+        )
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to continue."""

@@ -61,8 +61,10 @@ def truth_against_plain(setting: str, worlds: int, rounds: int, *overrides: str,
     torch.set_num_threads(1)
     plain = seconds(lambda: [list(simulate_plain(problem, w, start)) for w in few]) / len(few)
     stacked = seconds(ours) / worlds
-    print(f"{setting}: {worlds} worlds, {rounds} rounds, {choice.formulation.name}: plain {1e3 * plain / rounds:.3g} ms a world-round, "
-          f"engine {1e3 * stacked / rounds:.3g} ms: {plain / stacked:.1f}x")
+    print(
+        f"{setting}: {worlds} worlds, {rounds} rounds, {choice.formulation.name}: plain {1e3 * plain / rounds:.3g} ms a world-round, "
+        f"engine {1e3 * stacked / rounds:.3g} ms: {plain / stacked:.1f}x"
+    )
     return plain / stacked
 
 
@@ -87,7 +89,9 @@ def recursion(clients: int = 100, p: int = 110_198, ns: int = 50) -> float:
 
     at_once()
     ratio = min(seconds(one_by_one) for _ in range(3)) / min(seconds(at_once) for _ in range(3))
-    print(f"Fisher recursion, {clients} clients, p = {p}, Ns = {ns}, m = 2: all at once {ratio:.1f}x faster than one after another")
+    print(
+        f"Fisher recursion, {clients} clients, p = {p}, Ns = {ns}, m = 2: all at once {ratio:.1f}x faster than one after another"
+    )
     return ratio
 
 
@@ -100,7 +104,9 @@ def estimator_in_worlds(rounds: int = 30) -> float:
     drawn = sorted({k for r in problem.schedule for k in r})
     worlds = [BASE] + [World(f"{i}", frozenset({drawn[i % len(drawn)]})) for i in range(30)]
     with Workers(THREADS) as workers:
-        estimator = FedInfluence(problem.net, problem.federation, {"ours": Variant("fisher", "iid", "shared", clients)}, 50, 0, workers)
+        estimator = FedInfluence(
+            problem.net, problem.federation, {"ours": Variant("fisher", "iid", "shared", clients)}, 50, 0, workers
+        )
         spent = 0.0
         observe = estimator.observe
 
@@ -116,5 +122,7 @@ def estimator_in_worlds(rounds: int = 30) -> float:
         world = seconds(lambda: simulate(problem, worlds, start, chosen, threads=THREADS)) / len(worlds)
     finally:
         simulation.fork_rounds = lazily
-    print(f"setting 2 estimator for {len(clients)} clients: {1e3 * spent / rounds:.3g} ms a round = the truth of {spent / world:.2f} worlds")
+    print(
+        f"setting 2 estimator for {len(clients)} clients: {1e3 * spent / rounds:.3g} ms a round = the truth of {spent / world:.2f} worlds"
+    )
     return spent / world

@@ -24,8 +24,17 @@ def _data(n: int = 100, clients: int = 100) -> tuple[torch.Tensor, torch.Tensor]
 
 def _cnn2() -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 62))
+        nn.Conv2d(1, 4, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 16, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(784, 128),
+        nn.ReLU(),
+        nn.Linear(128, 62),
+    )
 
 
 def by_hand(threads: int) -> dict[str, float]:
@@ -74,7 +83,9 @@ def ours(threads: int) -> dict[str, float]:
     chosen = choose(net, federation, 1, threads).formulation
     times: list[float] = []
     problem = Problem(net, federation, draw_schedule(1, 100, 10, ROUNDS), LocalTraining(LR, steps=2), FedAvg(), 0)
-    simulate(problem, [BASE], net.flat(), chosen, threads=threads, progress=lambda *_: times.append(time.perf_counter()))
+    simulate(
+        problem, [BASE], net.flat(), chosen, threads=threads, progress=lambda *_: times.append(time.perf_counter())
+    )
     return {"rounds_per_s": (ROUNDS - 1) / (times[-1] - times[0]), "first": times[0] - began}
 
 
@@ -91,13 +102,21 @@ def main(repeats: int = 3) -> float:
     """Interleaved repeats; prints medians and the ratio."""
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeats):
-        for name, kind, threads in (("by hand", "by_hand", 1), ("by hand, 2 threads", "by_hand", 2), ("fedlab", "ours", 2)):
+        for name, kind, threads in (
+            ("by hand", "by_hand", 1),
+            ("by hand, 2 threads", "by_hand", 2),
+            ("fedlab", "ours", 2),
+        ):
             found.setdefault(name, []).append(_process(kind, threads))
     middle = {name: sorted(runs, key=lambda r: r["rounds_per_s"])[len(runs) // 2] for name, runs in found.items()}
     for name, run in middle.items():
-        print(f"FedAvg, CNN 2: {name:<20} {run['rounds_per_s']:.2f} rounds/s, peak {run['memory_mb']:.0f} MB "
-              f"({run['own_mb']:.0f} MB above importing torch), start to end of round 1 {run['start_to_first']:.1f} s")
-    ratio = middle["fedlab"]["rounds_per_s"] / max(run["rounds_per_s"] for name, run in middle.items() if name != "fedlab")
+        print(
+            f"FedAvg, CNN 2: {name:<20} {run['rounds_per_s']:.2f} rounds/s, peak {run['memory_mb']:.0f} MB "
+            f"({run['own_mb']:.0f} MB above importing torch), start to end of round 1 {run['start_to_first']:.1f} s"
+        )
+    ratio = middle["fedlab"]["rounds_per_s"] / max(
+        run["rounds_per_s"] for name, run in middle.items() if name != "fedlab"
+    )
     print(f"FedAvg, CNN 2: fedlab {ratio:.2f}x the faster hand-written loop")
     return ratio
 

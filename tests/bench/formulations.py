@@ -64,7 +64,8 @@ def _ways(
         if (not only or name in only) and kind.supports(net, torch.device("cpu"), torch.float32):
             made = kind(net)
             ways[name] = (
-                lambda made=made: made.gradient(theta, x, y, None), lambda made=made: made.outputs(theta, x)  # type: ignore[misc]
+                lambda made=made: made.gradient(theta, x, y, None),
+                lambda made=made: made.outputs(theta, x),  # type: ignore[misc]
             )
     return ways
 

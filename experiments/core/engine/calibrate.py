@@ -35,8 +35,8 @@ class Choice:
 def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto") -> Choice:
     """The formulation called `wanted`; for "auto" the fastest here; for "fixed" the same on every machine.
 
-    "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that one
-    thread gets, and remembers the result in the user's cache folder.
+    "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that
+    one thread gets, and remembers the result in the user's cache folder.
 
     Raises:
         SpecError: an unknown formulation, or one that cannot compute this model here.
@@ -50,7 +50,11 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
         if wanted not in known:
             raise SpecError(f"unknown formulation {wanted!r}", "formulation", f"use auto or one of {', '.join(known)}")
         if wanted not in able:
-            raise SpecError(f"formulation {wanted!r} cannot compute this model on {device}", "formulation", f"use auto or one of {', '.join(able)}")
+            raise SpecError(
+                f"formulation {wanted!r} cannot compute this model on {device}",
+                "formulation",
+                f"use auto or one of {', '.join(able)}",
+            )
         return Choice(able[wanted](net), {})
     models = min(_MOST_MODELS, max(1, -(-worlds // threads)))
     trial = _Trial(net, federation, models)
@@ -70,7 +74,15 @@ class _Trial:
 
     def key(self, able: dict[str, type[Formulation]]) -> str:
         """What the result depends on."""
-        parts = [str(self.net.module), self.net.loss, list(self.x.shape), len(self.theta), str(self.x.dtype), sorted(able), torch.__version__]
+        parts = [
+            str(self.net.module),
+            self.net.loss,
+            list(self.x.shape),
+            len(self.theta),
+            str(self.x.dtype),
+            sorted(able),
+            torch.__version__,
+        ]
         where = torch.cuda.get_device_name(self.x.device) if self.x.is_cuda else f"{os.cpu_count()} cpu"
         return hashlib.sha256(json.dumps([*parts, where]).encode()).hexdigest()[:20]
 
@@ -100,7 +112,7 @@ def cache_folder() -> Path:
 
 
 def _remembered(key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The stored result of `key`, or measure() stored under it; a folder that cannot be written only costs the memory."""
+    """The stored result of `key`, or measure() stored under it; without a writable folder it is measured anew."""
     path = cache_folder() / "calibration" / f"{key}.json"
     try:
         return {str(k): float(v) for k, v in json.loads(path.read_text()).items()}

@@ -25,7 +25,7 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def due(self) -> bool:
-        """Is it time to save again?"""
+        """Whether it is time to save again."""
         return time.monotonic() - self._last >= self.seconds
 
     def save(self, content: dict[str, Any]) -> None:

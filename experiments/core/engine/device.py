@@ -52,7 +52,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Was this error a lack of memory (GPU or CPU allocator)?"""
+    """Whether this error was a lack of memory (GPU or CPU allocator)."""
     return isinstance(fault, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(fault)
 
 
@@ -68,7 +68,9 @@ def halving(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         if not is_out_of_memory(fault):
             raise
         if len(rows) == 1:
-            raise MissingError("not enough memory to train one model", "engine", "use a smaller model or batch") from fault
+            raise MissingError(
+                "not enough memory to train one model", "engine", "use a smaller model or batch"
+            ) from fault
     if rows.device.type == "cuda":
         torch.cuda.empty_cache()
     half = len(rows) // 2
@@ -84,7 +86,9 @@ class Workers:
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
         torch.set_num_threads(1)
-        self._pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) if threads > 1 else None
+        self._pool = (
+            ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) if threads > 1 else None
+        )
 
     def map(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield work(item) in the order of `items`, at most two pieces a thread under way, so memory stays bounded."""

@@ -26,12 +26,16 @@ def evaluate(
 
     For the squared loss accuracy is not defined and is NaN.
     """
-    room = max(1, free_bytes(theta.device) // workers.threads // formulation.scratch(min(len(y), samples), tuple(x.shape[1:])))
+    room = max(
+        1, free_bytes(theta.device) // workers.threads // formulation.scratch(min(len(y), samples), tuple(x.shape[1:]))
+    )
     size = min(room, max(1, -(-len(theta) // workers.threads)))
     blocks = [theta[a : a + size] for a in range(0, len(theta), size)]
 
     def work(block: Tensor) -> Tensor:
-        return halving(lambda rows: _sums(formulation, block[rows], x, y, samples), torch.arange(len(block), device=theta.device))
+        return halving(
+            lambda rows: _sums(formulation, block[rows], x, y, samples), torch.arange(len(block), device=theta.device)
+        )
 
     sums = torch.cat(list(workers.map(work, blocks))) / len(y)
     return Evaluation(sums[:, 0], sums[:, 1])

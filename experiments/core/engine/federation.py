@@ -49,6 +49,12 @@ class Federation:
             return y.to(device, dtype) if y.is_floating_point() else y.to(device)
 
         return Federation(
-            self.x.to(device, dtype), target(self.y), self.offsets, self.test_x.to(device, dtype),
-            target(self.test_y), self.clients, self.classes, self.name,
+            self.x.to(device, dtype),
+            target(self.y),
+            self.offsets,
+            self.test_x.to(device, dtype),
+            target(self.test_y),
+            self.clients,
+            self.classes,
+            self.name,
         )

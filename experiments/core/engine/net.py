@@ -91,7 +91,7 @@ _copies = threading.local()
 
 
 def _private(module: nn.Module) -> nn.Module:
-    """This thread's own copy of a template: functional_call swaps tensors in place, so threads must not share one."""
+    """A copy of a template for this thread: functional_call swaps tensors in place, so threads must not share one."""
     known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
     if module not in known:
         known[module] = copy.deepcopy(module)
@@ -118,7 +118,9 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     if scheme != "glorot_uniform":
         raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, default")
     norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-    kept = {f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")}
+    kept = {
+        f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")
+    }
     for name, tensor in module.named_parameters():
         if name in kept:
             continue

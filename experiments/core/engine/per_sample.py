@@ -51,8 +51,7 @@ def is_layered(net: Net) -> bool:
     """Whether the net is a Sequential whose only layers with parameters are Linear on vectors and ungrouped Conv2d."""
     parts = [layer for _, layer in layers(net.module) or []]
     known = all(
-        is_plain_linear(k) or is_plain_conv(k) or flattens_all(k) or type(k) in ELEMENTWISE + POOLS
-        for k in parts
+        is_plain_linear(k) or is_plain_conv(k) or flattens_all(k) or type(k) in ELEMENTWISE + POOLS for k in parts
     )
     convs = [i for i, k in enumerate(parts) if isinstance(k, nn.Conv2d)]
     flats = [i for i, k in enumerate(parts) if isinstance(k, nn.Flatten)]

@@ -177,8 +177,14 @@ class _Task:
 
 
 def _round(
-    problem: Problem, worlds: Sequence[World], stack: _Stack, formulation: Formulation, t: int,
-    workers: Workers, chunk: int | None, iterates_wanted: bool,
+    problem: Problem,
+    worlds: Sequence[World],
+    stack: _Stack,
+    formulation: Formulation,
+    t: int,
+    workers: Workers,
+    chunk: int | None,
+    iterates_wanted: bool,
 ) -> Round:
     """Advance every live world by round t."""
     federation, drawn, lr = problem.federation, problem.schedule[t - 1], problem.local.lr_at(t)
@@ -195,8 +201,16 @@ def _round(
             if keep is not None and bool(some[0] == 0):
                 keep.clear()
             return train_stack(
-                formulation, stack.states[task.rows[some]], x, y, None if weight is None else weight[some],
-                batches[task.place], problem.local, lr, correct, keep if bool(some[0] == 0) else None,
+                formulation,
+                stack.states[task.rows[some]],
+                x,
+                y,
+                None if weight is None else weight[some],
+                batches[task.place],
+                problem.local,
+                lr,
+                correct,
+                keep if bool(some[0] == 0) else None,
             )
 
         return task, halving(train, torch.arange(len(task.rows), device=stack.states.device))
@@ -205,15 +219,25 @@ def _round(
     share = _shares(federation, [worlds[i] for i in stack.live], t, drawn)
     mean = torch.zeros_like(stack.states)
     locals_ = before.new_empty(len(drawn), before.shape[0])
-    for task, trained in workers.map(work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)):
+    for task, trained in workers.map(
+        work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)
+    ):
         mean.index_add_(0, task.rows, trained * task.share[:, None])
         if task.first:
             locals_[task.place] = trained[0]
     _aggregate(problem.algorithm, stack, mean, share, t)
     return Round(
-        t, len(problem.schedule), lr, before, stack.states[0].clone(), drawn,
+        t,
+        len(problem.schedule),
+        lr,
+        before,
+        stack.states[0].clone(),
+        drawn,
         torch.tensor([federation.sizes[k] for k in drawn], dtype=before.dtype, device=before.device),
-        locals_, kept if iterates_wanted else None, batches, lambda: stack.expanded(t),
+        locals_,
+        kept if iterates_wanted else None,
+        batches,
+        lambda: stack.expanded(t),
     )
 
 
@@ -232,8 +256,14 @@ def _shares(federation: Federation, live: Sequence[World], t: int, drawn: Sequen
 
 
 def _tasks(
-    problem: Problem, worlds: Sequence[World], stack: _Stack, share: Tensor, drawn: Sequence[int],
-    formulation: Formulation, chunk: int | None, threads: int,
+    problem: Problem,
+    worlds: Sequence[World],
+    stack: _Stack,
+    share: Tensor,
+    drawn: Sequence[int],
+    formulation: Formulation,
+    chunk: int | None,
+    threads: int,
 ) -> Iterator[_Task]:
     """Cut the round's (world, client) pairs into pieces: worlds of one client, evenly over the threads."""
     shape, like = tuple(problem.federation.x.shape[1:]), stack.states
@@ -265,6 +295,7 @@ def _aggregate(algorithm: Algorithm, stack: _Stack, mean: Tensor, share: Tensor,
     finite = torch.isfinite(stack.states[rows]).all(1)
     if not bool(finite.all()):
         raise NumericalError(
-            f"the model is no longer finite in round {t} (world number {int(rows[~finite][0])})", "training",
+            f"the model is no longer finite in round {t} (world number {int(rows[~finite][0])})",
+            "training",
             "lower local.lr, or check the data for NaN and huge values",
         )

@@ -47,9 +47,16 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
     module = load(problem.net, state)
     anchor = [p.detach().clone() for p in module.parameters()] if isinstance(problem.algorithm, FedProx) else []
     optimiser = torch.optim.SGD(
-        module.parameters(), local.lr_at(t), local.momentum, 0.0, local.weight_decay, local.nesterov and local.momentum > 0
+        module.parameters(),
+        local.lr_at(t),
+        local.momentum,
+        0.0,
+        local.weight_decay,
+        local.nesterov and local.momentum > 0,
     )
-    gone = torch.tensor([s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long)
+    gone = torch.tensor(
+        [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
+    )
     for rows in local.batches(len(y), problem.seed, k, t):
         picked = _kept(torch.arange(len(y)) if rows is None else rows, gone) if len(gone) else rows
         bx, by = (x, y) if picked is None else (x[picked], y[picked])

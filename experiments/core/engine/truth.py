@@ -32,8 +32,10 @@ def truth(formulation: Formulation, states: Tensor, federation: Federation, work
     """Differences of loss and accuracy for `states` [W, size], the base world in row 0."""
     scores = evaluate(formulation, states, federation.test_x, federation.test_y, workers)
     return Truth(
-        float(scores.loss[0]), float(scores.accuracy[0]),
-        scores.loss[1:] - scores.loss[0], scores.accuracy[1:] - scores.accuracy[0],
+        float(scores.loss[0]),
+        float(scores.accuracy[0]),
+        scores.loss[1:] - scores.loss[0],
+        scores.accuracy[1:] - scores.accuracy[0],
     )
 
 

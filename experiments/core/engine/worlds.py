@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from experiments.core.engine.schedule import Schedule
 from experiments.core.errors import SpecError
@@ -55,11 +56,15 @@ def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:
     for world in worlds:
         unknown = sorted(c for c in world.clients if not 0 <= c < clients)
         if unknown:
-            raise SpecError(f"unknown client {unknown[0]}", f"world {world.name}", f"clients are numbered 0 to {clients - 1}")
+            raise SpecError(
+                f"unknown client {unknown[0]}", f"world {world.name}", f"clients are numbered 0 to {clients - 1}"
+            )
         if len(world.clients) == clients:
             raise SpecError("every client is left out", f"world {world.name}", "leave at least one client in")
         if any(not 0 <= s < samples for s in world.samples):
-            raise SpecError("unknown training sample", f"world {world.name}", f"samples are numbered 0 to {samples - 1}")
+            raise SpecError(
+                "unknown training sample", f"world {world.name}", f"samples are numbered 0 to {samples - 1}"
+            )
         if len(world.samples) == samples:
             raise SpecError("every sample is left out", f"world {world.name}", "leave at least one sample in")
 
@@ -69,7 +74,7 @@ def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[i
 
     Before that round it *is* the base world, and is not trained (law 4).
     """
-    owner = [k for k, (a, b) in enumerate(zip(offsets, offsets[1:], strict=False)) for _ in range(a, b)]
+    owner = [k for k, (a, b) in enumerate(pairwise(offsets)) for _ in range(a, b)]
     touched = [(w.clients, {owner[s] for s in w.samples}) for w in worlds]
     forks = [len(schedule) + 1] * len(worlds)
     for t in range(len(schedule), first_round - 1, -1):

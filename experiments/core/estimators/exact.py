@@ -1,4 +1,4 @@
-"""Slow closed forms with explicit p x p matrices: what the fast estimators are tested against, and Table 1's naive ways."""
+"""Slow closed forms with explicit p x p matrices: what fast estimators are tested against, Table 1's naive ways."""
 
 from __future__ import annotations
 
@@ -65,9 +65,14 @@ def naive2(hessians: Sequence[Sequence[Tensor]], lr: float, shares: Tensor, chan
 
 
 def literal_update(
-    net: Net, gradients: Sequence[Sequence[Tensor]], record: Round, change: dict[int, Tensor], flags: dict, lwet: str | None
+    net: Net,
+    gradients: Sequence[Sequence[Tensor]],
+    record: Round,
+    change: dict[int, Tensor],
+    flags: dict,
+    lwet: str | None,
 ) -> dict[int, Tensor]:
-    """One round of Algorithms 2 to 4 of Xue et al. (2021) as they are printed: loops over c, tensors, participants, gradients.
+    """One round of Algorithms 2 to 4 of Xue et al. (2021) as printed: loops over c, tensors, participants, gradients.
 
     Flags are shared over c and evaluated over all c before anything is updated. `flags` maps (k, j), or (None, j) for
     Algorithm 2, to bool, and is changed in place.
@@ -87,7 +92,9 @@ def literal_update(
     part = [slice(s.start, s.stop) for s in net.params]
     local = {
         (c, k): torch.cat([_algorithm3([g[:, r] for g in gradients[a]], record.lr, e[r]) for r in part])
-        for c, e in change.items() for a, k in enumerate(sizes) if k != c
+        for c, e in change.items()
+        for a, k in enumerate(sizes)
+        if k != c
     }
     places = [(k, j) for k in (sizes if lwet == "noniid" else [None]) for j in range(len(net.params))]
 
@@ -104,7 +111,9 @@ def literal_update(
     result = {}
     for c in change:
         without = _without(record, c)
-        tensors = [sequential(c, j) if lwet != "iid" or flags.get((None, j), True) else 0 for j in range(len(net.params))]
+        tensors = [
+            sequential(c, j) if lwet != "iid" or flags.get((None, j), True) else 0 for j in range(len(net.params))
+        ]
         result[c] = torch.cat([t + without[p] for t, p in zip(tensors, part, strict=True)])
     return result
 

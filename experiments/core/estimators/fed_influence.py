@@ -1,4 +1,4 @@
-r"""Fed-Influence: the change of the global model had a client never taken part (Xue, Niu, Zheng, Tang, Lyu, Wu, Chen 2021).
+"""Fed-Influence: the change of the global model had a client never taken part (Xue et al. 2021).
 
 An observer of the base world's rounds. For every client c it keeps an estimate of
 
@@ -83,7 +83,13 @@ class FedInfluence:
     needs_iterates = True
 
     def __init__(
-        self, net: Net, federation: Federation, variants: Mapping[str, Variant], gradients: int, seed: int, workers: Workers
+        self,
+        net: Net,
+        federation: Federation,
+        variants: Mapping[str, Variant],
+        gradients: int,
+        seed: int,
+        workers: Workers,
     ) -> None:
         self._net, self._federation, self._ns, self._seed, self._workers = net, federation, gradients, seed, workers
         self._tracks = {name: _Track(v, net, federation.x) for name, v in variants.items()}
@@ -97,7 +103,7 @@ class FedInfluence:
         return self._tracks[name].stopped
 
     def flags(self, name: str) -> Tensor:
-        """Share of flags still on for each parameter tensor, [tensors]: Algorithm 2's e_j, or Algorithm 4's e_j^k seen so far."""
+        """Share of flags still on for each parameter tensor, [tensors]: e_j, or Algorithm 4's e_j^k seen so far."""
         track = self._tracks[name]
         seen = [track.on, *track.kept.values()] if track.variant.lwet != "noniid" else list(track.kept.values())
         return torch.stack([s.double().mean(1) for s in seen]).mean(0) if seen else track.on.double().mean(1)
@@ -106,8 +112,13 @@ class FedInfluence:
         """Advance every variant by one round (Algorithms 1 to 4)."""
         live = {name: t for name, t in self._tracks.items() if not t.stopped}
         shares = {name: _shares(record, t.variant.clients) for name, t in live.items()}
-        totals = {name: (torch.zeros_like(t.change[: self._net.p]), t.change.new_zeros(len(self._net.params), t.change.shape[1]))
-                  for name, t in live.items()}
+        totals = {
+            name: (
+                torch.zeros_like(t.change[: self._net.p]),
+                t.change.new_zeros(len(self._net.params), t.change.shape[1]),
+            )
+            for name, t in live.items()
+        }
 
         def work(place: int) -> dict[str, tuple[Tensor, Tensor]]:
             return self._participant(record, place, live, {name: s[place] for name, s in shares.items()})
@@ -122,7 +133,7 @@ class FedInfluence:
     def _participant(
         self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """What participant k does to every variant: (weighted loss of E under local training [p, C], weight kept [tensors, C])."""
+        """What participant k does to each variant: (weighted loss of E in local training [p, C], weight kept [tensors, C])."""
         k = record.participants[place]
         kinds = {t.variant.hessian for t in live.values()}
         draws = self._gradients(record, place) if "fisher" in kinds else []
@@ -137,7 +148,7 @@ class FedInfluence:
         return found
 
     def _gradients(self, record: Round, place: int) -> list[Tensor]:
-        """Algorithm 1, line 15: for each local iteration min(Ns, n_k) per-sample gradients [Ns, p] at the model before it."""
+        """Algorithm 1, line 15: for each local iteration min(Ns, n_k) gradients [Ns, p] at the model before it."""
         assert record.iterates is not None
         k = record.participants[place]
         x, y = self._federation.of(k)
@@ -145,7 +156,9 @@ class FedInfluence:
         for i, theta in enumerate(record.iterates[place]):
             rows = slice(None)
             if len(y) > self._ns:
-                rows = stream(self._seed, "fisher", client=k, round=record.index, step=i).choice(len(y), self._ns, replace=False)
+                rows = stream(self._seed, "fisher", client=k, round=record.index, step=i).choice(
+                    len(y), self._ns, replace=False
+                )
             drawn.append(per_sample_gradients(self._net, theta, x[rows], y[rows]))
         return drawn
 
@@ -184,7 +197,7 @@ class FedInfluence:
         return lost, kept
 
     def _examine(self, track: _Track, k: int, j: int, growth: Tensor) -> Tensor:
-        """Algorithm 4, lines 5-7: drop participant k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0 [C or 1]."""
+        """Algorithm 4, lines 5-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1]."""
         if track.variant.lwet != "noniid":
             return growth.new_ones(1)
         flags = track.kept_for(k)
@@ -216,7 +229,8 @@ class FedInfluence:
     def state(self) -> dict[str, Any]:
         """Tensors from which `restore` continues."""
         return {
-            name: {"change": t.change, "on": t.on, "kept": dict(t.kept), "stopped": t.stopped} for name, t in self._tracks.items()
+            name: {"change": t.change, "on": t.on, "kept": dict(t.kept), "stopped": t.stopped}
+            for name, t in self._tracks.items()
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -275,7 +289,7 @@ def _shares(record: Round, clients: Sequence[int]) -> Tensor:
 
 
 def _alone(record: Round, clients: Sequence[int]) -> bool:
-    """Is a round's only participant among `clients`? Eq. 4 is undefined then; without it the model would stand still."""
+    """Whether a round's only participant is among `clients`: Eq. 4 is undefined; without it the model stands still."""
     return len(record.participants) == 1 and record.participants[0] in clients
 
 

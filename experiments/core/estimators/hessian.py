@@ -104,7 +104,9 @@ class TensorBlocks:
             self._curvature = _output_hessian(net, z, y, tail) / len(y)
             self._products = self._prepare(net, views, steps)
 
-    def _prepare(self, net: Net, views: dict[str, Tensor], steps: list[Step]) -> list[tuple[Slot, Callable[[Tensor], Tensor]]]:
+    def _prepare(
+        self, net: Net, views: dict[str, Tensor], steps: list[Step]
+    ) -> list[tuple[Slot, Callable[[Tensor], Tensor]]]:
         """For every tensor, the map V [p_j, C] -> block times V."""
         slots = {s.name: s for s in net.params}
         found: list[tuple[Slot, Callable[[Tensor], Tensor]]] = []

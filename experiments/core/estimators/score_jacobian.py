@@ -1,8 +1,8 @@
-"""Gradients of every class score of every sample, walked back by hand through linear, convolution, ReLU and max-pooling.
+"""Gradients of all class scores of every sample, walked back by hand through linear, convolution, ReLU and pooling.
 
-One backward pass for all C scores at once, [n, C, ...], as matrix products. After a max-pooling only one position in a
-window carries gradient, so gradients stay in pooled form (values and positions) until the convolution below, whose weight
-gradient then needs a fraction of the positions. About six times faster than batched automatic differentiation for CNN 1.
+One backward pass for all C scores at once, [n, C, ...], as matrix products. After a max-pooling only one position in
+a window carries gradient, so gradients stay in pooled form (values and positions) until the convolution below, whose
+weight gradient then needs a fraction of the positions. About six times faster than batched automatic differentiation for CNN 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass
 class _Back:
-    """Gradients b of the scores: [n, C, *shape], or at `positions` of a map of `shape` only: [n, C, channels, windows]."""
+    """Gradients b of the scores: [n, C, *shape]; or only at `positions` of a map: [n, C, channels, windows]."""
 
     b: Tensor
     positions: Tensor | None = None
@@ -39,12 +39,17 @@ class _Back:
 
 
 def handles(module: nn.Module) -> bool:
-    """Can this layer be walked through?"""
+    """Whether this layer can be walked through."""
     if isinstance(module, nn.Conv2d):
         numeric = not isinstance(module.padding, str) and module.padding_mode == "zeros"
         return numeric and module.groups == 1 and module.stride == (1, 1) and module.dilation == (1, 1)
     if isinstance(module, nn.MaxPool2d):
-        return module.padding in (0, (0, 0)) and module.dilation in (1, (1, 1)) and module.stride == module.kernel_size and not module.ceil_mode
+        return (
+            module.padding in (0, (0, 0))
+            and module.dilation in (1, (1, 1))
+            and module.stride == module.kernel_size
+            and not module.ceil_mode
+        )
     return isinstance(module, (nn.Linear, nn.ReLU, nn.Identity, nn.Flatten))
 
 
@@ -127,11 +132,13 @@ def _through_relu(back: _Back, inputs: Tensor) -> _Back:
 
 
 def _through_convolution(back: _Back, step: Step, weight: Tensor) -> _Back:
-    """Gradients in a convolution's inputs: b times, for each sample, the matrix that lays the kernel at each position."""
+    """Gradients in a convolution's inputs: for each sample b times the matrix that lays the kernel at each position."""
     conv = step.module
     assert isinstance(conv, nn.Conv2d) and back.positions is not None
     out, channels, kh, kw = weight.shape
-    ph, pw = (conv.padding, conv.padding) if isinstance(conv.padding, int) else (int(conv.padding[0]), int(conv.padding[1]))
+    ph, pw = (
+        (conv.padding, conv.padding) if isinstance(conv.padding, int) else (int(conv.padding[0]), int(conv.padding[1]))
+    )
     height, width = step.inputs.shape[2:]
     tall, wide = height + 2 * ph, width + 2 * pw
     map_width = back.shape[2]

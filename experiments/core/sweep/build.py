@@ -49,8 +49,10 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     count = len(federation.sizes)
     if spec.clients_per_round > count:
         raise SpecError(
-            f"{spec.clients_per_round} clients a round, but the data has {count} clients", "clients_per_round",
-            "lower clients_per_round, or split the data over more clients")
+            f"{spec.clients_per_round} clients a round, but the data has {count} clients",
+            "clients_per_round",
+            "lower clients_per_round, or split the data over more clients",
+        )
     module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
@@ -108,12 +110,16 @@ def _try(net: Net, federation: Federation) -> None:
     except (RuntimeError, ValueError, IndexError, TypeError) as fault:
         shape = tuple(federation.x.shape[1:])
         raise SpecError(
-            f"the model does not take inputs of shape {shape}: {str(fault).splitlines()[0]}", "model",
-            "choose a model for this data, or other data") from fault
+            f"the model does not take inputs of shape {shape}: {str(fault).splitlines()[0]}",
+            "model",
+            "choose a model for this data, or other data",
+        ) from fault
     if outputs.shape[1:] != (federation.classes,):
         raise SpecError(
-            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes", "model",
-            "give the model one output a class")
+            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes",
+            "model",
+            "give the model one output a class",
+        )
 
 
 def _algorithm(spec: RunSpec) -> Algorithm:

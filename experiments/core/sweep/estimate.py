@@ -1,4 +1,4 @@
-"""What a run will cost, from its spec alone: operations counted on shapes, seconds from rates measured on 2 CPU cores."""
+"""What a run will cost, from its spec alone: operations counted on shapes, rates measured on 2 CPU cores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEST_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Size:
-    """What the estimate rests on: forward operations of one sample, parameters, a client's samples, classes, clients."""
+    """What an estimate rests on: forward operations of a sample, parameters, a client's samples, classes, clients."""
 
     forward: float
     parameters: int

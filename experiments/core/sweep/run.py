@@ -150,9 +150,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             clock.tick()
             options.progress(what, done, total)
 
-        context = Context(
-            folder, options.device, options.threads, options.data_dir, progress, note
-        )
+        context = Context(folder, options.device, options.threads, options.data_dir, progress, note)
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")

@@ -36,11 +36,23 @@ def cells(spec: TrainSpec) -> list[Cell]:
         params["record"] = True
     world = _world(spec)
     # A counterfactual world gets a folder of its own beside the whole run's.
-    setting = spec.name if world.name == BASE.name else f"{spec.name}.{world.name.replace(':', '.').replace('@', '.since.')}"
+    setting = (
+        spec.name if world.name == BASE.name else f"{spec.name}.{world.name.replace(':', '.').replace('@', '.since.')}"
+    )
     size = size_of(spec)
     work = training(spec, size, 1) if size else 0.0
     return [
-        Cell("train", setting, spec.scale, seed, "train", {**params, "seed": seed}, 1, work, compute=partial(compute, spec, seed))
+        Cell(
+            "train",
+            setting,
+            spec.scale,
+            seed,
+            "train",
+            {**params, "seed": seed},
+            1,
+            work,
+            compute=partial(compute, spec, seed),
+        )
         for seed in spec.seeds
     ]
 
@@ -55,15 +67,26 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
     world, chosen = _world(spec), formulation(spec, built.problem, 1, context)
     with Workers(context.threads) as workers:
         diary = _Diary(spec, built.problem, world, chosen, workers, context)
-        final = _plain(spec, built, world, diary, context) if world.clients else _engine(spec, built, chosen, diary, context)
+        final = (
+            _plain(spec, built, world, diary, context)
+            if world.clients
+            else _engine(spec, built, chosen, diary, context)
+        )
     _save(built.problem, final, context, "model.safetensors")
     return [{**built.columns, **row} for row in diary.rows]
 
 
 def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:
     return simulate(
-        built.problem, [BASE], built.start, chosen, observers=[diary], threads=context.threads,
-        checkpoint=checkpoint(spec, context, "train"), progress=progress_of(context, "rounds"))[0]
+        built.problem,
+        [BASE],
+        built.start,
+        chosen,
+        observers=[diary],
+        threads=context.threads,
+        checkpoint=checkpoint(spec, context, "train"),
+        progress=progress_of(context, "rounds"),
+    )[0]
 
 
 def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: Context) -> Tensor:
@@ -71,7 +94,8 @@ def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: 
     content = saved.load() or {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
     diary.restore(content["diary"])
     state = content["state"].to(built.start.device)
-    for t, state in simulate_plain(built.problem, world, state, content["round"] + 1):
+    for t, after in simulate_plain(built.problem, world, state, content["round"] + 1):
+        state = after
         diary.note(t, state)
         if saved.due() or t == spec.rounds:
             saved.save({"round": t, "state": state, "diary": diary.state()})
@@ -138,7 +162,9 @@ def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     named = {**problem.net.views(state), **constants}
     path = context.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.atomic_write(path, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in named.items()}))
+    files.atomic_write(
+        path, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in named.items()})
+    )
 
 
 def report(metrics: pd.DataFrame) -> list[Artefact]:
@@ -151,7 +177,12 @@ def report(metrics: pd.DataFrame) -> list[Artefact]:
     columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
     return [
         Artefact("final", final, None, "Test loss and accuracy after the last round.", table_md=True),
-        Artefact("curves", curves[columns].reset_index(drop=True), partial(_curves, curves), "Test loss and accuracy over rounds."),
+        Artefact(
+            "curves",
+            curves[columns].reset_index(drop=True),
+            partial(_curves, curves),
+            "Test loss and accuracy over rounds.",
+        ),
     ]
 
 
@@ -159,7 +190,9 @@ def _curves(frame: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8), layout="constrained")
-    for axis, (metric, label) in zip(axes, (("loss", "test loss [nats]"), ("accuracy", "test accuracy [%]")), strict=True):
+    for axis, (metric, label) in zip(
+        axes, (("loss", "test loss [nats]"), ("accuracy", "test accuracy [%]")), strict=True
+    ):
         for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
             ordered = line.sort_values("round")
             axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")
@@ -167,4 +200,3 @@ def _curves(frame: pd.DataFrame) -> Figure:
     axes[0].legend()
     figure.suptitle(f"{frame['setting'].iloc[0]}: {frame['model'].iloc[0]} on {frame['dataset'].iloc[0]}")
     return figure
-

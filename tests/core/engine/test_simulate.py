@@ -25,9 +25,14 @@ def federation(shape=(6,), classes=3, seed=0):
     n = sum(SIZES)
     offsets = tuple(torch.tensor((0, *SIZES)).cumsum(0).tolist())
     return Federation(
-        torch.randn(n, *shape, generator=g, dtype=torch.float64), torch.randint(classes, (n,), generator=g), offsets,
-        torch.randn(11, *shape, generator=g, dtype=torch.float64), torch.randint(classes, (11,), generator=g),
-        tuple(f"c{k}" for k in range(len(SIZES))), classes, "toy",
+        torch.randn(n, *shape, generator=g, dtype=torch.float64),
+        torch.randint(classes, (n,), generator=g),
+        offsets,
+        torch.randn(11, *shape, generator=g, dtype=torch.float64),
+        torch.randint(classes, (11,), generator=g),
+        tuple(f"c{k}" for k in range(len(SIZES))),
+        classes,
+        "toy",
     )
 
 
@@ -37,8 +42,17 @@ def mlp():
 
 def cnn():
     return nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 3))
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(12, 4),
+        nn.ReLU(),
+        nn.Linear(4, 3),
+    )
 
 
 def bn():
@@ -48,11 +62,19 @@ def bn():
 MODELS = {"mlp": (mlp, (6,)), "cnn": (cnn, (1, 8, 8)), "batchnorm": (bn, (6,))}
 LOCALS = {
     "full batch": LocalTraining(0.1, steps=3),
-    "sgd": LocalTraining(0.1, epochs=2, batch_size=2, momentum=0.9, weight_decay=0.01, lr_schedule="step", gamma=0.5, every=3),
+    "sgd": LocalTraining(
+        0.1, epochs=2, batch_size=2, momentum=0.9, weight_decay=0.01, lr_schedule="step", gamma=0.5, every=3
+    ),
     "nesterov": LocalTraining(0.05, epochs=1, batch_size=3, momentum=0.5, nesterov=True, lr_schedule="cosine", every=8),
 }
-WORLDS = [BASE, World("without:1", frozenset({1})), World("late", frozenset({0, 2}), since=4),
-          World("sample", samples=frozenset({0, 4, 5})), World("pair", frozenset({3, 4})), World("most", frozenset({1, 2, 3, 4, 5}))]
+WORLDS = [
+    BASE,
+    World("without:1", frozenset({1})),
+    World("late", frozenset({0, 2}), since=4),
+    World("sample", samples=frozenset({0, 4, 5})),
+    World("pair", frozenset({3, 4})),
+    World("most", frozenset({1, 2, 3, 4, 5})),
+]
 
 
 def problem(model="mlp", local="full batch", algorithm=None, rounds=7, seed=0):
@@ -227,13 +249,16 @@ def test_training_that_diverges_says_so():
         list(simulate_plain(huge, BASE, p.net.flat()))
 
 
-@pytest.mark.parametrize(("worlds", "message"), [
-    ([BASE, World("x", frozenset({9}))], "unknown client 9"),
-    ([BASE, World("x", frozenset(range(6)))], "every client is left out"),
-    ([BASE, World("x", samples=frozenset({99}))], "unknown training sample"),
-    ([BASE, World("x", samples=frozenset(range(27)))], "every sample is left out"),
-    (leave_one_out([1, 1]), "same name"),
-])
+@pytest.mark.parametrize(
+    ("worlds", "message"),
+    [
+        ([BASE, World("x", frozenset({9}))], "unknown client 9"),
+        ([BASE, World("x", frozenset(range(6)))], "every client is left out"),
+        ([BASE, World("x", samples=frozenset({99}))], "unknown training sample"),
+        ([BASE, World("x", samples=frozenset(range(27)))], "every sample is left out"),
+        (leave_one_out([1, 1]), "same name"),
+    ],
+)
 def test_impossible_worlds_are_refused(worlds, message):
     p = problem()
     with pytest.raises(SpecError, match=message):

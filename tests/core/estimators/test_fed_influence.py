@@ -15,7 +15,14 @@ from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.estimators.exact import (
-    explicit_fisher, explicit_hessian, keep_blocks, literal_update, naive1, naive2, transfer_matrix)
+    explicit_fisher,
+    explicit_hessian,
+    keep_blocks,
+    literal_update,
+    naive1,
+    naive2,
+    transfer_matrix,
+)
 from experiments.core.estimators.fed_influence import FedInfluence, Variant, fisher_recursion
 
 K = 6
@@ -28,9 +35,15 @@ def problem(loss="cross_entropy", hidden=True, sizes=(3, 7, 5, 4, 6, 2), per_rou
     module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)) if hidden else nn.Sequential(nn.Linear(4, 2))
     module = module.double()
     initialise(module, 1)
-    y = torch.randn(n, 2, generator=g, dtype=torch.float64) if loss == "squared" else torch.randint(2, (n,), generator=g)
+    y = (
+        torch.randn(n, 2, generator=g, dtype=torch.float64)
+        if loss == "squared"
+        else torch.randint(2, (n,), generator=g)
+    )
     x = torch.randn(n, 4, generator=g, dtype=torch.float64)
-    data = Federation(x, y, tuple(torch.tensor((0, *sizes)).cumsum(0).tolist()), x, y, tuple(map(str, range(k))), 2, "toy")
+    data = Federation(
+        x, y, tuple(torch.tensor((0, *sizes)).cumsum(0).tolist()), x, y, tuple(map(str, range(k))), 2, "toy"
+    )
     schedule = draw_schedule(0, k, per_round, rounds)
     return Problem(Net.of(module, loss), data, schedule, LocalTraining(lr, steps=steps), FedAvg(), 0)
 
@@ -51,8 +64,13 @@ def run(p, variants, gradients=50, worlds=None, seen=()):
     with Workers(2) as workers:
         estimator = FedInfluence(p.net, p.federation, variants, gradients, 0, workers)
         count = len(p.federation.sizes)
-        simulate(p, leave_one_out(range(count)) if worlds is None else worlds, p.net.flat(),
-                 formulations()["looped"](p.net), observers=[*seen, recorder, estimator])
+        simulate(
+            p,
+            leave_one_out(range(count)) if worlds is None else worlds,
+            p.net.flat(),
+            formulations()["looped"](p.net),
+            observers=[*seen, recorder, estimator],
+        )
     return estimator, recorder
 
 
@@ -106,10 +124,14 @@ def test_estimates_equal_the_algorithms_as_printed(lwet, lr):
     estimator, recorder = run(p, {"ours": variant("fisher", lwet, clients=(5, 0, 3))})
     change, flags = {c: torch.zeros(p.net.p, dtype=torch.float64) for c in (5, 0, 3)}, {}
     for record in recorder.records:
-        gradients = [[per_sample_gradients(p.net, w, *p.federation.of(k)) for w in iterates]
-                     for k, iterates in zip(record.participants, record.iterates, strict=True)]
+        gradients = [
+            [per_sample_gradients(p.net, w, *p.federation.of(k)) for w in iterates]
+            for k, iterates in zip(record.participants, record.iterates, strict=True)
+        ]
         change = literal_update(p.net, gradients, record, change, flags, lwet)
-    torch.testing.assert_close(estimator.change("ours"), torch.stack([change[c] for c in (5, 0, 3)]), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        estimator.change("ours"), torch.stack([change[c] for c in (5, 0, 3)]), rtol=1e-8, atol=1e-10
+    )
     if lwet and lr > 1:
         assert flags, "the case should have truncated something"
         off = 1 - estimator.flags("ours").mean()
@@ -129,8 +151,10 @@ def test_the_naive_ways_agree_with_the_exact_variant():
     for name in ("full", "blocks"):
         change = torch.zeros(p.net.p, K, dtype=torch.float64)
         for record in recorder.records:
-            hessians = [[explicit_hessian(p.net, w, *p.federation.of(k)) for w in iterates]
-                        for k, iterates in zip(record.participants, record.iterates, strict=True)]
+            hessians = [
+                [explicit_hessian(p.net, w, *p.federation.of(k)) for w in iterates]
+                for k, iterates in zip(record.participants, record.iterates, strict=True)
+            ]
             if name == "blocks":
                 hessians = [[keep_blocks(p.net, h) for h in hs] for hs in hessians]
             left = record.sizes[:, None].repeat(1, K)

@@ -11,8 +11,16 @@ from experiments.core.estimators.hessian import FullHessian, GenericBlocks, Tens
 
 def conv(activation):
     return nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1), activation, nn.MaxPool2d(2), nn.Conv2d(2, 2, 3, padding=1), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(8, 5), activation, nn.Linear(5, 3))
+        nn.Conv2d(1, 2, 3, padding=1),
+        activation,
+        nn.MaxPool2d(2),
+        nn.Conv2d(2, 2, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+        activation,
+        nn.Linear(5, 3),
+    )
 
 
 CASES = {
@@ -23,7 +31,12 @@ CASES = {
     "tanh": (lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)), (6,), "cross_entropy", False),
     "convolution": (lambda: conv(nn.Identity()), (1, 8, 8), "cross_entropy", True),
     "convolution relu": (lambda: conv(nn.ReLU()), (1, 8, 8), "cross_entropy", True),
-    "no bias": (lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 3, bias=False)), (6,), "cross_entropy", True),
+    "no bias": (
+        lambda: nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 3, bias=False)),
+        (6,),
+        "cross_entropy",
+        True,
+    ),
 }
 
 
@@ -35,7 +48,11 @@ def case(request):
     net = Net.of(module, loss)
     g = torch.Generator().manual_seed(1)
     x = torch.randn(9, *shape, generator=g, dtype=torch.float64)
-    y = torch.randn(9, 3, generator=g, dtype=torch.float64) if loss == "squared" else torch.randint(3, (9,), generator=g)
+    y = (
+        torch.randn(9, 3, generator=g, dtype=torch.float64)
+        if loss == "squared"
+        else torch.randint(3, (9,), generator=g)
+    )
     theta = net.flat() + 0.3 * torch.randn(net.size, generator=g, dtype=torch.float64)
     v = torch.randn(net.p, 4, generator=g, dtype=torch.float64)
     return net, theta, x, y, v, structured

@@ -27,14 +27,14 @@ class Formulation(ABC):
     @classmethod
     @abstractmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """Can this formulation compute `net` exactly on `device` (and is its toolchain present)?"""
+        """Whether it can compute `net` exactly on `device` (and its toolchain is present)."""
 
     @abstractmethod
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Gradient of each model's weighted mean loss, sum_s w_s loss_s / sum_s w_s, in training mode.
 
         Args:
-            theta: [B, size] states, one row a model. Buffers (BatchNorm statistics) are updated in place; parameters not.
+            theta: [B, size] states, one row a model. Buffers (BatchNorm statistics) are updated in place.
             x, y: [n, ...], [n] the batch that all models share.
             weight: [B, n] sample weights (0 leaves a sample out), or None for all ones.
 

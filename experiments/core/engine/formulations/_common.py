@@ -48,7 +48,9 @@ def is_plain_linear(layer: nn.Module) -> bool:
 def is_plain_conv(layer: nn.Module) -> bool:
     """An ungrouped zero-padded Conv2d with numeric padding."""
     return (
-        type(layer) is nn.Conv2d and layer.groups == 1 and layer.padding_mode == "zeros"
+        type(layer) is nn.Conv2d
+        and layer.groups == 1
+        and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
     )
 

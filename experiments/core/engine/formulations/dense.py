@@ -41,8 +41,10 @@ class Dense(Formulation):
         kinds = [layer for _, layer in parts]
         if kinds and flattens_all(kinds[0]):
             kinds = kinds[1:]
-        return bool(kinds) and is_plain_linear(kinds[0]) and all(
-            is_plain_linear(k) or type(k) in _ACTIVATIONS for k in kinds
+        return (
+            bool(kinds)
+            and is_plain_linear(kinds[0])
+            and all(is_plain_linear(k) or type(k) in _ACTIVATIONS for k in kinds)
         )
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:

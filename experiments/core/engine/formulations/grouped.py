@@ -18,7 +18,12 @@ class Grouped(Stacked):
         shared = value.dim() == 4
         x = value if shared else value.transpose(0, 1).flatten(1, 2)
         out = functional.conv2d(
-            x, weight.flatten(0, 1), None if bias is None else bias.reshape(-1),
-            layer.stride, layer.padding, layer.dilation, groups=1 if shared else b,
+            x,
+            weight.flatten(0, 1),
+            None if bias is None else bias.reshape(-1),
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            groups=1 if shared else b,
         )
         return out.unflatten(1, (b, o)).transpose(0, 1)

@@ -21,7 +21,8 @@ class Im2col(Stacked):
         assert isinstance(layer.padding, tuple)
         size = [
             (value.shape[-2 + i] + 2 * layer.padding[i] - layer.dilation[i] * (layer.kernel_size[i] - 1) - 1)
-            // layer.stride[i] + 1
+            // layer.stride[i]
+            + 1
             for i in (0, 1)
         ]
         x = value if shared else value.flatten(0, 1)
@@ -39,6 +40,9 @@ class Im2col(Stacked):
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Patches of each convolution, their gradients and the activations (float64)."""
-        widest = max(k.in_channels * k.kernel_size[0] * k.kernel_size[1] for k in self.net.module.modules()
-                     if isinstance(k, nn.Conv2d))
+        widest = max(
+            k.in_channels * k.kernel_size[0] * k.kernel_size[1]
+            for k in self.net.module.modules()
+            if isinstance(k, nn.Conv2d)
+        )
         return 8 * 3 * n * widest * shape[-1] * shape[-2]

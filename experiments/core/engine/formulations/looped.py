@@ -87,15 +87,21 @@ class Looped(Formulation):
         local = self._local
         if getattr(local, "key", None) != (theta.device, theta.dtype):
             module = _pool_first(copy.deepcopy(self.net.module)).to(theta.device, theta.dtype)
-            if theta.device.type == "cpu" and theta.dtype == torch.float32 and any(
-                isinstance(m, nn.Conv2d) for m in module.modules()
+            if (
+                theta.device.type == "cpu"
+                and theta.dtype == torch.float32
+                and any(isinstance(m, nn.Conv2d) for m in module.modules())
             ):
                 module._channels_last = True  # type: ignore[assignment]
             for tensor in module.parameters():
                 tensor.requires_grad_(True)
             local.module, local.params = module, list(module.named_parameters())
-            named = [(owner, name, f"{path}.{name}".lstrip(".")) for path, owner in module.named_modules()
-                     for name in owner._buffers if owner._buffers[name] is not None]
+            named = [
+                (owner, name, f"{path}.{name}".lstrip("."))
+                for path, owner in module.named_modules()
+                for name in owner._buffers
+                if owner._buffers[name] is not None
+            ]
             state = {slot.name for slot in self.net.buffers}
             local.buffers = [item for item in named if item[2] in state]
             kept = [owner._buffers[name] for owner, name, full in named if full not in state]

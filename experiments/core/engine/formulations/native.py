@@ -52,15 +52,25 @@ class Plan:
         channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
         dims = [linears[0].in_features] + [k.out_features for k in linears]
         lists: dict[str, list[int]] = {
-            "CH": channels, "HH": [s[0] for s in sizes], "WW": [s[1] for s in sizes],
-            "KK": [c.kernel_size[0] for c in convs], "CRELU": [r for _, r in self.convs],
-            "CBIAS": [c.bias is not None for c in convs], "DIM": dims, "LRELU": [r for _, r in self.linears],
+            "CH": channels,
+            "HH": [s[0] for s in sizes],
+            "WW": [s[1] for s in sizes],
+            "KK": [c.kernel_size[0] for c in convs],
+            "CRELU": [r for _, r in self.convs],
+            "CBIAS": [c.bias is not None for c in convs],
+            "DIM": dims,
+            "LRELU": [r for _, r in self.linears],
             "LBIAS": [k.bias is not None for k in linears],
         }
         inputs = channels[0] * height * width if convs else dims[0]
         plain = {
-            "T": _TYPES[dtype], "IS_DOUBLE": int(dtype == torch.float64), "VB": _VECTOR_BYTES, "NCONV": len(convs),
-            "NLIN": len(linears), "SIGMOID": int(self.sigmoid), "XSIZE": inputs,
+            "T": _TYPES[dtype],
+            "IS_DOUBLE": int(dtype == torch.float64),
+            "VB": _VECTOR_BYTES,
+            "NCONV": len(convs),
+            "NLIN": len(linears),
+            "SIGMOID": int(self.sigmoid),
+            "XSIZE": inputs,
         }
         braced = (f"{k}={{{','.join(str(int(i)) for i in v) or '0'}}}" for k, v in lists.items())
         return (*(f"{k}={v}" for k, v in plain.items()), *braced)
@@ -100,8 +110,14 @@ class Native(Formulation):
         w = None if weight is None else weight.to(theta.dtype).contiguous()
         out = torch.empty(len(theta), self.net.p, dtype=theta.dtype)
         failed = kernel.gradient(
-            _pointer(theta), theta.stride(0), len(theta), _pointer(x), _pointer(y),
-            None if w is None else _pointer(w), len(x), _pointer(out),
+            _pointer(theta),
+            theta.stride(0),
+            len(theta),
+            _pointer(x),
+            _pointer(y),
+            None if w is None else _pointer(w),
+            len(x),
+            _pointer(out),
         )
         if failed:
             raise MemoryError("no memory for the native kernel's work space")
@@ -184,8 +200,11 @@ def _same_conv(conv: nn.Module) -> bool:
         return False
     k = conv.kernel_size[0]
     return (
-        k % 2 == 1 and conv.kernel_size == (k, k) and conv.padding == (k // 2, k // 2)
-        and conv.stride == (1, 1) and conv.dilation == (1, 1)
+        k % 2 == 1
+        and conv.kernel_size == (k, k)
+        and conv.padding == (k // 2, k // 2)
+        and conv.stride == (1, 1)
+        and conv.dilation == (1, 1)
     )
 
 

@@ -22,30 +22,50 @@ def mlp(act: type[nn.Module]) -> nn.Module:
 def cnn1(h: int = 28, w: int = 28, classes: int = 62, channels: int = 1) -> nn.Module:
     flat = 4 * (h // 4) * (w // 4)
     return nn.Sequential(
-        nn.Conv2d(channels, 4, 5, padding=2), nn.MaxPool2d(2), nn.Conv2d(4, 4, 5, padding=2), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(flat, 64), nn.Linear(64, classes),
+        nn.Conv2d(channels, 4, 5, padding=2),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 4, 5, padding=2),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(flat, 64),
+        nn.Linear(64, classes),
     )
 
 
 def cnn2(h: int = 28, w: int = 28, classes: int = 62) -> nn.Module:
     flat = 16 * (h // 4) * (w // 4)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 16, 5, padding=2), nn.ReLU(),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(flat, 128), nn.ReLU(), nn.Linear(128, classes),
+        nn.Conv2d(1, 4, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 16, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(flat, 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
     )
 
 
 def one_conv() -> nn.Module:
     """Three input channels, five output channels, no bias, kernel 3, pooling before ReLU, a nested head."""
     return nn.Sequential(
-        nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(3, 5, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
         nn.Sequential(nn.Linear(5 * 3 * 4, 6)),
     )
 
 
 def batchnorm() -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(2, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 30, 5),
+        nn.Conv2d(2, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(3 * 30, 5),
         nn.BatchNorm1d(5),
     )
 
