@@ -1,4 +1,4 @@
-"""The cells of Xue et al. 2021: one per seed, with truth, estimates and client cleansing; and Table 1's measurements."""
+"""The cells of Xue et al. 2021: one per seed, with truth, estimates and client cleansing; Table 1's measurements."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _tracked(spec: InfluenceSpec, seed: int, counted: list[int]) -> int:
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
     """Variant -> what it estimates, for whom: the counted clients first; the ranking variant estimates everybody."""
     everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
-    found = {}
+    found: dict[str, Variant] = {}
     for name in spec.variants:
         hessian = "fisher" if "fisher" in name else "blocks"
         lwet = spec.lwet if "lwet" in name else None
@@ -122,8 +122,8 @@ def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
     """Where and when the basic estimator leaves the truth behind (Figs. 1 and 2), for the tracked client.
 
     The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the
-    exact FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked. No rows
-    where that never happens.
+    exact FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked.
+    No rows where that never happens.
     """
     seen = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
     rounds = sorted(
@@ -175,7 +175,10 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
         "train_samples": federation.offsets[-1],
         "test_samples": len(federation.test_y),
         "counted": len(counted),
+        "ranking_share": spec.ranking_share,
     }
+    if spec.cleansing is not None:
+        numbers["cleansing_round"] = spec.cleansing.round
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
     for k, size in enumerate(federation.sizes):
         rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})

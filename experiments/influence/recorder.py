@@ -27,8 +27,8 @@ def ranking_variant(spec: InfluenceSpec) -> str:
 class Recorder:
     """An observer that stands behind the estimator: at chosen rounds it evaluates worlds and estimates.
 
-    Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and their
-    correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
+    Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and
+    their correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
     cleansing) the ranking variant's FIL and FIA for every client.
 
     Attributes:
@@ -118,7 +118,7 @@ class Recorder:
             self._add(name, "lwet_on", slot.name, t, on, len(self._counted), "share of flags")
 
     def _norms(self, method: str, metric: str, t: int, vectors: Tensor) -> None:
-        """Norms of [C, p] vectors: the tracked client's, in all and by tensor, and the median over the counted clients."""
+        """Norms of [C, p] vectors: the tracked client's, in all and by tensor; the median over the counted clients."""
         norms = tensor_norms(self._problem.net, vectors[self._counted.index(self._tracked)][:, None])[:, 0]
         self._add(method, metric, "all", t, float(norms.norm()), 1, "L2")
         for slot, norm in zip(self._problem.net.params, norms.tolist(), strict=True):

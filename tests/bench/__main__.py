@@ -1,4 +1,4 @@
-"""All benchmarks, as ratios from one run: python -m tests.bench (make bench). With a CUDA device also setting 3 on it."""
+"""All benchmarks, as ratios from one run: python -m tests.bench (make bench). With CUDA also setting 3 there."""
 
 from __future__ import annotations
 

@@ -62,8 +62,9 @@ def truth_against_plain(setting: str, worlds: int, rounds: int, *overrides: str,
     plain = seconds(lambda: [list(simulate_plain(problem, w, start)) for w in few]) / len(few)
     stacked = seconds(ours) / worlds
     print(
-        f"{setting}: {worlds} worlds, {rounds} rounds, {choice.formulation.name}: plain {1e3 * plain / rounds:.3g} ms a world-round, "
-        f"engine {1e3 * stacked / rounds:.3g} ms: {plain / stacked:.1f}x"
+        f"{setting}: {worlds} worlds, {rounds} rounds, {choice.formulation.name}: "
+        f"plain {1e3 * plain / rounds:.3g} ms a world-round, engine {1e3 * stacked / rounds:.3g} ms: "
+        f"{plain / stacked:.1f}x"
     )
     return plain / stacked
 
@@ -90,7 +91,8 @@ def recursion(clients: int = 100, p: int = 110_198, ns: int = 50) -> float:
     at_once()
     ratio = min(seconds(one_by_one) for _ in range(3)) / min(seconds(at_once) for _ in range(3))
     print(
-        f"Fisher recursion, {clients} clients, p = {p}, Ns = {ns}, m = 2: all at once {ratio:.1f}x faster than one after another"
+        f"Fisher recursion, {clients} clients, p = {p}, Ns = {ns}, m = 2: "
+        f"all at once {ratio:.1f}x faster than one after another"
     )
     return ratio
 
@@ -123,6 +125,7 @@ def estimator_in_worlds(rounds: int = 30) -> float:
     finally:
         simulation.fork_rounds = lazily
     print(
-        f"setting 2 estimator for {len(clients)} clients: {1e3 * spent / rounds:.3g} ms a round = the truth of {spent / world:.2f} worlds"
+        f"setting 2 estimator for {len(clients)} clients: {1e3 * spent / rounds:.3g} ms a round "
+        f"= the truth of {spent / world:.2f} worlds"
     )
     return spent / world

@@ -1,5 +1,6 @@
-"""Plain FedAvg on the workload of the published comparison: 100 clients x 100 samples 28x28, 62 classes, 10 clients a round,
-2 full-batch steps, CNN 2, no evaluation. Ours against a hand-written sequential PyTorch loop, each in a process of its own.
+"""Plain FedAvg: 100 clients x 100 samples 28x28, 10 clients a round, 2 full-batch steps, CNN 2, no evaluation.
+
+Ours against a hand-written sequential PyTorch loop, each in a process of its own.
 """
 
 from __future__ import annotations

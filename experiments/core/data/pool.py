@@ -42,7 +42,7 @@ class DataBlock(Block):
     """A kind of data: its fields say which samples, `load` reads or draws them."""
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
-        """For estimates: (shape of an input, classes, samples of a typical client, clients); None if only loading tells."""
+        """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
         return None
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:

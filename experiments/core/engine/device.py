@@ -56,8 +56,8 @@ def is_out_of_memory(fault: BaseException) -> bool:
     return isinstance(fault, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(fault)
 
 
-def halving(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """work(rows), split in two again and again while memory does not suffice.
+def halving(work: Callable[[slice], Tensor], rows: slice) -> Tensor:
+    """work(rows), split in two again and again while memory does not suffice; the results are joined.
 
     Raises:
         MissingError: when not even one row fits.
@@ -67,14 +67,14 @@ def halving(work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     except (RuntimeError, MemoryError) as fault:
         if not is_out_of_memory(fault):
             raise
-        if len(rows) == 1:
+        if rows.stop - rows.start == 1:
             raise MissingError(
                 "not enough memory to train one model", "engine", "use a smaller model or batch"
             ) from fault
-    if rows.device.type == "cuda":
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    half = len(rows) // 2
-    return torch.cat([halving(work, rows[:half]), halving(work, rows[half:])])
+    middle = (rows.start + rows.stop) // 2
+    return torch.cat([halving(work, slice(rows.start, middle)), halving(work, slice(middle, rows.stop))])
 
 
 class Workers:

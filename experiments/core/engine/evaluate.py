@@ -33,9 +33,7 @@ def evaluate(
     blocks = [theta[a : a + size] for a in range(0, len(theta), size)]
 
     def work(block: Tensor) -> Tensor:
-        return halving(
-            lambda rows: _sums(formulation, block[rows], x, y, samples), torch.arange(len(block), device=theta.device)
-        )
+        return halving(lambda rows: _sums(formulation, block[rows], x, y, samples), slice(0, len(block)))
 
     sums = torch.cat(list(workers.map(work, blocks))) / len(y)
     return Evaluation(sums[:, 0], sums[:, 1])

@@ -46,14 +46,14 @@ class Net:
     @classmethod
     def of(cls, module: nn.Module, loss: str = "cross_entropy") -> Net:
         """Lay out the state of `module`."""
-        slots: list[list[Slot]] = [[], []]
+        parameters = list(module.named_parameters())
+        statistics = [(name, b) for name, b in module.named_buffers() if b.is_floating_point()]
+        slots: list[Slot] = []
         at = 0
-        named = (list(module.named_parameters()), [b for b in module.named_buffers() if b[1].is_floating_point()])
-        for group, tensors in zip(slots, named, strict=True):
-            for name, tensor in tensors:
-                group.append(Slot(name, tuple(tensor.shape), at, at + tensor.numel()))
-                at += tensor.numel()
-        return cls(module, loss, tuple(slots[0]), tuple(slots[1]))
+        for name, tensor in [*parameters, *statistics]:
+            slots.append(Slot(name, tuple(tensor.shape), at, at + tensor.numel()))
+            at += tensor.numel()
+        return cls(module, loss, tuple(slots[: len(parameters)]), tuple(slots[len(parameters) :]))
 
     @property
     def p(self) -> int:
@@ -102,7 +102,8 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     """Draw the weights of `module` in place, each tensor from a stream of its own name.
 
     "glorot_uniform" (Glorot and Bengio 2010; TensorFlow 1's default, which LEAF relies on): every tensor of two or more
-    dimensions ~ U(-a, a) with a = sqrt(6 / (fan_in + fan_out)); normalisation weights stay one, other vectors become zero.
+    dimensions ~ U(-a, a) with a = sqrt(6 / (fan_in + fan_out)); normalisation weights stay one, other vectors become
+    zero.
     "default" leaves PyTorch's own scheme, drawn from a generator seeded by name.
 
     Raises:
@@ -112,8 +113,9 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(seed, "init").integers(2**31)))
             for part in module.modules():
-                if hasattr(part, "reset_parameters"):
-                    part.reset_parameters()
+                reset = getattr(part, "reset_parameters", None)
+                if callable(reset):
+                    reset()
         return
     if scheme != "glorot_uniform":
         raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, default")

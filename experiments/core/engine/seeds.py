@@ -9,7 +9,7 @@ import numpy as np
 
 
 def stream(seed: int, purpose: str, **names: int | str) -> np.random.Generator:
-    """Draw from a generator of its own for `purpose` and `names`, e.g. stream(0, "batch", client=3, round=7).
+    """Open the random stream that belongs to `purpose` and `names`: seed 0, "batch", client=3, round=7.
 
     Leaving a client out of a run shifts nobody else's draws, since no stream depends on what was drawn before.
     The same arguments give the same numbers on every machine (Philox, keyed by a SHA-256 of the names).

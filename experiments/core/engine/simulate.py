@@ -197,23 +197,15 @@ def _round(
         weight = _weights(federation, task, stack.states)
         keep = kept[task.place] if iterates_wanted and task.first else None
 
-        def train(some: Tensor) -> Tensor:
-            if keep is not None and bool(some[0] == 0):
-                keep.clear()
-            return train_stack(
-                formulation,
-                stack.states[task.rows[some]],
-                x,
-                y,
-                None if weight is None else weight[some],
-                batches[task.place],
-                problem.local,
-                lr,
-                correct,
-                keep if bool(some[0] == 0) else None,
-            )
+        def train(some: slice) -> Tensor:
+            with_base = keep if some.start == 0 else None
+            if with_base is not None:
+                with_base.clear()
+            rows, weights = stack.states[task.rows[some]], None if weight is None else weight[some]
+            steps = batches[task.place]
+            return train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base)
 
-        return task, halving(train, torch.arange(len(task.rows), device=stack.states.device))
+        return task, halving(train, slice(0, len(task.rows)))
 
     before = stack.states[0].clone()
     share = _shares(federation, [worlds[i] for i in stack.live], t, drawn)

@@ -68,6 +68,7 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
                 p.grad = torch.zeros_like(p)
         if isinstance(problem.algorithm, FedProx):
             for p, a in zip(module.parameters(), anchor, strict=True):
+                assert p.grad is not None
                 p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
         optimiser.step()
     return flatten(problem.net, module), len(y) - len(gone)

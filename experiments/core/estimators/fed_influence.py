@@ -133,7 +133,7 @@ class FedInfluence:
     def _participant(
         self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
     ) -> dict[str, tuple[Tensor, Tensor]]:
-        """What participant k does to each variant: (weighted loss of E in local training [p, C], weight kept [tensors, C])."""
+        """What participant k does to variants: (what E loses in local training [p, C], weights kept [tensors, C])."""
         k = record.participants[place]
         kinds = {t.variant.hessian for t in live.values()}
         draws = self._gradients(record, place) if "fisher" in kinds else []
@@ -154,12 +154,12 @@ class FedInfluence:
         x, y = self._federation.of(k)
         drawn = []
         for i, theta in enumerate(record.iterates[place]):
-            rows = slice(None)
             if len(y) > self._ns:
-                rows = stream(self._seed, "fisher", client=k, round=record.index, step=i).choice(
-                    len(y), self._ns, replace=False
-                )
-            drawn.append(per_sample_gradients(self._net, theta, x[rows], y[rows]))
+                draw = stream(self._seed, "fisher", client=k, round=record.index, step=i)
+                some = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
+                drawn.append(per_sample_gradients(self._net, theta, x[some], y[some]))
+            else:
+                drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn
 
     def _operators(self, record: Round, place: int, kind: str) -> list[HessianOperator]:

@@ -6,7 +6,8 @@ Two operators with one method, `apply`: V [p, C] -> H V [p, C].
 - `TensorBlocks` keeps only the diagonal block of each parameter tensor (Xue et al. 2021, "Layer-wise Operation"). For
   networks that are piecewise linear in each single tensor (linear, convolution, ReLU, max-pooling) a block is exactly
   J^T S J, with J the Jacobian of the last layer's outputs and S the loss's Hessian in them: the second derivative of
-  the outputs vanishes. J is never formed for dense layers (see score_jacobian.py). Other networks fall back to `GenericBlocks`.
+  the outputs vanishes. J is never formed for dense layers (see score_jacobian.py). Other networks fall back to
+  `GenericBlocks`.
 """
 
 from __future__ import annotations

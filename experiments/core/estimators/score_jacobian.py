@@ -2,7 +2,8 @@
 
 One backward pass for all C scores at once, [n, C, ...], as matrix products. After a max-pooling only one position in
 a window carries gradient, so gradients stay in pooled form (values and positions) until the convolution below, whose
-weight gradient then needs a fraction of the positions. About six times faster than batched automatic differentiation for CNN 1.
+weight gradient then needs a fraction of the positions. About six times faster than batched automatic differentiation
+for CNN 1.
 """
 
 from __future__ import annotations

@@ -209,17 +209,17 @@ def test_resuming_gives_the_same_numbers(tmp_path):
     f, whole = make(p, "looped"), Watcher()
     straight = simulate(p, WORLDS, p.net.flat(), f, observers=[whole])
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     class Killer(Watcher):
         def observe(self, record):
             if record.index == 5:
-                raise Killed
+                raise KilledError
             super().observe(record)
 
     checkpoint = Checkpoint(tmp_path / "a.ckpt", "x", seconds=0)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         simulate(p, WORLDS, p.net.flat(), f, observers=[Killer()], checkpoint=checkpoint)
     again = Watcher()
     resumed = simulate(p, WORLDS, p.net.flat(), f, observers=[again], checkpoint=Checkpoint(tmp_path / "a.ckpt", "x"))

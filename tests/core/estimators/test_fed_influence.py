@@ -1,4 +1,4 @@
-"""Fed-Influence against closed forms: exactness on a quadratic, explicit products, the algorithms as printed, SGD-influence."""
+"""Fed-Influence against closed forms, explicit products, the algorithms as printed, and SGD-influence."""
 
 import pytest
 import torch
@@ -163,7 +163,7 @@ def test_the_naive_ways_agree_with_the_exact_variant():
             shares = left / left.sum(0)
             first = naive1([transfer_matrix(h, record.lr) for h in hessians], shares, change)
             torch.testing.assert_close(first, naive2(hessians, record.lr, shares, change))
-            for place, c in enumerate(record.participants):
+            for c in record.participants:
                 weights = shares[:, c]
                 first[:, c] += weights @ record.locals - record.after
             change = first
