@@ -19,7 +19,8 @@ def main() -> None:
             engine.truth_against_plain(setting, worlds, rounds)
         except MissingError as fault:
             print(f"{setting}: skipped, {fault.what}")
-    engine.recursion()
+    for clients, p in ((1000, 305), (50, 17_146), (100, 110_198)):
+        engine.recursion(clients, p)
     try:
         engine.estimator_in_worlds()
         if torch.cuda.is_available():

@@ -91,7 +91,7 @@ def literal_update(
     sizes = dict(zip(record.participants, record.sizes.tolist(), strict=True))
     part = [slice(s.start, s.stop) for s in net.params]
     local = {
-        (c, k): torch.cat([_algorithm3([g[:, r] for g in gradients[a]], record.lr, e[r]) for r in part])
+        (c, k): torch.cat([algorithm3([g[:, r] for g in gradients[a]], record.lr, e[r]) for r in part])
         for c, e in change.items()
         for a, k in enumerate(sizes)
         if k != c
@@ -118,7 +118,7 @@ def literal_update(
     return result
 
 
-def _algorithm3(gradients: Sequence[Tensor], lr: float, change: Tensor) -> Tensor:
+def algorithm3(gradients: Sequence[Tensor], lr: float, change: Tensor) -> Tensor:
     """Algorithm 3: local sequential influence on one tensor, gradient by gradient."""
     sigma = change
     for g_set in gradients:

@@ -271,7 +271,7 @@ def fisher_recursion(gradients: Tensor, counts: Sequence[int], change: Tensor, l
         coefficients[rows] = inner * (lr / count)
         at += count
     torch.mm(gradients.T, coefficients, out=lost)
-    return lost.square().sum(0) - 2 * (projected * coefficients).sum(0)
+    return torch.linalg.vector_norm(lost, dim=0).square() - 2 * (projected * coefficients).sum(0)
 
 
 def tensor_norms(net: Net, change: Tensor) -> Tensor:
