@@ -41,14 +41,18 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that may be used now: the GPU's free memory, or half of the machine's available memory up to 2 GiB."""
+    """Memory that stacks may use: the GPU's free memory, or an eighth of the machine's memory up to 2 GiB.
+
+    On a CPU it does not depend on what else is running: the size of a stack shows in the last bits of some
+    formulations, and a run that was interrupted must end in the same numbers.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        available = 4 << 30
-    return min(available // 2, 2 << 30)
+        whole = 8 << 30
+    return min(whole // 8, 2 << 30)
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
