@@ -51,7 +51,7 @@ def command(name: str, config: Path, out: Path, *more: str) -> int:
 def metrics(out: Path) -> pd.DataFrame:
     """The one metrics.csv under `out`."""
     (path,) = out.rglob("metrics.csv")
-    return pd.read_csv(path, keep_default_na=False)
+    return pd.read_csv(path, dtype={"round": "Int64"})
 
 
 def value(frame: pd.DataFrame, **keys: object) -> float:
