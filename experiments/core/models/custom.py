@@ -20,7 +20,7 @@ def load_factory(name: str) -> Factory:
     and returns a torch.nn.Module.
 
     Raises:
-        SpecError: it is misspelt, cannot be imported, or is not callable; and when called: it returns no module.
+        SpecError: it is misspelt, cannot be imported, or is not callable; and when called: it fails or returns no module.
     """
     path, colon, attribute = name.partition(":")
     where = f"--model {name}"
@@ -42,13 +42,22 @@ def load_factory(name: str) -> Factory:
         found = getattr(found, part)
     if not callable(found):
         raise SpecError(f"{attribute} is a {type(found).__name__}, not callable", where, "name a function or class")
-    return lambda shape, classes: _checked(found(shape, classes), where)
+    return lambda shape, classes: _called(found, shape, classes, where)
 
 
-def _checked(module: Any, where: str) -> Any:
-    """The module, once it is one."""
+def _called(factory: Factory, shape: tuple[int, ...], classes: int, where: str) -> Any:
+    """The module that the user's callable makes, once it is one."""
     from torch import nn
 
+    try:
+        module = factory(shape, classes)
+    except Exception as error:  # whatever the user's code raises
+        first = (str(error).splitlines() or [""])[0]
+        raise SpecError(
+            f"the callable failed for shape {shape} and {classes} classes ({type(error).__name__}: {first})",
+            where,
+            "give a callable that takes (shape of an input, number of classes)",
+        ) from error
     if not isinstance(module, nn.Module):
         raise SpecError(f"the callable returned a {type(module).__name__}", where, "return a torch.nn.Module")
     return module

@@ -109,10 +109,11 @@ def _try(net: Net, federation: Federation) -> None:
         with torch.no_grad():
             outputs = net.module.eval()(federation.test_x[:1])
             net.losses(outputs, federation.test_y[:1])
-    except (RuntimeError, ValueError, IndexError, TypeError) as fault:
+    except Exception as fault:  # a module may be the user's own and raise anything
         shape = tuple(federation.x.shape[1:])
+        first = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise SpecError(
-            f"the model does not take inputs of shape {shape}: {str(fault).splitlines()[0]}",
+            f"the model does not take inputs of shape {shape}: {first}",
             "model",
             "choose a model for this data, or other data",
         ) from fault

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from experiments.core.errors import FedlabError
 from experiments.core.spec.fields import RunSpec
 
 RATE = 4e10  # operations per second of both cores in local steps of small networks
@@ -40,7 +39,7 @@ def size_of(spec: RunSpec) -> Size | None:
         with torch.device("meta"):
             module = spec.model.build(shape, classes)
             forward = _operations(module, torch.zeros(1, *shape))
-    except (FedlabError, RuntimeError):
+    except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
     return Size(forward, sum(p.numel() for p in module.parameters()), samples, classes, clients)
 
