@@ -82,7 +82,17 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
 
 
 def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:
-    """The clients whose leave-one-out worlds are trained, ascending."""
+    """The clients whose leave-one-out worlds are trained, ascending.
+
+    Raises:
+        SpecError: more than there are, or too few to correlate estimates with the truth.
+    """
+    if clients < 3:
+        raise SpecError(
+            f"the data has {clients} clients, too few to correlate estimates with the truth",
+            "data",
+            "bring at least 3 clients; `fedlab train --exclude-clients` leaves out one of two",
+        )
     if spec.counted is None or spec.counted == clients:
         return list(range(clients))
     if spec.counted > clients:
