@@ -30,12 +30,16 @@ class Checkpoint:
 
     def save(self, content: dict[str, Any]) -> None:
         """Write `content` under a temporary name, flush it to the disk, then take the old file's place."""
-        aside = self.path.with_suffix(".tmp")
-        with aside.open("wb") as file:
-            torch.save({"fingerprint": self.fingerprint, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self.path)
+        aside = self.path.with_name(f".{self.path.name}.tmp")
+        try:
+            with aside.open("wb") as file:
+                torch.save({"fingerprint": self.fingerprint, **content}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(self.path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
