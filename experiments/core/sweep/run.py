@@ -78,7 +78,8 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
-        MissingError: a cell lacks data, a device or disk space, which the other cells would lack too.
+        MissingError: a cell lacks data, a device or disk space, which the other cells would lack too; or `out` cannot
+            be written to.
         ValueError: no cells, or cells of several settings.
     """
     options = options or Options()
@@ -95,7 +96,8 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
     except OSError as error:
         if files.is_disk_full(error, out):
             raise files.disk_full(store.root.name) from error
-        raise
+        what = f"results cannot be written ({error.strerror or error})"
+        raise MissingError(what, str(store.root), "give a folder that can be written to as --out") from error
     return outcome
 
 
