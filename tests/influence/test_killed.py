@@ -57,7 +57,7 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
     assert tiny.command("influence", config, out) == 0
     (found,) = out.rglob("metrics.csv")
     assert found.read_bytes() == wanted.read_bytes()
-    assert not list(out.rglob("*.work")) and not list(out.rglob("*.ckpt")) and not list(out.rglob("*.tmp"))
+    assert not list(out.rglob("*.work")) and not list(out.rglob("*.ckpt")) and not list(out.rglob(".*.tmp"))
     (log,) = out.rglob("log.txt")
     assert [f"start {i} of" in log.read_text() for i in (1, 2, 3, 4)] == [True] * 4
 
