@@ -20,7 +20,7 @@ def load_factory(name: str) -> Factory:
     and returns a torch.nn.Module.
 
     Raises:
-        SpecError: it is misspelt, cannot be imported, or is not callable; and when called: it fails or returns no module.
+        SpecError: it is misspelt, cannot be imported, or is not callable; when called: it fails or returns no module.
     """
     path, colon, attribute = name.partition(":")
     where = f"--model {name}"

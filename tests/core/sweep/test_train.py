@@ -1,0 +1,141 @@
+"""`fedlab train`: what a run writes, records and resumes."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from experiments.core.engine.simulate_plain import simulate_plain
+from experiments.core.engine.worlds import BASE
+from experiments.core.report import artefacts
+from experiments.core.sweep import train
+from experiments.core.sweep.build import build
+from experiments.core.sweep.cell import Context
+from tests.influence import tiny
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(artefacts, "png_bytes", lambda *given: b"")
+
+
+def config_of(folder, **more):
+    return tiny.write(folder, paper="train", **more)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The problem, and its states round by round on the plain path."""
+    spec = tiny.loaded(config_of(tmp_path, name="plain"))
+    built = build(spec, 0, Context(tmp_path))
+    return built.problem, dict(simulate_plain(built.problem, BASE, built.start))
+
+
+def test_rows_are_the_plain_path_s(tmp_path, plain):
+    p, states = plain
+    assert tiny.command("train", config_of(tmp_path), tmp_path / "runs") == 0
+    frame = tiny.metrics(tmp_path / "runs")
+    assert sorted(set(frame["round"])) == [2, 4, 6] and len(frame) == 6 and set(frame["method"]) == {"base"}
+    for t in (2, 4, 6):
+        views = p.net.views(states[t])
+        with torch.no_grad():
+            z = torch.func.functional_call(p.net.module, views, p.federation.test_x)
+        loss, y = float(functional.cross_entropy(z, p.federation.test_y)), p.federation.test_y
+        assert tiny.value(frame, metric="loss", round=t) == pytest.approx(loss, rel=1e-9)
+        assert tiny.value(frame, metric="accuracy", round=t) == pytest.approx(
+            100 * float((z.argmax(1) == y).double().mean()), abs=1e-7
+        )
+
+
+def test_a_last_round_off_the_grid_is_evaluated_too(tmp_path):
+    assert tiny.command("train", config_of(tmp_path, evaluate_every=4), tmp_path / "runs") == 0
+    assert sorted(set(tiny.metrics(tmp_path / "runs")["round"])) == [4, 6]
+
+
+def test_the_record_of_every_round(tmp_path, plain):
+    p, states = plain
+    assert tiny.command("train", config_of(tmp_path), tmp_path / "runs", "--record") == 0
+    (rounds,) = (tmp_path / "runs").rglob("rounds")
+    assert sorted(f.name for f in rounds.iterdir()) == [f"0000{t}" for t in range(1, 7)]
+    for t in range(1, 7):
+        told = json.loads((rounds / f"0000{t}" / "round.json").read_text())
+        assert told["round"] == t and tuple(told["participants"]) == p.schedule[t - 1]
+        assert told["sizes"] == [p.federation.sizes[k] for k in p.schedule[t - 1]]
+        local = [flat(p, rounds / f"0000{t}" / f"client_{k}.safetensors") for k in told["participants"]]
+        whole = flat(p, rounds / f"0000{t}" / "global.safetensors")
+        share = torch.tensor(told["sizes"]).double() / sum(told["sizes"])
+        torch.testing.assert_close(share @ torch.stack(local), whole, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(whole, states[t], rtol=1e-9, atol=1e-12)
+    (final,) = (tmp_path / "runs").rglob("model.safetensors")
+    torch.testing.assert_close(flat(p, final), states[6], rtol=1e-9, atol=1e-12)
+
+
+def flat(p, path):
+    tensors = safetensors.torch.load_file(path)
+    assert set(tensors) == set(p.net.module.state_dict())
+    return torch.cat([tensors[s.name].reshape(-1) for s in p.net.params])
+
+
+@pytest.mark.parametrize("more", [(), ("--exclude-clients", "7,9", "--since", "2")])
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeypatch, more):
+    config = config_of(tmp_path)
+    assert tiny.command("train", config, tmp_path / "quiet", *more) == 0
+    note, seen = train._Diary.note, []
+
+    def stop(self, t, state):
+        seen.append(t)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        note(self, t, state)
+
+    monkeypatch.setattr(train._Diary, "note", stop)
+    assert tiny.command("train", config, tmp_path / "runs", *more) == 130
+    assert tiny.command("train", config, tmp_path / "runs", *more) == 0
+    assert seen == [1, 2, 3, 4, 5, 5, 6]
+    for name in ("metrics.csv", "model.safetensors"):
+        found, wanted = (next((tmp_path / d).rglob(name)).read_bytes() for d in ("runs", "quiet"))
+        assert found == wanted
+
+
+def test_every_world_has_a_folder_of_its_own(tmp_path):
+    config, out = config_of(tmp_path), tmp_path / "runs"
+    for more in ((), ("--exclude-clients", "9,7"), ("--exclude-clients", "7,9", "--since", "3")):
+        assert tiny.command("train", config, out, *more) == 0
+    found = sorted(f.name for f in (out / "train").iterdir())
+    assert found == ["tiny-smoke", "tiny.without.7+9-smoke", "tiny.without.7+9.since.3-smoke"]
+
+
+def test_batchnorm_buffers_are_saved_and_averaged(tmp_path, monkeypatch):
+    """The final state dict loads into the module, running statistics and integer counters included."""
+    (tmp_path / "bnnets.py").write_text(
+        "from torch import nn\n\ndef bn(shape, classes):\n"
+        "    return nn.Sequential(nn.Linear(shape[0], 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = config_of(tmp_path, formulation="looped", data={"kind": "leaf_synthetic", "clients": 6, "max_samples": 40,
+                                                             "min_samples": 9}, clients_per_round=3)  # fmt: skip
+    assert tiny.command("train", config, tmp_path / "runs", "--model", "bnnets:bn") == 0
+    import bnnets
+
+    (final,) = (tmp_path / "runs").rglob("model.safetensors")
+    tensors = safetensors.torch.load_file(final)
+    module = bnnets.bn((60,), 5).double()
+    module.load_state_dict(tensors)
+    assert tensors["1.num_batches_tracked"].dtype == torch.int64
+    assert float(tensors["1.running_mean"].abs().max()) > 0 and not np.allclose(tensors["1.running_var"].numpy(), 1)
+
+
+def test_the_report_shows_the_last_round_of_every_world():
+    import pandas as pd
+
+    rows = [
+        {"setting": "s", "seed": seed, "method": "base", "metric": metric, "round": t, "value": t + seed, "unit": "u"}
+        for seed in (0, 1) for metric in ("loss", "accuracy") for t in (2, 4)
+    ]  # fmt: skip
+    final, curves = train.report(pd.DataFrame(rows))
+    assert (final.name, final.table_md, curves.name) == ("final", True, "curves")
+    assert set(final.frame["round"]) == {4} and len(final.frame) == 4 and len(curves.frame) == 8
+    assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}])) == []
