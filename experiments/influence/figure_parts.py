@@ -33,7 +33,7 @@ def legend(figure: Figure, ax: Axes, seeds: int, middle: str = "mean") -> None:
     note = band(seeds, middle)
     if note is not None:
         handles, labels = [*handles, note], [*labels, note.get_label()]
-    columns = len(handles) if len(handles) <= 4 and max(map(len, labels)) < 32 else 3
+    columns = len(handles) if len(handles) <= 4 and max(map(len, labels), default=0) < 32 else 3
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
