@@ -123,7 +123,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
 
     return Options(
         device=request.device,
-        threads=request.jobs or os.cpu_count() or 1,
+        threads=request.jobs or (1 if request.device.startswith("cuda") else os.cpu_count()) or 1,
         data_dir=data_dir(request.data_dir),
         resume=request.resume,
         overwrite=request.overwrite,

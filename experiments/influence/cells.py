@@ -185,7 +185,8 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
     for k, size in enumerate(federation.sizes):
         rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})
-        labels = torch.bincount(federation.of(k)[1], minlength=federation.classes).tolist()
+        y = federation.of(k)[1]
+        labels = torch.bincount(y if y.dim() == 1 else y.argmax(1), minlength=federation.classes).tolist()
         rows += [
             {"metric": "label_count", "subject": f"client:{k}/label:{c}", "value": float(n), "unit": "samples"}
             for c, n in enumerate(labels)

@@ -28,12 +28,19 @@ def line(ax: Axes, rows: pd.DataFrame, x: str, y: str, label: str, middle: str =
 
 
 def legend(figure: Figure, ax: Axes, seeds: int, middle: str = "mean") -> None:
-    """The legend of `ax` under all panels, with a word on what line and band are when there are several seeds."""
-    handles, labels = ax.get_legend_handles_labels()
+    """The legend of `ax` under all panels, with a word on what line and band are when there are several seeds.
+
+    Where `ax` is empty (its client never took part) the other panels tell what the lines are.
+    """
+    handles, labels = next(
+        (found for panel in (ax, *figure.axes) if (found := panel.get_legend_handles_labels())[0]), ([], [])
+    )
     note = band(seeds, middle)
     if note is not None:
         handles, labels = [*handles, note], [*labels, note.get_label()]
-    columns = len(handles) if len(handles) <= 4 and max(map(len, labels), default=0) < 32 else 3
+    if not handles:
+        return
+    columns = len(handles) if len(handles) <= 4 and max(map(len, labels)) < 32 else 3
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 

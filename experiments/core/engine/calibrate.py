@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -58,9 +60,8 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
         return Choice(able[wanted](net), {})
     models = min(_MOST_MODELS, max(1, -(-worlds // threads)))
     trial = _Trial(net, federation, models)
-    seconds = _remembered(trial.key(able), lambda: {name: trial.time(kind) for name, kind in able.items()})
-    finite = {name: s for name, s in seconds.items() if name in able}
-    return Choice(able[min(finite, key=finite.__getitem__)](net), finite)
+    seconds = _remembered(trial.key(able), set(able), lambda: {name: trial.time(able[name]) for name in able})
+    return Choice(able[min(seconds, key=seconds.__getitem__)](net), seconds)
 
 
 class _Trial:
@@ -111,18 +112,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedlab"
 
 
-def _remembered(key: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The stored result of `key`, or measure() stored under it; without a writable folder it is measured anew."""
+def _remembered(key: str, names: set[str], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The stored result of `key` for `names`, or measure() stored under it.
+
+    Where the cache cannot be read or written, or holds something else, it is measured anew.
+    """
     path = cache_folder() / "calibration" / f"{key}.json"
-    try:
-        return {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        seconds = measure()
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+        seconds = {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
+        if set(seconds) == names and not any(math.isnan(s) for s in seconds.values()):
+            return seconds
+    seconds = measure()
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as aside:
-            aside.write(json.dumps(seconds))
-        Path(aside.name).replace(path)
-    except OSError:
-        return seconds
+        handle, aside = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(json.dumps(seconds))
+            Path(aside).replace(path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
     return seconds

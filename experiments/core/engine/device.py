@@ -35,20 +35,25 @@ def resolve_device(name: str) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise MissingError(f"there is no {device}", "--device", f"devices: 0 to {torch.cuda.device_count() - 1}")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True  # a resumed run must end in the same numbers
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise MissingError("this machine has no MPS device", "--device", "use --device cpu")
     return device
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that may be used now: the GPU's free memory, or half of the machine's available memory up to 2 GiB."""
+    """Memory that stacks may use: the GPU's free memory, or an eighth of the machine's memory up to 2 GiB.
+
+    On a CPU it does not depend on what else is running: the size of a stack shows in the last bits of some
+    formulations, and a run that was interrupted must end in the same numbers.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        available = 4 << 30
-    return min(available // 2, 2 << 30)
+        whole = 8 << 30
+    return min(whole // 8, 2 << 30)
 
 
 def is_out_of_memory(fault: BaseException) -> bool:

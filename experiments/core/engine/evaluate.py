@@ -24,7 +24,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of `samples` samples.
 
-    For the squared loss accuracy is not defined and is NaN.
+    Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs.
     """
     room = max(
         1, free_bytes(theta.device) // workers.threads // formulation.scratch(min(len(y), samples), tuple(x.shape[1:]))
@@ -46,7 +46,7 @@ def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, samples
         outputs, target = formulation.outputs(theta, x[a : a + samples]), y[a : a + samples]
         if formulation.net.loss == "squared":
             total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
-            total[:, 1] = torch.nan
+            total[:, 1] += (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
         else:
             losses, right = _cross_entropy(outputs, target)
             total[:, 0] += losses.sum(-1, dtype=torch.float64)

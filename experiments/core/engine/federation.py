@@ -15,7 +15,7 @@ class Federation:
 
     Attributes:
         x: [N, ...] training inputs; client k owns rows offsets[k]:offsets[k+1].
-        y: [N] integer labels (or real targets for the squared loss).
+        y: [N] integer labels (or [N, classes] real targets for the squared loss).
         offsets: K + 1 row numbers, strictly increasing (no client is empty).
         test_x, test_y: the pooled test set.
         clients: the K names of the clients (writer ids and the like).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,8 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
+    if spec.loss == "squared":
+        federation = _one_hot(federation, dtype)
     federation = federation.to(device, dtype)
     _try(net, federation)
     schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
@@ -84,8 +86,8 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) 
 
 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
-    """A checkpoint file of this cell's work folder."""
-    return Checkpoint(context.folder / f"{name}.ckpt", name, spec.checkpoint_seconds)
+    """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
+    return Checkpoint(context.folder / f"{name}.ckpt", f"{name} {context.facts['data']}", spec.checkpoint_seconds)
 
 
 def fingerprint(federation: Federation) -> str:
@@ -120,6 +122,15 @@ def _try(net: Net, federation: Federation) -> None:
             "model",
             "give the model one output a class",
         )
+
+
+def _one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
+    """Labels as targets [N, classes] for the squared loss."""
+    y, test_y = (
+        torch.nn.functional.one_hot(labels, federation.classes).to(dtype)
+        for labels in (federation.y, federation.test_y)
+    )
+    return replace(federation, y=y, test_y=test_y)
 
 
 def _algorithm(spec: RunSpec) -> Algorithm:

@@ -139,7 +139,12 @@ class Store:
     def drop_empty(self, cell: Cell) -> None:
         """Remove a work folder that holds nothing worth keeping (the cell failed before its first checkpoint)."""
         work = self.work(cell)
-        if work.is_dir() and {f.name for f in work.iterdir()} <= {"cell.json", "log.txt", "clock.json"}:
+        if work.is_dir() and {f.name for f in work.iterdir()} <= {
+            "cell.json",
+            "log.txt",
+            "clock.json",
+            "formulation.json",
+        }:
             shutil.rmtree(work)
 
     def remove_others(self, cells: list[Cell]) -> None:

@@ -1,0 +1,80 @@
+"""When a world leaves the base world, against a search round by round; and who takes part where."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.core.engine.worlds import BASE, World, check, fork_rounds, leave_one_out, without_client
+from experiments.core.errors import SpecError
+
+SIZES = (2, 1, 3, 1, 2)
+OFFSETS = (0, 2, 3, 6, 7, 9)
+CLIENTS = st.frozensets(st.integers(0, 4), max_size=4)
+SAMPLES = st.frozensets(st.integers(0, 8), max_size=5)
+WORLDS = st.lists(st.builds(World, st.just("w"), CLIENTS, st.integers(1, 8), SAMPLES), max_size=4)
+SCHEDULES = st.lists(
+    st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True).map(tuple), min_size=1, max_size=7
+)
+
+
+def data_used(world, t, drawn):
+    """The rows that train in round t of `world`: what defines the round, law 1 apart."""
+    rows = []
+    for k in drawn:
+        if t >= world.since and k in world.clients:
+            continue
+        a, b = list(pairwise(OFFSETS))[k]
+        rows.append((k, tuple(s for s in range(a, b) if s not in world.samples)))
+    return rows
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(WORLDS, SCHEDULES, st.data())
+def test_fork_rounds_are_the_first_rounds_that_differ(worlds, schedule, data):
+    first = data.draw(st.integers(1, len(schedule)))
+    found = fork_rounds([BASE, *worlds], schedule, OFFSETS, first)
+    for world, fork in zip([BASE, *worlds], found, strict=True):
+        differs = [
+            t
+            for t, drawn in enumerate(schedule, 1)
+            if t >= first and data_used(world, t, drawn) != data_used(BASE, t, drawn)
+        ]
+        assert fork == (differs[0] if differs else len(schedule) + 1)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(CLIENTS, st.integers(1, 6), st.integers(1, 6), st.lists(st.integers(0, 4), unique=True))
+def test_participants(clients, since, t, drawn):
+    world = World("w", clients, since)
+    found = world.participants(t, drawn)
+    if t < since:
+        assert found == tuple(drawn)
+    else:
+        assert set(found) == set(drawn) - clients
+    assert [k for k in drawn if k in found] == list(found)  # in the order drawn, nobody new
+    assert BASE.participants(t, drawn) == tuple(drawn)
+
+
+def test_names():
+    assert [w.name for w in leave_one_out([4, 1])] == ["base", "without:4", "without:1"]
+    assert without_client(3, since=2) == World("without:3@2", frozenset({3}), 2)
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        (World("w", frozenset({0, 5})), "unknown client 5; world w; clients are numbered 0 to 4"),
+        (World("w", frozenset({-1})), "unknown client -1; world w"),
+        (World("w", frozenset(range(5)), since=9), "every client is left out; world w"),
+        (World("w", samples=frozenset({9})), "unknown training sample; world w; samples are numbered 0 to 8"),
+        (World("w", samples=frozenset(range(9))), "every sample is left out; world w"),
+        (World("base"), "two worlds carry the same name"),
+    ],
+)
+def test_impossible_worlds(world, said):
+    with pytest.raises(SpecError) as caught:
+        check([BASE, world], OFFSETS)
+    assert str(caught.value).startswith(said)
+    check([BASE, World("w", frozenset(range(4)), samples=frozenset(range(8)))], OFFSETS)
