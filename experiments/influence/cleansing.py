@@ -29,12 +29,14 @@ def cleanse(
     """Worlds that lose a share of their clients after round x, forked from the base world there, trained to T.
 
     Returns:
-        Rows `cleansing_loss` and `cleansing_accuracy` of every order and share at T; share 0 is the base world.
+        Rows `cleansing_loss` and `cleansing_accuracy` of every order and share at T; share 0 is the base world. Where
+        the ranking variant left the finite numbers before x there is nothing to rank by, and `random` is left.
     """
     assert spec.cleansing is not None and recorder.base_at_x is not None
     x, clients = spec.cleansing.round, len(problem.federation.sizes)
-    orders = {name: _order(name, recorder.ranking, clients, problem.seed) for name in ORDERS}
-    plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in ORDERS if round(f * clients)]
+    names = ORDERS if recorder.ranking else ("random",)
+    orders = {name: _order(name, recorder.ranking, clients, problem.seed) for name in names}
+    plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in names if round(f * clients)]
     worlds = [World(f"{name} {f:g}", frozenset(orders[name][:count]), since=x + 1) for name, f, count in plan]
     states = simulate(
         problem,
@@ -48,8 +50,8 @@ def cleanse(
     )
     f = problem.federation
     scores = evaluate(formulation, states, f.test_x, f.test_y, workers)
-    named = [(name, 0.0) for name in ORDERS] + [(name, share) for name, share, _ in plan]
-    places = [0] * len(ORDERS) + list(range(1, len(states)))
+    named = [(name, 0.0) for name in names] + [(name, share) for name, share, _ in plan]
+    places = [0] * len(names) + list(range(1, len(states)))
     rows: list[Row] = []
     for (name, share), place in zip(named, places, strict=True):
         common = {"method": name, "subject": f"removed:{share:g}", "round": spec.rounds, "n": len(f.test_y)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
@@ -29,14 +30,17 @@ class Truth:
 
 
 def truth(formulation: Formulation, states: Tensor, federation: Federation, workers: Workers) -> Truth:
-    """Differences of loss and accuracy for `states` [W, size], the base world in row 0."""
-    scores = evaluate(formulation, states, federation.test_x, federation.test_y, workers)
-    return Truth(
-        float(scores.loss[0]),
-        float(scores.accuracy[0]),
-        scores.loss[1:] - scores.loss[0],
-        scores.accuracy[1:] - scores.accuracy[0],
-    )
+    """Differences of loss and accuracy for `states` [W, size], the base world in row 0.
+
+    A world that has not left the base world differs by zero and not by a rounding error: only the others are evaluated.
+    """
+    own = (states != states[0]).any(1)
+    own[0] = True
+    scores = evaluate(formulation, states[own], federation.test_x, federation.test_y, workers)
+    change = torch.zeros(2, len(states), dtype=scores.loss.dtype, device=states.device)
+    change[0, own] = scores.loss - scores.loss[0]
+    change[1, own] = scores.accuracy - scores.accuracy[0]
+    return Truth(float(scores.loss[0]), float(scores.accuracy[0]), change[0, 1:], change[1, 1:])
 
 
 def parameter_change(states: Tensor) -> Tensor:
