@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -88,13 +89,29 @@ def _plain(value: Any) -> Any:
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Rows as a table on stdout."""
     names = list(columns or (rows[0] if rows else ()))
-    drawn = Table(title=Text(title), title_justify="left", title_style="bold")
+    drawn = Table(
+        title=Text(title),
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in names:
         number = all(isinstance(row.get(name), (int, float)) for row in rows) and bool(rows)
         drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(shown(row.get(name))) for name in names))
     screen.out().print(drawn)
+
+
+def compact(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a narrow screen: means over seeds where there are any, without columns that say nothing new."""
+    means = [row for row in rows if row.get("seed") == "mean"]
+    kept = means or list(rows)
+    known = {"setting", "scale", *(["seed"] if means else [])}
+    names = [n for n in (kept[0] if kept else ()) if n not in known and any(shown(row.get(n)) for row in kept)]
+    return [{name: row.get(name) for name in names} for row in kept]
 
 
 def shown(value: Any) -> str:

@@ -123,7 +123,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
 
     return Options(
         device=request.device,
-        threads=request.jobs or os.cpu_count() or 1,
+        threads=request.jobs or (1 if request.device.startswith("cuda") else os.cpu_count()) or 1,
         data_dir=data_dir(request.data_dir),
         resume=request.resume,
         overwrite=request.overwrite,
@@ -200,9 +200,10 @@ def _shown(tables: dict[str, Any], paths: list[Path], metrics: Path) -> None:
     for name, rows in tables.items():
         if not rows:
             continue
-        console.table(name, rows[:_SHOWN])
-        if len(rows) > _SHOWN:
-            console.note(f"{len(rows) - _SHOWN} more rows in {name}.csv")
+        short = console.compact(rows)[:_SHOWN]
+        console.table(name, short)
+        if len(rows) > len(short):
+            console.note(f"all {len(rows)} rows: {name}.md")
     console.note(f"numbers: {metrics}")
     for path in paths:
         if path.suffix == ".png":

@@ -57,7 +57,10 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     columns = _columns(spec, counted, clients)
     with Workers(context.threads) as workers:
         estimator = FedInfluence(problem.net, problem.federation, columns, spec.gradients, seed, workers)
-        recorder = Recorder(spec, problem, estimator, columns, counted, _tracked(spec, seed, counted), chosen, workers)
+        recorder = Recorder(
+            spec, problem, estimator, columns, counted, _tracked(spec, seed, counted), chosen, workers,
+            partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+        )  # fmt: skip
         simulate(
             problem,
             leave_one_out(counted),

@@ -74,11 +74,18 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
             "cost",
             {**params, "seed": seed},
             PAPER.version,
-            work=60.0,
+            work=_work(spec),
             compute=partial(compute, spec, seed),
         )
         for seed in spec.seeds
     ]
+
+
+def _work(spec: CostSpec) -> float:
+    """Estimated seconds: the naive clients' matrix products outweigh the rest."""
+    points = [point for _, point in _grid(spec)]
+    naive = sum(2.0 * point["m"] * (spec.samples * point["p"] ** 2 + point["p"] ** 3) for point in points)
+    return 2.0 + (spec.repeats + 2) * naive / 4e10
 
 
 def compute(spec: CostSpec, seed: int, context: Context) -> list[Row]:

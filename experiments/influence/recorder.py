@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -48,9 +48,11 @@ class Recorder:
         tracked: int,
         formulation: Formulation,
         workers: Workers,
+        partial: Callable[[list[Row]], None] = lambda rows: None,
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
+        self._partial = partial
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self.rows: list[Row] = [{"metric": "tracked_client", "subject": f"client:{tracked}", "value": float(tracked)}]
         self.ranking: dict[str, Tensor] = {}
@@ -65,6 +67,8 @@ class Recorder:
             self._evaluate(record, details=last or grid or t == self._x)
         if t == self._x:
             self.base_at_x = record.after.clone()
+        if grid and not last:
+            self._partial([*self.rows, {"metric": "config", "subject": "rounds", "value": float(record.rounds)}])
 
     def _evaluate(self, record: Round, details: bool) -> None:
         states = record.states()

@@ -35,6 +35,7 @@ def resolve_device(name: str) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise MissingError(f"there is no {device}", "--device", f"devices: 0 to {torch.cuda.device_count() - 1}")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True  # a resumed run must end in the same numbers
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise MissingError("this machine has no MPS device", "--device", "use --device cpu")
     return device

@@ -19,28 +19,33 @@ class Evaluation:
     accuracy: Tensor
 
 
-def evaluate(
-    formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, workers: Workers, samples: int = 4096
-) -> Evaluation:
-    """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of `samples` samples.
+_BLOCK = 1 << 19  # outputs held at a time on a CPU: what its cache takes
+_MOST_SAMPLES = 4096
+
+
+def evaluate(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, workers: Workers) -> Evaluation:
+    """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of samples.
 
     Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs.
     """
-    room = max(
-        1, free_bytes(theta.device) // workers.threads // formulation.scratch(min(len(y), samples), tuple(x.shape[1:]))
-    )
+    shape = tuple(x.shape[1:])
+    scratch = formulation.scratch(min(len(y), _MOST_SAMPLES), shape)
+    room = max(1, free_bytes(theta.device) // workers.threads // scratch)
     size = min(room, max(1, -(-len(theta) // workers.threads)))
     blocks = [theta[a : a + size] for a in range(0, len(theta), size)]
 
     def work(block: Tensor) -> Tensor:
-        return halving(lambda rows: _sums(formulation, block[rows], x, y, samples), slice(0, len(block)))
+        return halving(lambda rows: _sums(formulation, block[rows], x, y), slice(0, len(block)))
 
     sums = torch.cat(list(workers.map(work, blocks))) / len(y)
     return Evaluation(sums[:, 0], sums[:, 1])
 
 
-def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, samples: int) -> Tensor:
+def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """[B, 2] summed loss and number of right predictions."""
+    width = formulation.outputs(theta[:1], x[:1]).shape[-1]
+    fitting = max(128, _BLOCK // (len(theta) * width)) if x.device.type == "cpu" else _MOST_SAMPLES
+    samples = min(_MOST_SAMPLES, fitting)
     total = torch.zeros(len(theta), 2, dtype=torch.float64, device=theta.device)
     for a in range(0, len(y), samples):
         outputs, target = formulation.outputs(theta, x[a : a + samples]), y[a : a + samples]

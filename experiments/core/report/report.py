@@ -13,6 +13,7 @@ from experiments.core.report import reference, site
 from experiments.core.report.artefacts import Artefact, publish
 from experiments.core.report.compare import COLUMNS as COMPARED
 from experiments.core.report.compare import compare
+from experiments.core.report.unfinished import unfinished
 from experiments.core.sweep.cell import COLUMNS
 from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
 
@@ -52,7 +53,7 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
         raise SpecError(f"unknown paper {unknown[0]!r}", todo=f"known: {', '.join(known)}")
     told, frames = Report(), []
     for name, paper in known.items():
-        if (not names or name in names) and settings_of(out, name, scale):
+        if (not names or name in names) and _folders(out, name, scale):
             frames.append(_one(paper, out, scale, dest, told))
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale}` or one paper's command first"
@@ -68,6 +69,11 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
 def settings_of(out: Path, paper: str, scale: str) -> list[Path]:
     """The settings' folders of `paper` that have a metrics.csv at `scale`, sorted by name."""
     return sorted(f.parent for f in (out / paper).glob(f"*-{scale}/metrics.csv"))
+
+
+def _folders(out: Path, paper: str, scale: str) -> list[Path]:
+    """All folders of `paper` at `scale`, finished or not."""
+    return sorted(f for f in (out / paper).glob(f"*-{scale}") if f.is_dir())
 
 
 def read(folders: list[Path], name: str) -> pd.DataFrame:
@@ -104,6 +110,10 @@ def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.Da
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
     made: list[Artefact] = paper.resolve("report")(read(folders, "metrics.csv"))
     own = [Artefact("comparison", compared), Artefact("runs", runs)]
+    pending = unfinished(out, paper.name, scale)
+    pending = _keep_published(pending, folder / "unfinished.csv", _folders(out, paper.name, scale))
+    if len(pending) or (folder / "unfinished.csv").exists():
+        own.append(Artefact("unfinished", pending))
     told.written += publish([*made, *own], folder, scale)
     return compared
 

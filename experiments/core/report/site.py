@@ -10,6 +10,7 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper
 from experiments.core.report.compare import STATUSES
 from experiments.core.report.markdown import markdown, number
+from experiments.core.report.unfinished import summary
 from experiments.core.sweep import files
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def write(dest: Path, known: Mapping[str, Paper]) -> Path:
             continue
         parts += [f"## {paper.title}\n", f"{paper.citation} · `fedlab {name}`\n"]
         parts += [f"{tally(frame)}\n", markdown(frame)] if len(frame) else []
-        parts += [_listing(dest, folder) for folder in shown]
+        parts += [_pending(folder) + _listing(dest, folder) for folder in shown]
     path = dest / "README.md"
     files.atomic_write(path, "\n".join(parts).rstrip("\n") + "\n")
     return path
@@ -145,9 +146,26 @@ def _cost(path: Path) -> dict[str, tuple[str, str]]:
     }
 
 
+def _pending(folder: Path) -> str:
+    """What has not come to its end at this scale."""
+    import pandas as pd
+
+    path = folder / "unfinished.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    if frame.empty:
+        return ""
+    lines = [
+        f"Not finished at scale {folder.parent.name} (the checkpoint is taken up by the same command):\n",
+        *summary(frame),
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
 def _listing(dest: Path, folder: Path) -> str:
     """Links to a folder's figures and tables."""
-    names = sorted({f.stem for f in folder.iterdir() if f.suffix in (".png", ".md", ".csv")} - {"comparison", "runs"})
+    names = sorted(
+        {f.stem for f in folder.iterdir() if f.suffix in (".png", ".md", ".csv")} - {"comparison", "runs", "unfinished"}
+    )
     lines = [f"### {folder.parent.name}\n"]
     for name in [*names, "comparison", "runs"]:
         present = [e for e in ("png", "md", "csv") if (folder / f"{name}.{e}").is_file()]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
 from experiments.core.sweep import files, stored_spec
-from experiments.core.sweep.cell import Cell, Context
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.merge import merge
 from experiments.core.sweep.provenance import provenance, without_paths
 from experiments.core.sweep.store import Store, read_json
@@ -152,7 +152,10 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             clock.tick()
             options.progress(what, done, total)
 
-        context = Context(folder, options.device, options.threads, options.data_dir, progress, note)
+        def partial(rows: list[Row]) -> None:
+            store.note_partial(cell, rows)
+
+        context = Context(folder, options.device, options.threads, options.data_dir, progress, note, partial)
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")

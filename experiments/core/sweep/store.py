@@ -26,6 +26,8 @@ from experiments.core.sweep.cell import Cell, Row
 from experiments.core.sweep.rows import complete_row, to_csv
 
 _UNHASHED = {"DONE", "log.txt"}
+PARTIAL = "partial.csv"
+"""In a work folder: the rows so far, for `fedlab report` to say how far an unfinished cell has come."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class Store:
         if not (work / "cell.json").is_file():
             files.atomic_write(work / "cell.json", _json(cell.describe()))
         return work
+
+    def note_partial(self, cell: Cell, rows: list[Row]) -> None:
+        """Write the rows so far into the work folder."""
+        text = to_csv(complete_row(cell, row) for row in rows)
+        files.atomic_write(self.work(cell) / PARTIAL, text)
 
     def commit(self, cell: Cell, rows: list[Row], provenance: dict[str, Any]) -> None:
         """Store the finished cell. Checkpoints go after DONE, so that a kill in between loses nothing. Hold the lock.
@@ -182,7 +189,7 @@ def _kept(folder: Path) -> Iterator[Path]:
 
 def _is_passing(name: Path) -> bool:
     """Whether this file serves the computation under way only: a checkpoint, or the clock."""
-    return name.suffix == ".ckpt" or name.as_posix() == "clock.json"
+    return name.suffix == ".ckpt" or name.as_posix() in ("clock.json", PARTIAL)
 
 
 def _json(value: Any) -> str:

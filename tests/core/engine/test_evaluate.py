@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from experiments.core.engine import evaluate as evaluation
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate, sample_losses
 from experiments.core.engine.formulations import formulations
@@ -31,11 +32,12 @@ def supported(net, dtype=torch.float64):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("samples", [4096, 10])
-def test_against_torch(threads, samples):
+def test_against_torch(threads, samples, monkeypatch):
+    monkeypatch.setattr(evaluation, "_MOST_SAMPLES", samples)
     net, theta, x, y = setup()
     with Workers(threads) as workers:
         for kind in supported(net):
-            found = evaluate(kind, theta, x, y, workers, samples)
+            found = evaluate(kind, theta, x, y, workers)
             for i, row in enumerate(theta):
                 z = outputs_of(net, row, x)
                 assert float(found.loss[i]) == pytest.approx(float(functional.cross_entropy(z, y)), rel=1e-12)
@@ -84,7 +86,7 @@ def test_squared_loss_of_one_hot_targets():
     target = functional.one_hot(y, 4).double()
     with Workers(1) as workers:
         for kind in supported(net):
-            found = evaluate(kind, theta, x, target, workers, samples=20)
+            found = evaluate(kind, theta, x, target, workers)
             for i, row in enumerate(theta):
                 z = outputs_of(net, row, x)
                 expected = 0.5 * 4 * functional.mse_loss(z, target)

@@ -1,0 +1,61 @@
+"""Runs that have not come to their end: what their checkpointed rows say so far, never mixed with finished results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.core.sweep.store import PARTIAL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "paper",
+    "setting",
+    "scale",
+    "seed",
+    "reached",
+    "rounds",
+    "dataset",
+    "method",
+    "metric",
+    "value",
+    "n",
+    "unit",
+)
+_SUMMARY = ("counted", "test")
+
+
+def unfinished(out: Path, paper: str, scale: str) -> pd.DataFrame:
+    """The summary numbers of every unfinished cell at the round it has reached, in COLUMNS."""
+    import pandas as pd
+
+    frames = [_reached(path) for path in sorted((out / paper).glob(f"*-{scale}/*.work/{PARTIAL}"))]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _reached(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]})
+    rounds = rows[(rows["metric"] == "config") & (rows["subject"] == "rounds")]["value"]
+    reached = rows["round"].max()
+    last = rows[(rows["round"] == reached) & rows["subject"].isin(_SUMMARY)].copy()
+    last["reached"] = int(reached)
+    last["rounds"] = int(rounds.iloc[0]) if len(rounds) else pd.NA
+    return last[list(COLUMNS)]
+
+
+def summary(frame: pd.DataFrame) -> list[str]:
+    """One Markdown line per unfinished cell, from a published unfinished.csv."""
+    lines = []
+    for (setting, seed), rows in frame.groupby(["setting", "seed"], sort=True):
+        first = rows.iloc[0]
+        told = [
+            f"{r['method']} {r['metric']} {float(r['value']):.3g}"
+            for _, r in rows.iterrows()
+            if str(r["metric"]) in ("pearson_fil", "spearman_fil", "accuracy")
+        ]
+        lines.append(f"- {setting}, seed {seed}: round {first['reached']} of {first['rounds']}; " + ", ".join(told))
+    return lines
