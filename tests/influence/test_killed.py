@@ -17,7 +17,15 @@ from experiments.core.report import artefacts
 from tests.influence import tiny
 
 HOUSE = Path(experiments.__file__).parent.parent
-COMMAND = "from fedlab_cli.main import run; run()"
+COMMAND = """
+import time
+from experiments.core.engine.checkpoint import Checkpoint
+from fedlab_cli.main import run
+
+save = Checkpoint.save
+Checkpoint.save = lambda self, content: (save(self, content), time.sleep(0.03))  # so that every phase can be met
+run()
+"""
 
 
 def start(config: Path, out: Path) -> subprocess.Popen[bytes]:
@@ -50,7 +58,7 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
             assert process.poll() is None and time.monotonic() < until
             seen.add(stamp(out, name))
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.02))
+        time.sleep(chance.uniform(0, 0.06))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert list(out.rglob("*.work")) and not list(out.rglob("metrics.csv"))
