@@ -11,6 +11,7 @@ import experiments
 ROOT = Path(experiments.__file__).resolve().parent.parent
 MODULES = sorted([*ROOT.glob("experiments/**/*.py"), *ROOT.glob("fedlab_cli/**/*.py")])
 PAPERS = sorted(p.parent.name for p in ROOT.glob("experiments/*/__init__.py") if p.parent.name != "core")
+NATIVE = sorted(p for kind in ("cpp", "h") for p in ROOT.glob(f"experiments/**/*.{kind}"))
 MIDDLE = {"estimators", "scores", "data", "models"}
 UPPER = {"report", "sweep", "spec"}
 BASE = {"errors", "discover", "block", "paper"}
@@ -121,7 +122,11 @@ def test_only_the_command_line_prints(path):
     assert not [n.lineno for n in calls if isinstance(n.func, ast.Name) and n.func.id == "print"]
 
 
-@pytest.mark.parametrize("path", [*MODULES, *sorted(ROOT.glob("tests/**/*.py"))], ids=dotted)
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *NATIVE, *sorted(ROOT.glob("tests/**/*.py"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_no_module_is_long(path):
     assert len(path.read_text().splitlines()) <= 450
 

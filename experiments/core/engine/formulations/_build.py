@@ -34,8 +34,8 @@ FLAGS = (
 def library(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
     """The shared library of `source` compiled with -D`defines`, from the cache if it is there.
 
-    Safe from several threads and processes: a build goes to a temporary name and is renamed into place. A failure is
-    logged once and remembered for the life of the process.
+    All headers beside the source count as part of it. Safe from several threads and processes: a build goes to a
+    temporary name and is renamed into place. A failure is logged once and remembered for the life of the process.
     """
     key = (source, defines)
     with _lock:
@@ -54,7 +54,8 @@ def _load(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
     if found is None:
         return None
     path, version = found
-    parts = (source.read_text(), *defines, *FLAGS, path, version, _machine())
+    headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))  # what the source may include
+    parts = (source.read_text(), *headers, *defines, *FLAGS, path, version, _machine())
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     target = _cache_dir() / f"{source.stem}-{digest}.so"
     if target.exists():

@@ -145,3 +145,16 @@ def test_the_cache_is_used_and_a_damaged_file_is_built_anew(monkeypatch: pytest.
     for file in kept:
         (other / file.name).write_text("not a library")
     assert (build(3, "b"), len(runs)) == (3, 3)
+
+
+@needs_compiler
+def test_a_changed_header_is_built_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source, header = tmp_path / "one.cpp", tmp_path / "native_value.h"
+    source.write_text('#include "native_value.h"\nextern "C" int one() { return VALUE; }')
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for value in (3, 4):
+        header.write_text(f"#define VALUE {value}\n")
+        monkeypatch.setattr(_build, "_built", {})
+        found = _build.library(source, ())
+        assert found is not None
+        assert found.one() == value

@@ -1,0 +1,112 @@
+// Where things lie in theta and in the work space of a thread, and the inputs packed into it.
+#pragma once
+#include <cstdlib>
+#include <cstring>
+
+#include "native_conv.h"
+
+constexpr int DIMA[] = DIM, LRA[] = LRELU, LBA[] = LBIAS;
+constexpr int CHUNK = 128;  // samples in flight: bounds the work space
+constexpr int NP = CHUNK + 16;  // stride of [feature][sample] arrays: whole vectors, and no multiple of 512 bytes
+constexpr int conv_size(int i) { return CHA[i + 1] * (CHA[i] * KKA[i] * KKA[i] + CBA[i]); }
+constexpr int conv_at(int i) { return i ? conv_at(i - 1) + conv_size(i - 1) : 0; }
+constexpr int linear_at(int i) {
+  return i ? linear_at(i - 1) + DIMA[i] * (DIMA[i - 1] + LBA[i - 1]) : conv_at(NCONV);
+}
+constexpr int PARAMETERS = linear_at(NLIN);
+constexpr int widest() {
+  int w = 0;
+  for (int i = 0; i <= NLIN; i++) w = DIMA[i] > w ? DIMA[i] : w;
+  return w;
+}
+constexpr int WIDE = up(widest(), L) + 2 * L;
+constexpr int rowT(int i) { return up(DIMA[i], L) + 4 * L; }
+
+struct Layer {            // one convolution's arrays
+  T *lanes;               // [blocks if first, else 1][up(CELLS, L)][L]
+  T *samples;             // [CHUNK][SIZE]
+  uint8_t *at;            // [blocks][O*WIN][L]
+  T *packed, *shifted, *acc, *bacc, *dx, *g;
+};
+
+struct Work {
+  char* base = nullptr;
+  Layer conv[NCONV + 1];
+  T *act[NLIN + 1], *actT[NLIN + 1], *grad[2], *gs, *scale, *rows;
+
+  template <typename X> void carve(size_t& used, X*& p, size_t count) {
+    if (base) p = (X*)(base + used);
+    used += (count * sizeof(X) + 127) / 64 * 64;
+  }
+  template <int I_> void convs(size_t& used) {
+    if constexpr (I_ < NCONV) {
+      typedef Conv<I_> C;
+      Layer& l = conv[I_];
+      carve(used, l.lanes, size_t(up(C::CELLS, L)) * L * (I_ ? 1 : CHUNK / L));
+      carve(used, l.samples, size_t(C::SIZE) * CHUNK);
+      carve(used, l.at, size_t(C::O) * C::WIN * CHUNK);
+      carve(used, l.packed, C::PACKED);
+      carve(used, l.shifted, C::SHIFTED);
+      carve(used, l.acc, C::O * C::K * C::RV * L);
+      carve(used, l.bacc, C::O);
+      carve(used, l.dx, C::SIZE);
+      carve(used, l.g, C::O * C::WIN + L);
+      convs<I_ + 1>(used);
+    }
+  }
+  size_t lay() {
+    size_t used = 0;
+    convs<0>(used);
+    for (int i = 0; i <= NLIN; i++) carve(used, act[i], size_t(DIMA[i] + 8) * NP);
+    for (int i = 0; i <= NLIN; i++) carve(used, actT[i], size_t(CHUNK) * rowT(i));
+    carve(used, grad[0], size_t(WIDE) * NP);
+    carve(used, grad[1], size_t(WIDE) * NP);
+    carve(used, gs, size_t(L) * (up(DIMA[0], L) + L));
+    carve(used, scale, NP);
+    carve(used, rows, size_t(L) * (up(DIMA[NLIN], L) + L));
+    return used;
+  }
+  bool ready() {  // zeroed once: borders are never written afterwards
+    if (base) return true;
+    const size_t size = lay() + 256;
+    void* p = nullptr;
+    if (posix_memalign(&p, 64, size)) return false;
+    memset(p, 0, size);
+    base = (char*)p;
+    lay();
+    return true;
+  }
+  ~Work() { free(base); }
+};
+static thread_local Work work;
+
+// ---- the inputs, shared by all models -----------------------------------------------------------------------------------
+static void pack_inputs(Work& k, const T* x, int ns) {
+  const int blocks = (ns + L - 1) / L;
+#if NCONV > 0
+  typedef Conv<0> C;
+  for (int s = 0; s < ns; s++)
+    for (int c = 0; c < C::C; c++)
+      for (int y = 0; y < C::H; y++)
+        for (int w = 0; w < C::W; w++)
+          k.conv[0].samples[s * C::SIZE + ((y + C::P) * C::WP + w + C::P) * C::C + c] =
+              x[((int64_t(s) * C::C + c) * C::H + y) * C::W + w];
+  const T* from = k.conv[0].samples;
+  constexpr int rows = up(C::CELLS, L), stride = C::SIZE, rstride = L;
+  T* lanes = k.conv[0].lanes;
+  constexpr int64_t bstride = int64_t(rows) * L;
+#else
+  constexpr int rows = up(DIMA[0], L), stride = rowT(0), rstride = NP;
+  for (int s = 0; s < ns; s++) memcpy(k.actT[0] + s * stride, x + int64_t(s) * DIMA[0], DIMA[0] * sizeof(T));
+  const T* from = k.actT[0];
+  T* lanes = k.act[0];
+  constexpr int64_t bstride = L;
+#endif
+  for (int b = 0; b < blocks; b++)
+    for (int r = 0; r < rows; r += L) {
+      V a[L];
+      for (int i = 0; i < L; i++) a[i] = b * L + i < ns ? loadu(from + int64_t(b * L + i) * stride + r) : V{};
+      transpose(a);
+      for (int i = 0; i < L; i++) store(lanes + b * bstride + int64_t(r + i) * rstride, a[i]);
+    }
+}
