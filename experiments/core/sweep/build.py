@@ -73,11 +73,13 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) 
     """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
     note = context.folder / "formulation.json"
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    if note.is_file():
-        wanted = json.loads(note.read_text())["formulation"]
+    where = problem.federation.x.device.type
+    before = json.loads(note.read_text()) if note.is_file() else {}
+    if before.get("device") == where:
+        wanted = before["formulation"]
     choice = choose(problem.net, problem.federation, worlds, context.threads, wanted)
-    if not note.is_file():
-        content = {"formulation": choice.formulation.name, "seconds_per_model_step": choice.seconds}
+    if before.get("device") != where:  # another kind of device needs a choice of its own
+        content = {"formulation": choice.formulation.name, "device": where, "seconds_per_model_step": choice.seconds}
         files.atomic_write(note, json.dumps(content, indent=1).encode())
     context.facts["formulation"] = choice.formulation.name
     timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))

@@ -117,6 +117,9 @@ def test_a_cell_keeps_its_formulation_over_an_interruption(tmp_path):
     again = Context(first)
     assert formulation(spec_of(tmp_path, "formulation=dense"), problem, 1, again).name == "looped"
     assert again.facts["formulation"] == "looped"
+    elsewhere = {"formulation": "only on a GPU", "device": "cuda", "seconds_per_model_step": {}}
+    (first / "formulation.json").write_text(json.dumps(elsewhere))
+    assert formulation(spec_of(tmp_path, "formulation=dense"), problem, 1, Context(first)).name == "dense"
 
 
 def test_smoke_is_fixed_and_other_scales_are_timed(tmp_path):
