@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from typing import Annotated
 
 import typer
@@ -94,4 +95,6 @@ def _place(fault: BaseException) -> str:
 
 def run() -> None:
     """The console script."""
+    # PyTorch's own forward-mode derivatives still use what it deprecates; a user can do nothing about it.
+    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
     sys.exit(main())
