@@ -110,7 +110,8 @@ def test_fisher_recursion_equals_the_explicit_product():
     blocks = [torch.randn(n, 7, generator=g, dtype=torch.float64) for n in (5, 3, 4)]
     change = torch.randn(7, 6, generator=g, dtype=torch.float64)
     lost = torch.empty_like(change)
-    growth = fisher_recursion(torch.cat(blocks), [5, 3, 4], change, 0.1, lost)
+    projected, coefficients = fisher_recursion(torch.cat(blocks), [5, 3, 4], change, 0.1, lost)
+    growth = lost.square().sum(0) - 2 * (projected * coefficients).sum(0)
     explicit = transfer_matrix([explicit_fisher(b) for b in blocks], 0.1) @ change
     torch.testing.assert_close(change - lost, explicit)
     torch.testing.assert_close(growth, explicit.norm(dim=0) ** 2 - change.norm(dim=0) ** 2)
