@@ -1,5 +1,7 @@
 """What the wheel must hold, and that a checkout's own files win."""
 
+import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -33,6 +35,31 @@ def test_the_command_is_there():
     assert project["name"] == "fedlab-influence" == experiments.OWNER
 
 
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {name: [re.split(r"[><=!~ \[]", line)[0].lower() for line in lines] for name, lines in
+             {"": project["dependencies"], **project["optional-dependencies"]}.items()}  # fmt: skip
+    named = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn"}
+
+    def imported(*folders):
+        trees = [ast.parse(path.read_text()) for folder in folders for path in (ROOT / folder).rglob("*.py")]
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        dotted = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        dotted |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+        tops = {name.partition(".")[0] for name in dotted} - set(sys.stdlib_module_names)
+        return {named.get(top, top) for top in tops} - {"experiments", "fedlab_cli"}
+
+    code = imported("experiments", "fedlab_cli")
+    assert len(code) >= 10
+    assert code <= {*asked[""], *asked["parquet"]}
+    assert set(asked[""]) <= code
+    assert (
+        {"pytest", "hypothesis"}
+        <= imported("tests")
+        <= {*asked[""], *asked["dev"], "tests", "bnnets", "ownnets", "sweep_toy"}
+    )
+
+
 def test_no_main_module_that_a_foreign_experiments_folder_could_shadow():
     assert not (ROOT / "fedlab_cli" / "__main__.py").exists()
 
@@ -49,8 +76,10 @@ def test_a_wheel_holds_code_and_specs_and_works_in_an_empty_folder(tmp_path):
         names = set(packed.namelist())
         packed.extractall(site)
     specs = {p.relative_to(ROOT / "configs").as_posix() for p in (ROOT / "configs").rglob("*.yaml")}
-    sources = {p.relative_to(ROOT).as_posix() for d in ("experiments", "fedlab_cli") for p in (ROOT / d).rglob("*.py")}
+    folders = (ROOT / "experiments", ROOT / "fedlab_cli")
+    sources = {p.relative_to(ROOT).as_posix() for folder in folders for p in folder.rglob("*.*") if p.suffix != ".pyc"}
     assert {f"experiments/_configs/{s}" for s in specs} | sources <= names
+    assert {Path(s).suffix for s in sources} >= {".py", ".cpp", ".h", ".csv"}
     assert not [n for n in names if n.startswith(("tests/", "results/", "data/"))]
     run = "from fedlab_cli.main import main; raise SystemExit(main(['show', 'setting2-digits', '--scale', 'paper']))"
     done = subprocess.run(
