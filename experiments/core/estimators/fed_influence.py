@@ -181,7 +181,7 @@ class FedInfluence:
             projected, coefficients = fisher_recursion(stacked[:, rows], counts, change[rows], lr, lost[rows])
             if track.variant.lwet == "noniid":
                 growth = torch.linalg.vector_norm(lost[rows], dim=0).square() - 2 * (projected * coefficients).sum(0)
-                kept[j] = share * self._examine(track, k, j, growth)
+                kept[j] = share * self._examine(track, k, j, growth, share)
             else:
                 kept[j] = share
             lost[rows] *= kept[j]
@@ -196,16 +196,20 @@ class FedInfluence:
         kept = share.expand(len(self._net.params), -1)
         if track.variant.lwet == "noniid":
             growth = tensor_norms(self._net, sequential).square() - tensor_norms(self._net, change).square()
-            kept = torch.stack([share * self._examine(track, k, j, growth[j]) for j in range(len(self._net.params))])
+            examined = [self._examine(track, k, j, growth[j], share) for j in range(len(self._net.params))]
+            kept = share * torch.stack([e.expand_as(share) for e in examined])
         lost = change - sequential
         for j, slot in enumerate(self._net.params):
             lost[slot.start : slot.stop] *= kept[j]
         return lost, kept
 
-    def _examine(self, track: _Track, k: int, j: int, growth: Tensor) -> Tensor:
-        """Algorithm 4, lines 5-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1]."""
+    def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
+        """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
+
+        Client k itself is not asked: its own world has no participant k (its share is 0).
+        """
         flags = track.kept_for(k)
-        grows = growth > 0
+        grows = (growth > 0) & (share > 0)
         flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
         return flags[j].to(growth.dtype)
 
