@@ -49,6 +49,8 @@ class InfluenceSpec(RunSpec):
             faults.append(f"counted: {self.counted} clients, but there are {known}")
         if known is not None and (self.tracked_client or 0) >= known:
             faults.append(f"tracked_client: unknown client {self.tracked_client}; clients are 0 to {known - 1}")
+        if self.algorithm.kind != "fedavg" or self.local.momentum or self.local.weight_decay:
+            faults.append("local: Eq. 10 is derived for FedAvg and plain gradient steps (no momentum, no weight decay)")
         if self.clients_per_round < 2:
             faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
         if self.cleansing is not None and self.cleansing.round >= self.rounds:

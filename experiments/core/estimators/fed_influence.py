@@ -178,8 +178,12 @@ class FedInfluence:
         stacked, counts = draws[0] if len(draws) == 1 else torch.cat(list(draws)), [len(g) for g in draws]
         for j, slot in enumerate(self._net.params):
             rows = slice(slot.start, slot.stop)
-            growth = fisher_recursion(stacked[:, rows], counts, change[rows], lr, lost[rows])
-            kept[j] = share * self._examine(track, k, j, growth)
+            projected, coefficients = fisher_recursion(stacked[:, rows], counts, change[rows], lr, lost[rows])
+            if track.variant.lwet == "noniid":
+                growth = torch.linalg.vector_norm(lost[rows], dim=0).square() - 2 * (projected * coefficients).sum(0)
+                kept[j] = share * self._examine(track, k, j, growth, share)
+            else:
+                kept[j] = share
             lost[rows] *= kept[j]
         return lost, kept
 
@@ -189,19 +193,23 @@ class FedInfluence:
         sequential = change
         for h in operators:
             sequential = sequential - lr * h.apply(sequential)
-        growth = tensor_norms(self._net, sequential).square() - tensor_norms(self._net, change).square()
-        kept = torch.stack([share * self._examine(track, k, j, growth[j]) for j in range(len(self._net.params))])
+        kept = share.expand(len(self._net.params), -1)
+        if track.variant.lwet == "noniid":
+            growth = tensor_norms(self._net, sequential).square() - tensor_norms(self._net, change).square()
+            examined = [self._examine(track, k, j, growth[j], share) for j in range(len(self._net.params))]
+            kept = share * torch.stack([e.expand_as(share) for e in examined])
         lost = change - sequential
         for j, slot in enumerate(self._net.params):
             lost[slot.start : slot.stop] *= kept[j]
         return lost, kept
 
-    def _examine(self, track: _Track, k: int, j: int, growth: Tensor) -> Tensor:
-        """Algorithm 4, lines 5-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1]."""
-        if track.variant.lwet != "noniid":
-            return growth.new_ones(1)
+    def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
+        """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
+
+        Client k itself is not asked: its own world has no participant k (its share is 0).
+        """
         flags = track.kept_for(k)
-        grows = growth > 0
+        grows = (growth > 0) & (share > 0)
         flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
         return flags[j].to(growth.dtype)
 
@@ -243,7 +251,9 @@ class FedInfluence:
             track.stopped = int(saved["stopped"])
 
 
-def fisher_recursion(gradients: Tensor, counts: Sequence[int], change: Tensor, lr: float, lost: Tensor) -> Tensor:
+def fisher_recursion(
+    gradients: Tensor, counts: Sequence[int], change: Tensor, lr: float, lost: Tensor
+) -> tuple[Tensor, Tensor]:
     """Eq. 15 for one participant and one tensor, in the space of samples.
 
     sigma_0 = E; sigma_{i+1} = sigma_i - (eta / Ns) G_i^T G_i sigma_i. With sigma_i = E - sum_{h<i} G_h^T a_h,
@@ -258,7 +268,7 @@ def fisher_recursion(gradients: Tensor, counts: Sequence[int], change: Tensor, l
         lost: [p_j, C], filled with E - sigma = G^T A.
 
     Returns:
-        |sigma|^2 - |E|^2, [C].
+        G E and A, [sum Ns_i, C] each: |sigma|^2 - |E|^2 = |G^T A|^2 - 2 <G E, A>.
     """
     projected = gradients @ change
     coefficients = torch.empty_like(projected)
@@ -271,7 +281,7 @@ def fisher_recursion(gradients: Tensor, counts: Sequence[int], change: Tensor, l
         coefficients[rows] = inner * (lr / count)
         at += count
     torch.mm(gradients.T, coefficients, out=lost)
-    return torch.linalg.vector_norm(lost, dim=0).square() - 2 * (projected * coefficients).sum(0)
+    return projected, coefficients
 
 
 def tensor_norms(net: Net, change: Tensor) -> Tensor:

@@ -110,7 +110,8 @@ def test_fisher_recursion_equals_the_explicit_product():
     blocks = [torch.randn(n, 7, generator=g, dtype=torch.float64) for n in (5, 3, 4)]
     change = torch.randn(7, 6, generator=g, dtype=torch.float64)
     lost = torch.empty_like(change)
-    growth = fisher_recursion(torch.cat(blocks), [5, 3, 4], change, 0.1, lost)
+    projected, coefficients = fisher_recursion(torch.cat(blocks), [5, 3, 4], change, 0.1, lost)
+    growth = lost.square().sum(0) - 2 * (projected * coefficients).sum(0)
     explicit = transfer_matrix([explicit_fisher(b) for b in blocks], 0.1) @ change
     torch.testing.assert_close(change - lost, explicit)
     torch.testing.assert_close(growth, explicit.norm(dim=0) ** 2 - change.norm(dim=0) ** 2)
@@ -136,6 +137,22 @@ def test_estimates_equal_the_algorithms_as_printed(lwet, lr):
         assert flags, "the case should have truncated something"
         off = 1 - estimator.flags("ours").mean()
         assert off > 0
+
+
+def test_a_client_is_not_examined_for_its_own_world():
+    """Algorithm 4 runs over k in C_t minus c: only client 0 is estimated and only it takes part besides client 1."""
+    p = problem(lr=50.0, rounds=3, sizes=(4, 4), per_round=2)
+    estimator, recorder = run(p, {"own": variant("fisher", "noniid", clients=(0,))}, worlds=leave_one_out([]))
+    kept = estimator._tracks["own"].kept
+    assert bool(kept[0].all()) and not bool(kept[1].all())
+    change, flags = {0: torch.zeros(p.net.p, dtype=torch.float64)}, {}
+    for record in recorder.records:
+        gradients = [
+            [per_sample_gradients(p.net, w, *p.federation.of(k)) for w in iterates]
+            for k, iterates in zip(record.participants, record.iterates, strict=True)
+        ]
+        change = literal_update(p.net, gradients, record, change, flags, "noniid")
+    torch.testing.assert_close(estimator.change("own")[0], change[0], rtol=1e-8, atol=1e-8)
 
 
 def test_per_client_flags_keep_more():
