@@ -71,7 +71,11 @@ def claimed(store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bo
         with store.lock_folder():
             _settle(store, wanted, cells, overwrite)
             held.enter_context(store.in_use())
-        yield
+        try:
+            yield
+        finally:
+            if not any(store.folders()):  # nothing was computed (no data, say): leave nothing that looks like a result
+                (store.root / "spec.yaml").unlink(missing_ok=True)
 
 
 def _settle(store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: bool) -> None:

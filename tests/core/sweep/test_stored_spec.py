@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import sweep_toy as toy
 import yaml
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import MissingError, SpecError
 from experiments.core.sweep.run import Options, run_cells
 from experiments.core.sweep.stored_spec import differences, flatten
 
@@ -41,3 +43,13 @@ def test_a_spec_that_cannot_be_read_is_refused_unless_overwritten(tmp_path):
         run_cells(toy.cells(), toy.spec(), tmp_path)
     again = run_cells(toy.cells(), toy.spec(), tmp_path, Options(overwrite=True))
     assert len(again.skipped) == 1
+
+
+def test_a_run_that_computed_nothing_leaves_no_spec(tmp_path):
+    def without_data(context):
+        raise MissingError("no data")
+
+    only = dataclasses.replace(toy.cells()[0], compute=without_data)
+    with pytest.raises(MissingError):
+        run_cells([only], toy.spec(), tmp_path)
+    assert not list(tmp_path.rglob("spec.yaml"))
