@@ -26,7 +26,7 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
     fisher = 4.0 * min(spec.gradients, size.samples) * size.parameters * clients / PRODUCT_RATE
     exact = 2.0 * size.samples * size.classes * size.forward / EXACT_RATE + EXACT
     estimates = pairs * (
-        fisher * any("fisher" in v for v in spec.variants) + exact * any("fisher" not in v for v in spec.variants)
+        fisher * sum("fisher" in v for v in spec.variants) + exact * any("fisher" not in v for v in spec.variants)
     )
     evaluated = (
         len(spec.variants)
