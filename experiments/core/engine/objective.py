@@ -1,0 +1,117 @@
+"""The training objective of one model on fixed data: value, gradient, products with its Hessian."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vmap
+
+from experiments.core.engine.net import Net
+
+
+forward_mode = threading.Lock()
+"""PyTorch keeps one stack of forward-mode levels for all threads: hold this around every jvp."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """f(theta) = (1/n) sum_i loss(z_i, theta) + (decay/2) sum_j mask_j theta_j^2.
+
+    The module must compute the same in training and in evaluation mode (no dropout, normalisation frozen): only then is
+    f a function. All methods take states theta [size] and never hold more than `chunk` samples' activations at once
+    (times the number of vectors that `width` lets through together).
+
+    Attributes:
+        net: the model. x, y: [n, ...], [n] the training data (or any other sample set).
+        decay: lambda in (lambda/2) ||theta||^2. mask: [p] of 0 and 1, the parameters that are decayed; None: all.
+        chunk: samples of one pass. width: vectors of one pass.
+    """
+
+    net: Net
+    x: Tensor
+    y: Tensor
+    decay: float = 0.0
+    mask: Tensor | None = None
+    chunk: int = 512
+    width: int = 64
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    def penalty_gradient(self, w: Tensor) -> Tensor:
+        """Gradient of the penalty at w [p] (or its Hessian times w, for it is linear): [p], or [p, C] for columns."""
+        if self.mask is None:
+            return self.decay * w
+        return self.decay * (w * (self.mask if w.dim() == 1 else self.mask[:, None]))
+
+    def value(self, theta: Tensor) -> Tensor:
+        """f(theta), a scalar."""
+        w = theta[: self.net.p]
+        with torch.no_grad():
+            total = sum((self._losses(w, theta, x, y).sum() for x, y in self._parts()), w.new_zeros(()))
+        return total / self.n + 0.5 * torch.dot(self.penalty_gradient(w), w)
+
+    def losses(self, theta: Tensor) -> Tensor:
+        """Loss of each sample without the penalty: [n]."""
+        with torch.no_grad():
+            return torch.cat([self._losses(theta[: self.net.p], theta, x, y) for x, y in self._parts()])
+
+    def gradient(self, theta: Tensor) -> Tensor:
+        """Gradient of f: [p]."""
+        w = theta[: self.net.p].detach().requires_grad_()
+        total = torch.zeros_like(w)
+        for x, y in self._parts():
+            with torch.enable_grad():
+                (part,) = torch.autograd.grad(self._losses(w, theta, x, y).sum(), w)
+            total += part
+        return total / self.n + self.penalty_gradient(w.detach())
+
+    def products(self, theta: Tensor, vectors: Tensor) -> Tensor:
+        """H V, the Hessian of f at theta times vectors [p, C], forward over reverse (Pearlmutter 1994): [p, C]."""
+        total = torch.zeros_like(vectors)
+        for x, y in self._parts():
+            for a in range(0, vectors.shape[1], self.width):
+                block = slice(a, a + self.width)
+                total[:, block] += self._product(theta, x, y, vectors[:, block])
+        return total / self.n + self.penalty_gradient(vectors)
+
+    def slopes(self, theta: Tensor, directions: Tensor) -> Tensor:
+        """<gradient of sample i's loss, direction t> of all samples, directions [p, T] -> [T, n]; no penalty.
+
+        One forward-mode pass a direction: no sample's gradient is ever formed.
+        """
+
+        def work(x: Tensor, y: Tensor, block: Tensor) -> Tensor:
+            def losses(w: Tensor) -> Tensor:
+                return self._losses(w, theta, x, y)
+
+            return batched(lambda v: jvp(losses, (theta[: self.net.p],), (v,))[1], block)
+
+        columns = [directions[:, a : a + self.width] for a in range(0, directions.shape[1], self.width)]
+        return torch.cat([torch.cat([work(x, y, block) for x, y in self._parts()], 1) for block in columns])
+
+    def _product(self, theta: Tensor, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
+        gradient = grad(lambda w: self._losses(w, theta, x, y).sum())
+        return batched(lambda v: jvp(gradient, (theta[: self.net.p],), (v,))[1], vectors).T
+
+    def _losses(self, w: Tensor, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        state = torch.cat([w, theta[self.net.p :]]) if self.net.buffers else w
+        return self.net.losses(self.net.call(state, x), y)
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for a in range(0, self.n, self.chunk):
+            yield self.x[a : a + self.chunk], self.y[a : a + self.chunk]
+
+
+def batched(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
+    """work(v) of every column v of [p, C], stacked: [C, ...]. One column goes without vmap: large models need no more."""
+    with forward_mode:
+        if columns.shape[1] == 1:
+            return work(columns[:, 0].contiguous())[None]
+        return vmap(work, in_dims=1)(columns)
