@@ -12,7 +12,6 @@ from torch.func import grad, jvp, vmap
 
 from experiments.core.engine.net import Net
 
-
 forward_mode = threading.Lock()
 """PyTorch keeps one stack of forward-mode levels for all threads: hold this around every jvp."""
 
@@ -110,7 +109,7 @@ class Objective:
 
 
 def batched(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
-    """work(v) of every column v of [p, C], stacked: [C, ...]. One column goes without vmap: large models need no more."""
+    """work(v) of every column v of [p, C], stacked: [C, ...]. One column goes without vmap, which large models need."""
     with forward_mode:
         if columns.shape[1] == 1:
             return work(columns[:, 0].contiguous())[None]
