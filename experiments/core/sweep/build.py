@@ -57,9 +57,9 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     if spec.loss == "squared":
-        federation = _one_hot(federation, dtype)
+        federation = one_hot(federation, dtype)
     federation = federation.to(device, dtype)
-    _try(net, federation)
+    try_out(net, federation)
     schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
     local = LocalTraining(**spec.local.model_dump())
     context.facts["parameters"] = net.p
@@ -105,8 +105,12 @@ def progress_of(context: Context, what: str) -> Callable[[int, int], None]:
     return lambda done, total: context.progress(what, done, total)
 
 
-def _try(net: Net, federation: Federation) -> None:
-    """Send one sample through the model, so that a misfit shows here and in one line."""
+def try_out(net: Net, federation: Federation) -> None:
+    """Send one sample through the model, so that a misfit shows here and in one line.
+
+    Raises:
+        SpecError: the model fails on it, or has another number of outputs than the data has classes.
+    """
     try:
         with torch.no_grad():
             outputs = net.module.eval()(federation.test_x[:1])
@@ -127,7 +131,7 @@ def _try(net: Net, federation: Federation) -> None:
         )
 
 
-def _one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
+def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
     """Labels as targets [N, classes] for the squared loss."""
     y, test_y = (
         torch.nn.functional.one_hot(labels, federation.classes).to(dtype)

@@ -38,7 +38,7 @@ def size_of(spec: RunSpec) -> Size | None:
     try:
         with torch.device("meta"):
             module = spec.model.build(shape, classes)
-            forward = _operations(module, torch.zeros(1, *shape))
+            forward = operations(module, torch.zeros(1, *shape))
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
     return Size(forward, sum(p.numel() for p in module.parameters()), samples, classes, clients)
@@ -54,7 +54,7 @@ def training(spec: RunSpec, size: Size, worlds: int) -> float:
     return local + evaluations + pairs * TASK
 
 
-def _operations(module: nn.Module, x: torch.Tensor) -> float:
+def operations(module: nn.Module, x: torch.Tensor) -> float:
     """Multiplications and additions of one forward pass in linear and convolution layers."""
     count = 0.0
 

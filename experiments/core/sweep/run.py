@@ -32,6 +32,7 @@ class Options:
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
         progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
+        warn: receives (cell, line) of what a cell wants the user to know although it goes on.
         event: called with a cell and "start", "done", "skipped" or "failed".
     """
 
@@ -43,6 +44,7 @@ class Options:
     fail_fast: bool = False
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     log: Callable[[str], None] = lambda line: None
+    warn: Callable[[Cell, str], None] = lambda cell, line: None
     event: Callable[[Cell, str], None] = lambda cell, what: None
 
 
@@ -155,7 +157,11 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
         def partial(rows: list[Row]) -> None:
             store.note_partial(cell, rows)
 
-        context = Context(folder, options.device, options.threads, options.data_dir, progress, note, partial)
+        def warn(line: str) -> None:
+            note(f"warning: {line}")
+            options.warn(cell, line)
+
+        context = Context(folder, options.device, options.threads, options.data_dir, progress, note, warn, partial)
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")

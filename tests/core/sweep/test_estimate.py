@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.core.sweep.estimate import EVALUATION_RATE, RATE, TASK, TEST_SHARE, _operations, size_of, training
+from experiments.core.sweep.estimate import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
 from tests.influence import tiny
 
 
@@ -17,7 +17,7 @@ def test_operations_of_a_forward_pass():
         torch.nn.Linear(4 * 7 * 7, 10),
     )  # fmt: skip
     convolution = 2 * (4 * 14 * 14) * (3 * 5 * 5)
-    assert _operations(net, torch.zeros(1, 3, 14, 14)) == convolution + 2 * 10 * (4 * 49)
+    assert operations(net, torch.zeros(1, 3, 14, 14)) == convolution + 2 * 10 * (4 * 49)
     assert not any(m._forward_hooks for m in net.modules())
 
 

@@ -1,0 +1,189 @@
+"""The cells of Basu et al. 2021: one per point of a setting's grid and seed. Train, estimate, leave out, compare."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import sample_losses
+from experiments.core.estimators.lanczos import top_eigenvalue
+from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.fragility import PAPER, points, rows
+from experiments.fragility.estimate import estimate as cost
+from experiments.fragility.estimates import Estimate, estimate, norms_of_change
+from experiments.fragility.grid import at, label
+from experiments.fragility.grid import points as grid_points
+from experiments.fragility.images import keep_images
+from experiments.fragility.optimum import Optimum, described, train
+from experiments.fragility.problem import Problem, build
+from experiments.fragility.spec import FragilitySpec
+from experiments.fragility.truth import Groups, retrain, sample_name, worlds_of
+
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
+SEVERAL = "several"
+_DRIFT = 0.1  # of the spread: a larger drift says that the optimum had not been reached
+
+Sets = dict[tuple[str, str], list[int]]
+
+
+def cells(spec: FragilitySpec) -> list[Cell]:
+    """The cells of one setting: every point of the grid, every seed."""
+    found = []
+    for point, keys in grid_points(spec.grid):
+        own = at(spec, keys)
+        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
+        work, worlds, memory = cost(own)
+        found += [
+            Cell(
+                PAPER.name,
+                spec.name,
+                spec.scale,
+                seed,
+                label(point) or "fragility",
+                {**params, "seed": seed},
+                PAPER.version,
+                work=work,
+                worlds=worlds,
+                memory=memory,
+                compute=partial(compute, own, label(point), seed),
+            )
+            for seed in spec.seeds
+        ]
+    return found
+
+
+def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> list[Row]:
+    """Train to the optimum, estimate influences, train without the candidates, correlate."""
+    problem = build(spec, seed, _worlds(spec), context)
+    found = rows.Rows(point)
+    with Workers(context.threads) as workers:
+        optimum = train(problem, context, workers)
+        _describe(found, problem, optimum, workers, context)
+        tests = _test_points(found, problem, optimum)
+        context.partial([{**problem.columns, **row} for row in found.rows])
+        made = estimate(problem, optimum.theta, list(tests.values()), context)
+        rows.of_methods(found, made, tests)
+        if made:
+            context.partial([{**problem.columns, **row} for row in found.rows])
+            _compare(found, problem, optimum, tests, made, context, workers)
+    return [{**problem.columns, **row} for row in found.rows]
+
+
+def _worlds(spec: FragilitySpec) -> int:
+    return cost(spec)[1]
+
+
+def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Workers, context: Context) -> None:
+    """How well the model was trained, and how curved the objective is there."""
+    facts = described(problem, optimum, workers)
+    top, _ = top_eigenvalue(problem.objective(), optimum.theta, seed=problem.seed)
+    for name, value in {**facts, "top_eigenvalue": top}.items():
+        found.add("train", name, value, "s" if name == "seconds" else "")
+    if not facts["converged"]:
+        context.warn(
+            f"not converged: gradient norm {optimum.gradient_norm:.3g} after {optimum.step} steps; "
+            "raise train.steps, or train.optimizer=lbfgs for a smooth model"
+        )
+    if facts["constant_output"]:
+        context.warn("the outputs do not depend on the input: correlations are undefined here")
+
+
+def _test_points(found: rows.Rows, problem: Problem, optimum: Optimum) -> dict[str, int]:
+    """The test points, with a row each."""
+    data = problem.data
+    parts = zip(data.test_x.split(512), data.test_y.split(512), strict=True)
+    losses = np.concatenate(
+        [sample_losses(problem.frozen_way, optimum.theta[None], x, y)[0].double().cpu().numpy() for x, y in parts]
+    )
+    tests = points.test_points(problem.spec.test_points, losses)
+    for name, index in tests.items():
+        y = data.test_y[index]
+        found.add("test", "test_index", index, test=name)
+        found.add("test", "test_label", float(y.argmax() if y.dim() else y), test=name)
+        found.add("test", "test_point_loss", losses[index], "nats", test=name)
+    return tests
+
+
+def _compare(
+    found: rows.Rows, problem: Problem, optimum: Optimum, tests: dict[str, int], made: list[Estimate],
+    context: Context, workers: Workers,
+) -> None:  # fmt: skip
+    """Truth for the union of all candidates, and every score."""
+    names, spec = list(tests), problem.spec
+    sets = candidate_sets(problem, names, made[0])
+    per_test = {test: sorted({i for (of, _), held in sets.items() if of in (test, SEVERAL) for i in held}) for test in names}
+    held: Groups = points.groups(spec.groups, made[0].influence[0], problem.seed) if spec.groups else {}
+    union = sorted({i for chosen in sets.values() for i in chosen})
+    worlds = worlds_of(union, held)
+    truth = retrain(problem, optimum, worlds, list(tests.values()), context, workers)
+    rows.of_samples(found, made, names, per_test)
+    rows.of_truth(found, truth, names, per_test, "retrain")
+    own = {key: chosen for key, chosen in sets.items() if key[0] != SEVERAL}
+    rows.of_correlations(found, made, truth, names, own)
+    if held:
+        rows.of_groups(found, made, truth, names, held)
+    _warn_drift(found, context)
+    if spec.several:
+        _several(found, problem, names, made, truth.loss, sets)
+    predicted = _norms(problem, optimum, made, union) if spec.norms else {}
+    for method, norms in predicted.items():
+        rows.of_norms(found, method, norms, truth, own)
+    if spec.images:
+        keep_images(found, problem, tests, made[0], context)
+    if spec.retrain.scratch:
+        again = retrain(problem, optimum, worlds_of(union, {}), list(tests.values()), context, workers, scratch=True)
+        rows.of_truth(found, again, names, per_test, "scratch")
+        rows.of_correlations(found, made, again, names, own, "scratch")
+        for method, norms in predicted.items():
+            rows.of_norms(found, method, norms, again, own, "scratch")
+        p = problem.net.p
+        for place, i in enumerate(union, 1):
+            found.add("scratch", "distance", float((again.states[place] - truth.states[place])[:p].norm()), train=i)
+
+
+def candidate_sets(problem: Problem, tests: list[str], first: Estimate) -> Sets:
+    """(test point, set) -> training rows; SEVERAL stands for the mean over its test points."""
+    spec = problem.spec
+    influence = dict(zip(tests, first.influence, strict=True))
+    if spec.several:
+        influence[SEVERAL] = np.mean([influence[name] for name in spec.several], axis=0)
+    return {
+        (test, chosen.label): points.candidates(chosen, values, problem.seed)
+        for test, values in influence.items()
+        for chosen in spec.candidates
+        if test != SEVERAL or chosen.pick == "top"
+    }
+
+
+def _several(
+    found: rows.Rows, problem: Problem, names: list[str], made: list[Estimate], loss: dict[str, np.ndarray], sets: Sets
+) -> None:
+    """Section 9.12: the mean loss of several test points, estimated and measured."""
+    places = [names.index(name) for name in problem.spec.several]
+    for (of, chosen), held in sets.items():
+        if of != SEVERAL:
+            continue
+        actual = [float(loss[sample_name(i)][places].mean()) for i in held]
+        for estimate in made[:1]:
+            guessed = [float(estimate.influence[places, i].mean()) for i in held]
+            found.scores(SEVERAL, guessed, actual, set=chosen)
+
+
+def _norms(problem: Problem, optimum: Optimum, made: list[Estimate], union: list[int]) -> dict[str, dict[int, float]]:
+    """Predicted norms of the parameters' change of the first method."""
+    values = norms_of_change(problem, optimum.theta, made[0], union)
+    return {made[0].method: dict(zip(union, values.tolist(), strict=True))}
+
+
+def _warn_drift(found: rows.Rows, context: Context) -> None:
+    """Subtracting the drift changes no correlation; but where it is not small, the optimum was none."""
+    told = {(row["metric"], row["subject"]): row["value"] for row in found.rows if row["method"] == "retrain"}
+    for (metric, subject), drift in told.items():
+        spread = told.get(("spread", subject), 0.0)
+        if metric == "drift" and abs(drift) > _DRIFT * spread > 0:
+            context.warn(
+                f"{subject}: the loss drifts by {drift:.2g} without removing anything, the differences spread by "
+                f"{spread:.2g}: not converged; raise train.steps"
+            )

@@ -1,0 +1,48 @@
+"""What a cell will cost, from its spec alone."""
+
+from __future__ import annotations
+
+import torch
+
+from experiments.core.sweep.estimate import RATE, operations
+from experiments.fragility.spec import FragilitySpec
+
+_STEP = 2e-5  # seconds of a step that do not depend on its size
+_SOLVER_PASSES = {"exact": 0, "cg": 100, "lissa": 60, "low_rank": 100, "ekfac": 6, "gradient": 2}
+"""Passes over all training samples that a method takes, about."""
+
+
+def estimate(spec: FragilitySpec) -> tuple[float, int, int]:
+    """(seconds on 2 CPU cores, worlds, bytes); 0 where only loading the data tells."""
+    outline = spec.data.outline()
+    samples = int(outline[2] * outline[3]) if outline else 0
+    worlds = 1 + _candidates(spec, samples)
+    if spec.groups is not None:
+        worlds += len(spec.groups.sizes) * spec.groups.count
+    if outline is None:
+        return 0.0, worlds, 0
+    shape, classes = outline[:2]
+    try:
+        with torch.device("meta"):
+            module = spec.model.build(shape, classes)
+            forward = operations(module, torch.zeros(1, *shape))
+    except Exception:  # a model that does not fit is said by the run itself, with its place
+        return 0.0, worlds, 0
+    p = sum(parameter.numel() for parameter in module.parameters())
+    step = 3 * forward * min(samples, spec.train.batch_size or samples) / RATE + _STEP
+    trained = spec.train.steps * (1 + spec.retrain.scratch * worlds)
+    retrained = worlds * (spec.retrain.steps or 0) * (1 if spec.retrain.method == "continue" else 2)
+    solved = sum(_SOLVER_PASSES[method] + (p / 8 if method == "exact" else 0) for method in spec.methods)
+    passes = solved * len(spec.test_points) * 6 * forward * samples / RATE
+    bits = 8 if spec.dtype == "float64" else 4
+    memory = bits * p * (worlds * 4 + 4) + (8 * p * p * 3 if "exact" in spec.methods else 0)
+    return (trained + retrained) * step + passes, worlds, int(memory)
+
+
+def _candidates(spec: FragilitySpec, samples: int) -> int:
+    """At most so many samples are left out one by one."""
+    most = 0
+    for chosen in spec.candidates:
+        count = samples if chosen.pick == "all" else chosen.count or int((chosen.share or 0) * samples)
+        most = max(most, count) if chosen.pick in ("top", "all") else most + count
+    return min(samples or most, most * len(spec.test_points))

@@ -1,0 +1,79 @@
+"""What the methods claim: the change of each test point's loss when a training sample is left out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.core.engine.objective import Objective
+from experiments.core.errors import FedlabError
+from experiments.core.estimators.influence_function import changes, influences, test_gradients
+from experiments.core.estimators.inverse_hessian import InverseHessian, Solution, inverses
+from experiments.core.sweep.build import progress_of
+from experiments.core.sweep.cell import Context
+from experiments.fragility.problem import Problem
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One method's answer.
+
+    Attributes:
+        method: its name. influence: [T, n] predicted changes of test loss on removal, in the order of the test points.
+        seconds: to solve for all test points and to multiply with all training samples. solution: what was solved.
+        inverse: the method itself, for more questions.
+    """
+
+    method: str
+    influence: NDArray[np.float64]
+    seconds: float
+    solution: Solution
+    inverse: InverseHessian
+
+
+def estimate(problem: Problem, theta: Tensor, tests: list[int], context: Context) -> list[Estimate]:
+    """Every method of the setting on test samples `tests`; one that is refused is told and left out."""
+    objective = problem.objective()
+    gradients = test_gradients(problem.net, theta, problem.data.test_x[tests], problem.data.test_y[tests])
+    found = []
+    for number, method in enumerate(problem.spec.methods):
+        context.progress("methods", number, len(problem.spec.methods))
+        try:
+            found.append(_one(problem, method, objective, theta, gradients, context))
+        except FedlabError as fault:
+            context.warn(f"{method} refused: {fault}")
+    return found
+
+
+def _one(
+    problem: Problem, method: str, objective: Objective, theta: Tensor, gradients: Tensor, context: Context
+) -> Estimate:
+    began = time.perf_counter()
+    inverse = inverses()[method](
+        objective,
+        theta,
+        problem.spec.effective_damping,
+        problem.seed,
+        progress_of(context, f"{method}: steps"),
+        **options(problem, method),
+    )
+    solution = inverse.solve(gradients)
+    values = influences(objective, theta, solution.x, problem.spec.removal)
+    return Estimate(method, values.double().cpu().numpy(), time.perf_counter() - began, solution, inverse)
+
+
+def options(problem: Problem, method: str) -> dict[str, Any]:
+    """The method's own options in the setting."""
+    block = getattr(problem.spec, method, None)
+    return block.model_dump() if block is not None else {}
+
+
+def norms_of_change(problem: Problem, theta: Tensor, made: Estimate, rows: list[int]) -> NDArray[np.float64]:
+    """||predicted change of the parameters|| when each of `rows` is left out: [len(rows)]."""
+    vectors = changes(problem.objective(), theta, made.inverse, rows, problem.spec.removal)
+    return vectors.double().norm(dim=0).cpu().numpy()

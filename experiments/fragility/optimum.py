@@ -1,0 +1,106 @@
+"""The optimum: the model trained on all its data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from experiments.core.engine.descent import Descent, Moments, descend
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.newton import minimise
+from experiments.core.errors import NumericalError
+from experiments.core.sweep.build import progress_of
+from experiments.core.sweep.cell import Context
+from experiments.fragility.problem import Problem
+from experiments.fragility.spec import TrainSpec
+
+_CONSTANT = 1e-6  # outputs that vary less than this over the test set do not depend on the input
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What training ended in.
+
+    Attributes:
+        theta: [size]. moments: of the optimiser, None after lbfgs. step: steps taken.
+        seconds: of training. gradient_norm: of the objective, with normalisation frozen.
+    """
+
+    theta: Tensor
+    moments: Moments | None
+    step: int
+    seconds: float
+    gradient_norm: float
+
+
+def descent_of(problem: Problem) -> Descent:
+    """The optimiser as the engine wants it."""
+    spec: TrainSpec = problem.spec.train
+    return Descent(
+        optimizer=spec.optimizer,
+        lr=spec.lr,
+        batch_size=spec.batch_size,
+        momentum=spec.momentum,
+        drops=spec.drops,
+        decay=problem.spec.effective_decay,
+        mask=problem.mask,
+    )
+
+
+def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
+    """Train the base model; taken up from its checkpoint.
+
+    Raises:
+        NumericalError: training left the finite numbers.
+    """
+    began, spec = time.perf_counter(), problem.spec.train
+    saved = problem.checkpoint(context, "optimum")
+    known = saved.load()
+    if known is not None and "gradient_norm" in known:
+        moments = None if known["moments"] is None else Moments(**known["moments"])
+        return Optimum(known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"])
+    objective = problem.objective()
+    if spec.optimizer == "lbfgs":
+        found = minimise(objective, problem.start, spec.tolerance, spec.steps, progress_of(context, "steps to optimum"))
+        theta, moments, step = found.theta, None, found.steps
+    else:
+        ended = descend(
+            problem.way, problem.start[None], problem.data.x, problem.data.y, None, descent_of(problem), spec.steps,
+            problem.seed, workers, checkpoint=problem.checkpoint(context, "training"),
+            progress=progress_of(context, "training steps"),
+        )  # fmt: skip
+        theta, moments, step = ended.states[0], ended.moments, ended.step
+    if not bool(theta.isfinite().all()):
+        raise NumericalError("training left the finite numbers", problem.spec.name, "lower train.lr")
+    norm, seconds = float(objective.gradient(theta).norm()), time.perf_counter() - began
+    kept = None if moments is None else moments.plain()
+    saved.save({"theta": theta, "moments": kept, "step": step, "seconds": seconds, "gradient_norm": norm})
+    return Optimum(theta, moments, step, seconds, norm)
+
+
+def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str, float]:
+    """Losses, accuracies and whether the outputs depend on the input at all."""
+    found: dict[str, float] = {}
+    for part, x, y in (
+        ("train", problem.data.x, problem.data.y),
+        ("test", problem.data.test_x, problem.data.test_y),
+    ):
+        result = evaluate(problem.frozen_way, optimum.theta[None], x, y, workers)
+        found |= {f"{part}_loss": float(result.loss[0]), f"{part}_accuracy": float(result.accuracy[0])}
+    outputs = problem.frozen_way.outputs(optimum.theta[None], problem.data.test_x[:512])[0]
+    spec = problem.spec
+    return found | {
+        "gradient_norm": optimum.gradient_norm,
+        "converged": float(optimum.gradient_norm <= spec.train.converged),
+        "constant_output": float(len(outputs) > 1 and float(outputs.std(0).max()) < _CONSTANT),
+        "parameters": float(problem.net.p),
+        "train_samples": float(problem.n),
+        "test_samples": float(len(problem.data.test_y)),
+        "steps": float(optimum.step),
+        "seconds": optimum.seconds,
+        "damping": spec.effective_damping,
+        "weight_decay": spec.effective_decay,
+    }

@@ -1,0 +1,155 @@
+"""From a setting to a model on fixed data: what is trained, on what, and how gradients are computed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from experiments.core.engine.calibrate import choose
+from experiments.core.engine.checkpoint import Checkpoint
+from experiments.core.engine.device import resolve_device
+from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.objective import Objective
+from experiments.core.errors import SpecError
+from experiments.core.models.frozen import freeze_normalisation
+from experiments.core.sweep import files
+from experiments.core.sweep.build import fingerprint, one_hot, try_out
+from experiments.core.sweep.cell import Context
+from experiments.fragility.spec import FragilitySpec
+
+_PASS_BYTES = 1 << 29  # activations that one pass of Hessian products may hold
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One point of a setting's grid, made ready.
+
+    Attributes:
+        spec: the point. seed: of initial weights, batches and draws.
+        data: all training samples as one client, and the test set.
+        way: computes gradients while the model is trained. frozen_way: the same with normalisation frozen, for
+            everything after (the same object where the model has no statistics).
+        start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
+        columns: what all rows share.
+    """
+
+    spec: FragilitySpec
+    seed: int
+    data: Federation
+    way: Formulation
+    frozen_way: Formulation
+    start: Tensor
+    mask: Tensor | None
+    columns: dict[str, str]
+
+    @property
+    def net(self) -> Net:
+        """The model with normalisation frozen: a sample's loss is a function of the state."""
+        return self.frozen_way.net
+
+    @property
+    def n(self) -> int:
+        """Number of training samples."""
+        return len(self.data.y)
+
+    def objective(self) -> Objective:
+        """The training objective, in passes that fit into memory."""
+        chunk, width = pass_size(self.net, self.data.x)
+        return Objective(
+            self.net, self.data.x, self.data.y, self.spec.effective_decay, self.mask, chunk=chunk, width=width
+        )
+
+    def tests(self, rows: list[int]) -> Objective:
+        """The mean loss over some test samples, without penalty."""
+        chunk, width = pass_size(self.net, self.data.x)
+        return Objective(self.net, self.data.test_x[rows], self.data.test_y[rows], chunk=chunk, width=width)
+
+    def checkpoint(self, context: Context, name: str) -> Checkpoint:
+        """A checkpoint file of this cell; not taken up once the user's data have changed."""
+        path = context.folder / f"{name}.ckpt"
+        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds)
+
+
+def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
+    """Load the data, build and initialise the model, choose how gradients are computed for `worlds` worlds.
+
+    Raises:
+        MissingError: data or device missing. SpecError: a model that does not fit the data, more candidates than samples.
+    """
+    device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
+    pool = spec.data.load(seed, context.data_dir)
+    n = len(pool.y)
+    for candidates in spec.candidates:
+        if (candidates.count or 0) > n:
+            raise SpecError(f"{candidates.count} candidates, but there are {n} training samples", "candidates.count")
+    data = Federation(
+        pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name
+    )  # fmt: skip
+    module: nn.Module = spec.model.build(tuple(data.x.shape[1:]), data.classes)
+    initialise(module, seed, spec.init)
+    net = Net.of(module.to(device, dtype), spec.loss)
+    data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
+    try_out(net, data)
+    context.facts |= {"parameters": net.p, "data": fingerprint(data), "device": str(device)}
+    way = _way(spec, net, data, worlds, context)
+    frozen = Net.of(freeze_normalisation(net.module), spec.loss) if net.buffers else net
+    mask = None
+    if spec.decay_on == "weights":
+        mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
+    columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
+    return Problem(spec, seed, data, way, type(way)(frozen) if net.buffers else way, net.flat(), mask, columns)
+
+
+def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: Context) -> Formulation:
+    """The formulation this cell used before it was interrupted, else by calibration on one mini-batch (law 5)."""
+    note = context.folder / "formulation.json"
+    before = json.loads(note.read_text()) if note.is_file() else {}
+    if before.get("device") == data.x.device.type:
+        return formulations()[before["formulation"]](net)
+    wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
+    rows = min(len(data.y), spec.train.batch_size or 512)
+    sample = replace(data, x=data.x[:rows], y=data.y[:rows], offsets=(0, rows))
+    choice = choose(net, sample, worlds, context.threads, wanted)
+    content = {"formulation": choice.formulation.name, "device": data.x.device.type, "seconds": choice.seconds}
+    files.atomic_write(note, json.dumps(content, indent=1).encode())
+    context.facts["formulation"] = choice.formulation.name
+    context.log(f"formulation: {choice.formulation.name}")
+    return choice.formulation
+
+
+def pass_size(net: Net, x: Tensor) -> tuple[int, int]:
+    """(samples, vectors) of one pass of Hessian products, so that its activations stay within memory."""
+    # A forward-over-reverse pass holds about eight times the activations of a forward pass.
+    each = 8 * x.element_size() * (activations(net.module, x[:1]) + net.p // max(1, min(len(x), 512)))
+    room = max(1, _PASS_BYTES // each)
+    chunk = min(len(x), 512, room)
+    return chunk, min(64, max(1, room // chunk))
+
+
+def activations(module: nn.Module, x: Tensor) -> int:
+    """Numbers that the layers of `module` put out for one sample x [1, ...]."""
+    count = 0
+
+    def note(layer: nn.Module, _: object, output: object) -> None:
+        nonlocal count
+        count += output.numel() if isinstance(output, Tensor) else 0
+
+    hooks = [part.register_forward_hook(note) for part in module.modules() if not list(part.children())]
+    training = module.training
+    with torch.no_grad():
+        module.eval()(x)
+    module.train(training)
+    for hook in hooks:
+        hook.remove()
+    return max(1, count)
+
+
+def digest(value: list[list[object]]) -> str:
+    """A short name for plain values."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

@@ -1,0 +1,126 @@
+"""A cell's findings as rows of metrics.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.core.scores.correlation import pearson, spearman
+from experiments.core.sweep.cell import Row
+from experiments.fragility.estimates import Estimate
+from experiments.fragility.truth import Groups, Truth, group_name, sample_name
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass
+class Rows:
+    """Rows whose subjects all begin with the cell's point of the grid."""
+
+    point: str
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, method: str, metric: str, value: float, unit: str = "", n: int | None = None, **words: object) -> None:
+        """One number; `words` complete the subject. What is not finite has no row."""
+        if not np.isfinite(value):
+            return
+        subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items() if word != "")]))
+        row: Row = {"method": method, "metric": metric, "subject": subject, "value": float(value)}
+        self.rows.append({**row, **({"unit": unit} if unit else {}), **({"n": n} if n is not None else {})})
+
+    def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> bool:
+        """Pearson and Spearman correlation of the pairs that are finite; False when there are too few or one is constant."""
+        pairs = np.array([(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)])
+        if len(pairs) < 3:
+            return False
+        found = {"pearson": pearson(*pairs.T), "spearman": spearman(*pairs.T)}
+        for name, correlation in found.items():
+            self.add(method, prefix + name, correlation.value, n=len(pairs), **words)
+        return bool(np.isfinite(found["pearson"].value))
+
+
+def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:
+    """Cost and accuracy of every method, and its ranks beside the first exact one's over all training samples."""
+    exact = next((e for e in made if e.method in ("exact", "cg")), None)
+    for estimate in made:
+        for fact, value in estimate.solution.facts.items():
+            rows.add(estimate.method, fact, value)
+        for t, test in enumerate(tests):
+            rows.add(estimate.method, "influence_seconds", estimate.seconds / len(estimate.influence), "s", test=test)
+            rows.add(estimate.method, "residual", float(estimate.solution.residual[t]), test=test)
+            rows.add(estimate.method, "iterations", float(estimate.solution.iterations), test=test)
+            if exact is not None and exact is not estimate and len(exact.influence[t]) > 2:
+                rho = spearman(exact.influence[t], estimate.influence[t])
+                rows.add(estimate.method, "spearman_exact", rho.value, n=rho.n, test=test)
+            for iteration, norms in estimate.solution.curve:
+                rows.add(estimate.method, "norm_curve", float(norms[t]), test=test)
+                rows.rows[-1]["round"] = iteration
+
+
+def of_samples(rows: Rows, made: list[Estimate], tests: Sequence[str], sets: dict[str, list[int]]) -> None:
+    """The influence of every candidate. sets: test point -> candidates."""
+    for estimate in made:
+        for t, test in enumerate(tests):
+            for i in sets[test]:
+                rows.add(estimate.method, "influence", estimate.influence[t, i], "nats", test=test, train=i)
+
+
+def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, list[int]], name: str) -> None:
+    """What was measured: per candidate, and the drift of the base world beside the spread of the differences."""
+    for t, test in enumerate(tests):
+        for i in sets[test]:
+            rows.add(name, "actual", truth.loss[sample_name(i)][t], "nats", test=test, train=i)
+        rows.add(name, "drift", truth.drift[t], "nats", test=test)
+        rows.add(name, "spread", float(np.std([truth.loss[sample_name(i)][t] for i in sets[test]])), "nats", test=test)
+    for world, norm in truth.norm.items():
+        if world.startswith("without_sample") or ":" not in world:
+            rows.add(name, "change_norm", norm, train=world.rpartition(":")[2])
+    rows.add(name, "drift_norm", truth.drift_norm)
+    rows.add(name, "retrain_seconds", truth.seconds, "s")
+
+
+def of_correlations(
+    rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[str], sets: dict[tuple[str, str], list[int]],
+    source: str = "",
+) -> None:  # fmt: skip
+    """Estimate against truth within every set of candidates. sets: (test point, set) -> candidates."""
+    for estimate in made:
+        for (test, name), chosen in sets.items():
+            t = tests.index(test)
+            actual = [float(truth.loss[sample_name(i)][t]) for i in chosen]
+            guessed = [float(estimate.influence[t, i]) for i in chosen]
+            rows.scores(estimate.method, guessed, actual, test=test, set=name, truth=source)
+
+
+def of_norms(
+    rows: Rows, method: str, predicted: dict[int, float], truth: Truth, sets: dict[tuple[str, str], list[int]],
+    source: str = "",
+) -> None:  # fmt: skip
+    """Predicted against measured norms of the parameters' change (Figs. 1a, 1b, 2c)."""
+    if not source:
+        for i, value in predicted.items():
+            rows.add(method, "change_norm", value, train=i)
+    for (test, name), chosen in sets.items():
+        measured = [truth.norm[sample_name(i)] for i in chosen]
+        rows.scores(method, [predicted[i] for i in chosen], measured, "norm_", test=test, set=name, truth=source)
+
+
+def of_groups(rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[str], held: Groups) -> None:
+    """Sums of first-order influences against removing the group (section 9.11)."""
+    for t, test in enumerate(tests):
+        actual = {key: float(truth.loss[group_name(*key)][t]) for key in held}
+        for (size, number), value in actual.items():
+            rows.add("retrain", "actual", value, "nats", test=test, size=size, group=number)
+        for estimate in made:
+            guessed = {key: float(estimate.influence[t, members].sum()) for key, members in held.items()}
+            for (size, number), value in guessed.items():
+                rows.add(estimate.method, "influence", value, "nats", test=test, size=size, group=number)
+            for size in sorted({size for size, _ in held}):
+                keys = [key for key in held if key[0] == size]
+                rows.scores(
+                    estimate.method, [guessed[k] for k in keys], [actual[k] for k in keys], test=test, set="groups",
+                    size=size,
+                )  # fmt: skip

@@ -1,0 +1,179 @@
+"""What a setting of Basu et al. 2021 says: a model trained to its optimum, samples left out, estimates of the change."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from experiments.core.block import Block
+from experiments.core.spec.fields import DataSpec, ModelSpec, SettingSpec, raised
+from experiments.fragility.grid import Axes, faults_of_grid
+
+Method = Literal["exact", "cg", "lissa", "low_rank", "ekfac", "gradient"]
+TEST_POINT = re.compile(r"max([2-9]|[1-9]\d+)?|p\d+(\.\d+)?[b-z]?|i\d+")
+_Pair = Annotated[tuple[int, float], Field(strict=False)]
+
+
+class TrainSpec(Block):
+    """How the model is trained on all its data."""
+
+    optimizer: Literal["gd", "momentum", "nesterov", "adam", "rmsprop", "lbfgs"] = Field(
+        "gd", description="as in torch.optim; lbfgs goes to the optimum of a smooth model by L-BFGS and Newton's method"
+    )
+    lr: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate")
+    steps: int = Field(ge=1, description="steps; for lbfgs at most so many")
+    batch_size: int | None = Field(None, ge=1, description="samples of a mini-batch; null = all (full batch)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of momentum and nesterov")
+    drops: tuple[_Pair, ...] = Field((), description="[step, factor]: from that step on the rate is lr times factor")
+    tolerance: float = Field(1e-10, gt=0, description="gradient norm at which lbfgs stops")
+    converged: float = Field(
+        1e-3, gt=0, description="gradient norm of the objective above which the optimum counts as not reached (a warning)"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> TrainSpec:
+        faults = []
+        if [step for step, _ in self.drops] != sorted({step for step, _ in self.drops}):
+            faults.append("drops: the steps must rise")
+        if self.optimizer == "lbfgs" and self.batch_size is not None:
+            faults.append("batch_size: lbfgs uses all samples")
+        return raised(self, faults)
+
+
+class RetrainSpec(Block):
+    """How the truth is made: training without a sample, from the optimum (or from scratch as well)."""
+
+    method: Literal["continue", "newton"] = Field(
+        "continue", description="continue: the training's own steps; newton: to the new optimum (smooth models)"
+    )
+    steps: int | None = Field(None, ge=1, description="steps of continue; at most so many of newton")
+    restore: bool = Field(True, description="continue with the optimiser's moments and its last learning rate")
+    scratch: bool = Field(False, description="train every world from the initial weights, too")
+
+    @model_validator(mode="after")
+    def _agree(self) -> RetrainSpec:
+        return raised(self, ["steps: how long to retrain"] if self.steps is None else [])
+
+
+class CandidateSpec(Block):
+    """A set of training samples whose removal is tried, picked by the first method's influence on a test point."""
+
+    pick: Literal["top", "lowest", "percentile", "random", "all"] = Field(
+        description="largest |influence|, smallest |influence|, nearest to a percentile of the influence, at random, all"
+    )
+    count: int | None = Field(None, ge=3, description="how many; excludes share")
+    share: float | None = Field(None, gt=0, le=1, description="share of the training samples")
+    at: float = Field(30.0, ge=0, le=100, description="the percentile")
+    signed: bool = Field(False, description="pick by the signed influence instead of its absolute value")
+    name: str | None = Field(None, pattern=r"[A-Za-z0-9_.]+", description="name in results; default: pick, or p30")
+
+    @property
+    def label(self) -> str:
+        """The name in results."""
+        return self.name or (f"p{self.at:g}" if self.pick == "percentile" else self.pick)
+
+    @model_validator(mode="after")
+    def _agree(self) -> CandidateSpec:
+        sizes = (self.count is not None) + (self.share is not None)
+        wrong = sizes != (0 if self.pick == "all" else 1)
+        return raised(self, ["count: give count or share (and neither for all)"] if wrong else [])
+
+
+class GroupSpec(Block):
+    """Groups of samples removed together (section 9.11)."""
+
+    sizes: tuple[int, ...] = Field(min_length=1, description="samples of a group")
+    count: int = Field(20, ge=3, description="groups of each size")
+
+
+class CgSpec(Block):
+    """Block conjugate gradient."""
+
+    tol: float = Field(1e-4, gt=0, lt=1, description="relative residual at which it stops")
+    most: int = Field(500, ge=1, description="iterations at most")
+
+
+class LissaSpec(Block):
+    """Stochastic estimation (Agarwal et al. 2016)."""
+
+    scale: float | None = Field(None, gt=0, description="null = from the measured top eigenvalue")
+    depth: int | None = Field(None, ge=1, description="recursions; null = chosen with the scale")
+    repeats: int = Field(1, ge=1, description="independent estimates that are averaged")
+    batch_size: int = Field(100, ge=1, description="samples of one Hessian estimate")
+
+
+class LowRankSpec(Block):
+    """The Hessian's largest eigenvalues only (Schioppa et al. 2022)."""
+
+    rank: int = Field(100, ge=1, description="eigenvectors kept")
+
+
+class FragilitySpec(SettingSpec):
+    """Estimated against measured influence of training samples."""
+
+    experiment: Literal["fragility"] = "fragility"
+    data: DataSpec = Field(description="the data set")
+    model: ModelSpec = Field(description="the model")
+    init: Literal["glorot_uniform", "default", "koh_liang"] = Field("default", description="how weights are drawn")
+    loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
+    dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
+    formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")
+    grid: Axes = Field({}, description="axes: key -> values, or word -> named sets of keys; every combination is a cell")
+
+    train: TrainSpec = Field(description="training to the optimum")
+    retrain: RetrainSpec = Field(description="the truth")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="lambda of the penalty")
+    penalty: Literal["half", "whole"] = Field("half", description="lambda/2 ||theta||^2, or lambda ||theta||^2 as printed")
+    decay_on: Literal["all", "weights"] = Field("all", description="decay all parameters, or no vectors (biases)")
+
+    methods: tuple[Method, ...] = Field(("exact",), min_length=1, description="the first picks the candidates")
+    damping: float = Field(0.0, ge=0, allow_inf_nan=False, description="added to the Hessian's diagonal")
+    damping_without_decay: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="the same where weight_decay is 0; null = damping"
+    )
+    removal: Literal["n", "n-1"] = Field("n", description="divide the influence by n (as printed) or n - 1 (exact)")
+    cg: CgSpec = Field(CgSpec(), description="options of the method cg")
+    lissa: LissaSpec = Field(LissaSpec(), description="options of the method lissa")
+    low_rank: LowRankSpec = Field(LowRankSpec(), description="options of the method low_rank")
+
+    test_points: tuple[str, ...] = Field(
+        ("max",), min_length=1, description="max, max2 (highest loss), p50, p50b (near a percentile), i1479 (by index)"
+    )
+    several: tuple[str, ...] = Field((), description="test points whose mean loss is estimated, too (section 9.12)")
+    candidates: tuple[CandidateSpec, ...] = Field(min_length=1, description="sets of samples whose removal is tried")
+    groups: GroupSpec | None = Field(None, description="groups removed together; null = none")
+    images: int = Field(0, ge=0, le=25, description="most influential images kept for pictures; 0 = none")
+    norms: bool = Field(False, description="predict the change of the parameters, too (one solution a candidate)")
+    checkpoint_seconds: float = Field(60.0, gt=0, description="seconds between checkpoints")
+
+    @property
+    def effective_damping(self) -> float:
+        """The damping of this point of the grid."""
+        undamped = self.damping_without_decay is None or self.weight_decay > 0
+        return self.damping if undamped else float(self.damping_without_decay or 0.0)
+
+    @property
+    def effective_decay(self) -> float:
+        """lambda in (lambda/2) ||theta||^2."""
+        return self.weight_decay * (2.0 if self.penalty == "whole" else 1.0)
+
+    @model_validator(mode="after")
+    def _fragility(self) -> FragilitySpec:
+        faults = [
+            f"test_points: {name!r} is none of max, max2, p50, p50b, i1479"
+            for name in (*self.test_points, *self.several)
+            if not TEST_POINT.fullmatch(name)
+        ]
+        labels = [candidates.label for candidates in self.candidates]
+        if len(set(labels)) < len(labels):
+            faults.append("candidates: two sets of one name")
+        for key in ("methods", "test_points", "several"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                faults.append(f"{key}: one is named twice")
+        if missing := [name for name in self.several if name not in self.test_points]:
+            faults.append(f"several: {missing[0]!r} is not among test_points")
+        if self.train.optimizer == "lbfgs" and self.retrain.method == "continue":
+            faults.append("retrain.method: after lbfgs there are no steps to continue; use newton")
+        return raised(self, faults + faults_of_grid(self))

@@ -1,0 +1,152 @@
+"""The truth: training without the samples, from the optimum or from scratch, all worlds side by side."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.core.engine.descent import descend
+from experiments.core.engine.device import Workers
+from experiments.core.engine.evaluate import sample_losses
+from experiments.core.engine.newton import newton_worlds
+from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
+from experiments.core.estimators.inverse_hessian import inverses
+from experiments.core.sweep.build import progress_of
+from experiments.core.sweep.cell import Context
+from experiments.fragility.optimum import Optimum, descent_of
+from experiments.fragility.problem import Problem, digest
+
+Groups = dict[tuple[int, int], list[int]]
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Measured changes against the continuation of the base world, which stands in the same stack.
+
+    Attributes:
+        loss: world's name -> [T] change of the test points' losses. norm: name -> norm of the parameters' change.
+        drift: [T], change of the test points' losses by the continuation itself. drift_norm: of the parameters.
+        states: [1 + worlds, size]. names: of the worlds after the base world. seconds: of retraining.
+    """
+
+    loss: dict[str, _Floats]
+    norm: dict[str, float]
+    drift: _Floats
+    drift_norm: float
+    states: Tensor
+    names: list[str]
+    seconds: float
+
+
+def worlds_of(rows: list[int], groups: Groups) -> list[World]:
+    """The base world, one world without each of `rows`, one without each group."""
+    alone = [without_sample(row) for row in rows]
+    return [BASE, *alone, *(without_samples(group_name(*key), held) for key, held in groups.items())]
+
+
+def group_name(size: int, number: int) -> str:
+    """The name of a group's world."""
+    return f"group:{size}:{number}"
+
+
+def sample_name(row: int) -> str:
+    """The name of the world without one sample."""
+    return without_sample(row).name
+
+
+def retrain(
+    problem: Problem, optimum: Optimum, worlds: list[World], tests: list[int], context: Context, workers: Workers,
+    scratch: bool = False,
+) -> Truth:  # fmt: skip
+    """Train every world and measure the test points.
+
+    With `scratch` each starts from the initial weights and takes as many steps as the base model did.
+    """
+    began = time.perf_counter()
+    weights = sample_weights(worlds, problem.n, problem.start)
+    if scratch:
+        states = _descended(problem, problem.start, worlds, weights, context, workers, None, "scratch")
+    elif problem.spec.retrain.method == "newton":
+        states = _optima(problem, optimum, worlds, weights, context, workers)
+    else:
+        states = _descended(problem, optimum.theta, worlds, weights, context, workers, optimum, "retraining")
+    return _measured(problem, optimum, states, worlds, tests, time.perf_counter() - began, context)
+
+
+def _descended(
+    problem: Problem, start: Tensor, worlds: list[World], weights: Tensor | None, context: Context, workers: Workers,
+    optimum: Optimum | None, what: str,
+) -> Tensor:  # fmt: skip
+    spec = problem.spec
+    moved = optimum is not None and spec.retrain.restore
+    name = f"{what}-{digest([[world.name, sorted(world.samples)] for world in worlds])}"
+    ended = descend(
+        problem.way if optimum is None else problem.frozen_way,
+        start.expand(len(worlds), -1).contiguous(),
+        problem.data.x,
+        problem.data.y,
+        weights,
+        descent_of(problem),
+        spec.train.steps if optimum is None else int(spec.retrain.steps or 1),
+        problem.seed,
+        workers,
+        moments=optimum.moments if moved and optimum is not None else None,
+        first=optimum.step if moved and optimum is not None else 0,
+        checkpoint=problem.checkpoint(context, name),
+        progress=progress_of(context, f"{what} steps, {len(worlds)} worlds"),
+    )
+    return ended.states
+
+
+def _optima(
+    problem: Problem, optimum: Optimum, worlds: list[World], weights: Tensor | None, context: Context, workers: Workers
+) -> Tensor:
+    """Each world's own optimum by Newton's method from the base world's."""
+    exact = inverses()["exact"](problem.objective(), optimum.theta, problem.spec.effective_damping, problem.seed)
+    found = newton_worlds(
+        problem.frozen_way,
+        optimum.theta.expand(len(worlds), -1).contiguous(),
+        problem.data.x,
+        problem.data.y,
+        weights,
+        problem.spec.effective_decay,
+        problem.mask,
+        exact.apply,
+        tol=problem.spec.train.tolerance,
+        most=int(problem.spec.retrain.steps or 1),
+        workers=workers,
+    )
+    missed = int((found.gradient_norm > problem.spec.train.converged).sum())
+    if missed:
+        context.warn(f"{missed} of {len(worlds)} worlds did not reach their optimum: raise retrain.steps")
+    return found.states
+
+
+def _measured(
+    problem: Problem, optimum: Optimum, states: Tensor, worlds: list[World], tests: list[int], seconds: float,
+    context: Context,
+) -> Truth:  # fmt: skip
+    x, y = problem.data.test_x[tests], problem.data.test_y[tests]
+    before = sample_losses(problem.frozen_way, optimum.theta[None], x, y)[0].double().cpu()
+    after = torch.cat([sample_losses(problem.frozen_way, part, x, y) for part in states.split(64)]).double().cpu()
+    moved = states[:, : problem.net.p].double()
+    norms = (moved - moved[:1]).norm(dim=1).cpu()
+    names = [world.name for world in worlds[1:]]
+    lost = [name for name, row in zip(names, after[1:], strict=True) if not bool(row.isfinite().all())]
+    if lost:
+        context.warn(f"{len(lost)} worlds left the finite numbers ({', '.join(lost[:3])}): they count in no correlation")
+    return Truth(
+        {name: (row - after[0]).numpy() for name, row in zip(names, after[1:], strict=True)},
+        {name: float(norm) for name, norm in zip(names, norms[1:], strict=True)},
+        (after[0] - before).numpy(),
+        float((moved[0] - optimum.theta[: problem.net.p].double()).norm()),
+        states,
+        names,
+        seconds,
+    )
