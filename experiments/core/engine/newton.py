@@ -97,7 +97,15 @@ def _lbfgs(
     if not bool(torch.isfinite(value)):
         raise NumericalError("the training loss is not finite", "optimum", "start from other weights, check the data")
     w = start[:p].clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([w], 1.0, 20, 100, tol / p**0.5, 0.0, history_size=50, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [w],
+        max_iter=20,
+        max_eval=100,
+        tolerance_grad=tol / p**0.5,  # it looks at the largest component
+        tolerance_change=0.0,
+        history_size=50,
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> float:
         here, w.grad = objective.value_and_gradient(torch.cat([w.detach(), fixed]))
