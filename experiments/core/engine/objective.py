@@ -18,7 +18,7 @@ forward_mode = threading.Lock()
 
 @dataclass(frozen=True)
 class Objective:
-    """f(theta) = (1/n) sum_i loss(z_i, theta) + (decay/2) sum_j mask_j theta_j^2.
+    """f(theta) = sum_i w_i loss(z_i, theta) / sum_i w_i + (decay/2) sum_j mask_j theta_j^2; every w_i = 1 by default.
 
     The module must compute the same in training and in evaluation mode (no dropout, normalisation frozen): only then is
     f a function. All methods take states theta [size] and never hold more than `chunk` samples' activations at once
@@ -28,6 +28,7 @@ class Objective:
         net: the model. x, y: [n, ...], [n] the training data (or any other sample set).
         decay: lambda in (lambda/2) ||theta||^2. mask: [p] of 0 and 1, the parameters that are decayed; None: all.
         chunk: samples of one pass. width: vectors of one pass.
+        weight: [n] w_i, or None; 0 leaves a sample out.
     """
 
     net: Net
@@ -37,6 +38,7 @@ class Objective:
     mask: Tensor | None = None
     chunk: int = 512
     width: int = 64
+    weight: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -53,37 +55,44 @@ class Objective:
         """f(theta), a scalar."""
         w = theta[: self.net.p]
         with torch.no_grad():
-            total = sum((self._losses(w, theta, x, y).sum() for x, y in self._parts()), w.new_zeros(()))
-        return total / self.n + 0.5 * torch.dot(self.penalty_gradient(w), w)
+            total = sum((self._sum(w, theta, *part) for part in self._parts()), w.new_zeros(()))
+        return self._mean(total) + 0.5 * torch.dot(self.penalty_gradient(w), w)
 
     def losses(self, theta: Tensor) -> Tensor:
-        """Loss of each sample without the penalty: [n]."""
+        """Loss of each sample without the penalty and without weights: [n]."""
         with torch.no_grad():
-            return torch.cat([self._losses(theta[: self.net.p], theta, x, y) for x, y in self._parts()])
+            return torch.cat([self._losses(theta[: self.net.p], theta, x, y) for x, y, _ in self._parts()])
 
     def gradient(self, theta: Tensor) -> Tensor:
         """Gradient of f: [p]."""
+        return self.value_and_gradient(theta)[1]
+
+    def value_and_gradient(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """f(theta), a scalar, and its gradient [p], from one pass."""
         w = theta[: self.net.p].detach().requires_grad_()
-        total = torch.zeros_like(w)
-        for x, y in self._parts():
+        value, gradient = theta.new_zeros(()), theta.new_zeros(self.net.p)
+        for part in self._parts():
             with torch.enable_grad():
-                (part,) = torch.autograd.grad(self._losses(w, theta, x, y).sum(), w)
-            total += part
-        return total / self.n + self.penalty_gradient(w.detach())
+                share = self._sum(w, theta, *part)
+                gradient += torch.autograd.grad(share, w)[0]
+            value += share.detach()
+        w = w.detach()
+        penalty = self.penalty_gradient(w)
+        return self._mean(value) + 0.5 * torch.dot(penalty, w), self._mean(gradient) + penalty
 
     def products(self, theta: Tensor, vectors: Tensor) -> Tensor:
         """H V, the Hessian of f at theta times vectors [p, C], forward over reverse (Pearlmutter 1994): [p, C]."""
         total = torch.zeros_like(vectors)
-        for x, y in self._parts():
+        for part in self._parts():
             for a in range(0, vectors.shape[1], self.width):
                 block = slice(a, a + self.width)
-                total[:, block] += self._product(theta, x, y, vectors[:, block])
-        return total / self.n + self.penalty_gradient(vectors)
+                total[:, block] += self._product(theta, *part, vectors[:, block])
+        return self._mean(total) + self.penalty_gradient(vectors)
 
     def slopes(self, theta: Tensor, directions: Tensor) -> Tensor:
-        """<gradient of sample i's loss, direction t> of all samples, directions [p, T] -> [T, n]; no penalty.
+        """<gradient of sample i's loss, direction t> of all samples, directions [p, T] -> [T, n].
 
-        One forward-mode pass a direction: no sample's gradient is ever formed.
+        Without penalty and weights. One forward-mode pass a direction: no sample's gradient is ever formed.
         """
 
         def work(x: Tensor, y: Tensor, block: Tensor) -> Tensor:
@@ -93,19 +102,27 @@ class Objective:
             return batched(lambda v: jvp(losses, (theta[: self.net.p],), (v,))[1], block)
 
         columns = [directions[:, a : a + self.width] for a in range(0, directions.shape[1], self.width)]
-        return torch.cat([torch.cat([work(x, y, block) for x, y in self._parts()], 1) for block in columns])
+        return torch.cat([torch.cat([work(x, y, block) for x, y, _ in self._parts()], 1) for block in columns])
 
-    def _product(self, theta: Tensor, x: Tensor, y: Tensor, vectors: Tensor) -> Tensor:
-        gradient = grad(lambda w: self._losses(w, theta, x, y).sum())
+    def _product(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, vectors: Tensor) -> Tensor:
+        gradient = grad(lambda w: self._sum(w, theta, x, y, weight))
         return batched(lambda v: jvp(gradient, (theta[: self.net.p],), (v,))[1], vectors).T
+
+    def _sum(self, w: Tensor, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        losses = self._losses(w, theta, x, y)
+        return losses.sum() if weight is None else torch.dot(losses, weight)
+
+    def _mean(self, total: Tensor) -> Tensor:
+        return total / (self.n if self.weight is None else self.weight.sum())
 
     def _losses(self, w: Tensor, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
         state = torch.cat([w, theta[self.net.p :]]) if self.net.buffers else w
         return self.net.losses(self.net.call(state, x), y)
 
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         for a in range(0, self.n, self.chunk):
-            yield self.x[a : a + self.chunk], self.y[a : a + self.chunk]
+            some = slice(a, a + self.chunk)
+            yield self.x[some], self.y[some], None if self.weight is None else self.weight[some]
 
 
 def batched(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:

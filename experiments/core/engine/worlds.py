@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from torch import Tensor
+
 from experiments.core.engine.schedule import Schedule
 from experiments.core.errors import SpecError
 
@@ -37,6 +39,16 @@ BASE = World("base")
 def without_client(client: int, since: int = 1) -> World:
     """The world without one client from round `since` on."""
     return World(f"without:{client}" + (f"@{since}" if since > 1 else ""), frozenset({client}), since)
+
+
+def without_sample(sample: int) -> World:
+    """The world without one training sample (a row of the training data)."""
+    return without_samples(f"without:z{sample}", [sample])
+
+
+def without_samples(name: str, rows: Sequence[int]) -> World:
+    """The world called `name` without the training samples `rows`."""
+    return World(name, samples=frozenset(rows))
 
 
 def leave_one_out(clients: Sequence[int]) -> list[World]:
@@ -83,3 +95,26 @@ def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[i
             if (t >= worlds[i].since and drawn & clients) or drawn & owners:
                 forks[i] = t
     return forks
+
+
+def sample_weights(worlds: Sequence[World], n: int, like: Tensor) -> Tensor | None:
+    """[B, n] weights of n training samples that all worlds share, 0 where a world leaves one out, 1 elsewhere.
+
+    Args:
+        worlds: B worlds.
+        n: number of samples.
+        like: a tensor of the dtype and device wanted.
+
+    Returns:
+        The weights; None when no world leaves out a sample (formulations are quicker without).
+
+    Raises:
+        SpecError: an unknown sample, or a world without any.
+    """
+    check(worlds, (0, n))
+    if not any(world.samples for world in worlds):
+        return None
+    weight = like.new_ones(len(worlds), n)
+    for row, world in enumerate(worlds):
+        weight[row, sorted(world.samples)] = 0
+    return weight

@@ -3,10 +3,21 @@
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.core.engine.worlds import BASE, World, check, fork_rounds, leave_one_out, without_client
+from experiments.core.engine.worlds import (
+    BASE,
+    World,
+    check,
+    fork_rounds,
+    leave_one_out,
+    sample_weights,
+    without_client,
+    without_sample,
+    without_samples,
+)
 from experiments.core.errors import SpecError
 
 SIZES = (2, 1, 3, 1, 2)
@@ -60,6 +71,22 @@ def test_participants(clients, since, t, drawn):
 def test_names():
     assert [w.name for w in leave_one_out([4, 1])] == ["base", "without:4", "without:1"]
     assert without_client(3, since=2) == World("without:3@2", frozenset({3}), 2)
+    assert without_sample(3) == World("without:z3", samples=frozenset({3}))
+    assert without_samples("group:1", [4, 2]) == World("group:1", samples=frozenset({2, 4}))
+
+
+def test_sample_weights():
+    like = torch.zeros(0, dtype=torch.float64)
+    found = sample_weights([BASE, without_sample(2), without_samples("g", (0, 3))], 4, like)
+    assert found.tolist() == [[1, 1, 1, 1], [1, 1, 0, 1], [0, 1, 1, 0]]
+    assert found.dtype == torch.float64
+    assert sample_weights([BASE], 4, like) is None
+
+
+@pytest.mark.parametrize("rows", [[4], [-1], [0, 1, 2, 3]])
+def test_sample_weights_of_impossible_worlds(rows):
+    with pytest.raises(SpecError):
+        sample_weights([BASE, without_samples("w", rows)], 4, torch.zeros(0))
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,35 @@ class Formulation(ABC):
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode: theta [B, size], x [n, ...] -> [B, n, C]. No autograd graph is kept."""
 
+    def descend(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        steps: int,
+        lr: float,
+        decay: Tensor | None,
+    ) -> Tensor:
+        """`steps` full-batch gradient steps theta -= lr * (mean gradient + decay * theta) of each model.
+
+        Args:
+            theta: [B, size] states; not changed.
+            x, y, weight: as for `gradient`.
+            steps, lr: how many steps, of which learning rate.
+            decay: [p] weight decay of each parameter, or None.
+
+        Returns:
+            [B, size] states after the last step.
+        """
+        theta, p = theta.clone(), self.net.p
+        for _ in range(steps):
+            step = self.gradient(theta, x, y, weight)
+            if decay is not None:
+                step = step.addcmul(theta[:, :p], decay)
+            theta[:, :p].sub_(step, alpha=lr)
+        return theta
+
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Upper estimate of the bytes that one model of the stack needs besides its state, for a batch of n samples."""
         return 4 * n * 64 * max(1, int(torch.tensor(shape).prod()))
