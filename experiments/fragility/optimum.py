@@ -40,8 +40,8 @@ def descent_of(problem: Problem) -> Descent:
     """The optimiser as the engine wants it."""
     spec: TrainSpec = problem.spec.train
     return Descent(
-        optimizer=spec.optimizer,
         lr=spec.lr,
+        optimizer=spec.optimizer,
         batch_size=spec.batch_size,
         momentum=spec.momentum,
         drops=spec.drops,
@@ -60,7 +60,8 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     saved = problem.checkpoint(context, "optimum")
     known = saved.load()
     if known is not None and "gradient_norm" in known:
-        moments = None if known["moments"] is None else Moments(**known["moments"])
+        means = tuple(mean.to(problem.start) for mean in known["means"])
+        moments = Moments(means, known["step"]) if spec.optimizer != "lbfgs" else None
         return Optimum(known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"])
     objective = problem.objective()
     if spec.optimizer == "lbfgs":
@@ -76,8 +77,8 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     if not bool(theta.isfinite().all()):
         raise NumericalError("training left the finite numbers", problem.spec.name, "lower train.lr")
     norm, seconds = float(objective.gradient(theta).norm()), time.perf_counter() - began
-    kept = None if moments is None else moments.plain()
-    saved.save({"theta": theta, "moments": kept, "step": step, "seconds": seconds, "gradient_norm": norm})
+    means = list(moments.means) if moments is not None else []
+    saved.save({"theta": theta, "means": means, "step": step, "seconds": seconds, "gradient_norm": norm})
     return Optimum(theta, moments, step, seconds, norm)
 
 

@@ -75,9 +75,8 @@ def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, lis
             rows.add(name, "actual", truth.loss[sample_name(i)][t], "nats", test=test, train=i)
         rows.add(name, "drift", truth.drift[t], "nats", test=test)
         rows.add(name, "spread", float(np.std([truth.loss[sample_name(i)][t] for i in sets[test]])), "nats", test=test)
-    for world, norm in truth.norm.items():
-        if world.startswith("without_sample") or ":" not in world:
-            rows.add(name, "change_norm", norm, train=world.rpartition(":")[2])
+    for i in sorted({i for chosen in sets.values() for i in chosen}):
+        rows.add(name, "change_norm", truth.norm[sample_name(i)], train=i)
     rows.add(name, "drift_norm", truth.drift_norm)
     rows.add(name, "retrain_seconds", truth.seconds, "s")
 

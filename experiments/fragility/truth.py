@@ -13,9 +13,9 @@ from torch import Tensor
 from experiments.core.engine.descent import descend
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
-from experiments.core.engine.newton import newton_worlds
+from experiments.core.engine.newton import inverse, newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
-from experiments.core.estimators.inverse_hessian import inverses
+from experiments.core.errors import SpecError
 from experiments.core.sweep.build import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.optimum import Optimum, descent_of
@@ -23,6 +23,7 @@ from experiments.fragility.problem import Problem, digest
 
 Groups = dict[tuple[int, int], list[int]]
 _Floats = NDArray[np.float64]
+_MOST_PARAMETERS = 8192  # whose Hessian is factorised
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,15 @@ def _descended(
 def _optima(
     problem: Problem, optimum: Optimum, worlds: list[World], weights: Tensor | None, context: Context, workers: Workers
 ) -> Tensor:
-    """Each world's own optimum by Newton's method from the base world's."""
-    exact = inverses()["exact"](problem.objective(), optimum.theta, problem.spec.effective_damping, problem.seed)
+    """Each world's own optimum by Newton's method from the base world's.
+
+    Raises:
+        SpecError: a model too large for an explicit Hessian.
+    """
+    p, objective = problem.net.p, problem.objective()
+    if p > _MOST_PARAMETERS:
+        raise SpecError(f"newton needs the whole Hessian of {p} parameters", "retrain.method", "use continue")
+    eye = torch.eye(p, dtype=optimum.theta.dtype, device=optimum.theta.device)
     found = newton_worlds(
         problem.frozen_way,
         optimum.theta.expand(len(worlds), -1).contiguous(),
@@ -117,12 +125,12 @@ def _optima(
         weights,
         problem.spec.effective_decay,
         problem.mask,
-        exact.apply,
+        inverse(objective.products(optimum.theta, eye)),
         tol=problem.spec.train.tolerance,
         most=int(problem.spec.retrain.steps or 1),
         workers=workers,
     )
-    missed = int((found.gradient_norm > problem.spec.train.converged).sum())
+    missed = int((found.gradient_norms > problem.spec.train.converged).sum())
     if missed:
         context.warn(f"{missed} of {len(worlds)} worlds did not reach their optimum: raise retrain.steps")
     return found.states

@@ -29,13 +29,11 @@ class Descent:
         momentum: mu of momentum and nesterov.
         drops: ((step, factor), ...) by rising step: from that step on the learning rate is lr * factor, as Koh and
             Liang (2017) train.
-        cosine: number of steps over which the learning rate falls to zero along half a cosine (Loshchilov and Hutter
-            2017), counted from step 0; later steps keep the last one's. Excludes `drops`.
         decay: lambda in (lambda/2) ||mask * theta||^2. Its gradient is part of the gradient that the optimiser sees.
         mask: [p] of 0 and 1, the parameters that are decayed; None: all.
 
     Raises:
-        SpecError: an unknown optimiser, `drops` together with `cosine`, a batch without samples.
+        SpecError: an unknown optimiser, a batch without samples.
     """
 
     lr: float
@@ -43,22 +41,17 @@ class Descent:
     batch_size: int | None = None
     momentum: float = 0.9
     drops: tuple[tuple[int, float], ...] = ()
-    cosine: int | None = None
     decay: float = 0.0
     mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.optimizer not in _UPDATES:
             raise SpecError(f"unknown optimiser {self.optimizer!r}", "optimizer", f"use one of {', '.join(_UPDATES)}")
-        if self.drops and self.cosine is not None:
-            raise SpecError("drops and a cosine exclude each other", "learning rate", "give one of the two")
         if self.batch_size is not None and self.batch_size < 1:
             raise SpecError("a batch needs a sample", "batch_size", "give at least 1, or none for the full batch")
 
     def lr_at(self, step: int) -> float:
         """The learning rate of step 0, 1, ..."""
-        if self.cosine is not None:
-            return self.lr * 0.5 * (1 + math.cos(math.pi * min(step, self.cosine - 1) / self.cosine))
         return self.lr * next((factor for at, factor in reversed(self.drops) if step >= at), 1.0)
 
     def penalty(self, like: Tensor, p: int) -> Tensor | None:
@@ -278,10 +271,7 @@ def _rates(descent: Descent, step: int, count: int) -> Iterator[tuple[float, int
     """Learning rates from `step` on and for how many of `count` steps each holds."""
     end = step + count
     while step < end:
-        if descent.cosine is not None and step < descent.cosine - 1:
-            until = step + 1
-        else:
-            until = min([end, *(at for at, _ in descent.drops if at > step)])
+        until = min([end, *(at for at, _ in descent.drops if at > step)])
         yield descent.lr_at(step), until - step
         step = until
 
