@@ -113,7 +113,9 @@ def _compare(
     """Truth for the union of all candidates, and every score."""
     names, spec = list(tests), problem.spec
     sets = candidate_sets(problem, names, made[0])
-    per_test = {test: sorted({i for (of, _), held in sets.items() if of in (test, SEVERAL) for i in held}) for test in names}
+    per_test = {
+        test: sorted({i for (of, _), held in sets.items() if of in (test, SEVERAL) for i in held}) for test in names
+    }
     held: Groups = points.groups(spec.groups, made[0].influence[0], problem.seed) if spec.groups else {}
     union = sorted({i for chosen in sets.values() for i in chosen})
     worlds = worlds_of(union, held)

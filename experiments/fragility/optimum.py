@@ -62,7 +62,9 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     if known is not None and "gradient_norm" in known:
         means = tuple(mean.to(problem.start) for mean in known["means"])
         moments = Moments(means, known["step"]) if spec.optimizer != "lbfgs" else None
-        return Optimum(known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"])
+        return Optimum(
+            known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"]
+        )
     objective = problem.objective()
     if spec.optimizer == "lbfgs":
         found = minimise(objective, problem.start, spec.tolerance, spec.steps, progress_of(context, "steps to optimum"))

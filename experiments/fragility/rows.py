@@ -23,7 +23,9 @@ class Rows:
     point: str
     rows: list[Row] = field(default_factory=list)
 
-    def add(self, method: str, metric: str, value: float, unit: str = "", n: int | None = None, **words: object) -> None:
+    def add(
+        self, method: str, metric: str, value: float, unit: str = "", n: int | None = None, **words: object
+    ) -> None:
         """One number; `words` complete the subject. What is not finite has no row."""
         if not np.isfinite(value):
             return

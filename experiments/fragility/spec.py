@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,9 @@ class TrainSpec(Block):
     drops: tuple[_Pair, ...] = Field((), description="[step, factor]: from that step on the rate is lr times factor")
     tolerance: float = Field(1e-10, gt=0, description="gradient norm at which lbfgs stops")
     converged: float = Field(
-        1e-3, gt=0, description="gradient norm of the objective above which the optimum counts as not reached (a warning)"
+        1e-3,
+        gt=0,
+        description="gradient norm of the objective above which the optimum counts as not reached (a warning)",
     )
 
     @model_validator(mode="after")
@@ -120,12 +122,16 @@ class FragilitySpec(SettingSpec):
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
     formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")
-    grid: Axes = Field({}, description="axes: key -> values, or word -> named sets of keys; every combination is a cell")
+    grid: Axes = Field(
+        {}, description="axes: key -> values, or word -> named sets of keys; every combination is a cell"
+    )
 
     train: TrainSpec = Field(description="training to the optimum")
     retrain: RetrainSpec = Field(description="the truth")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="lambda of the penalty")
-    penalty: Literal["half", "whole"] = Field("half", description="lambda/2 ||theta||^2, or lambda ||theta||^2 as printed")
+    penalty: Literal["half", "whole"] = Field(
+        "half", description="lambda/2 ||theta||^2, or lambda ||theta||^2 as printed"
+    )
     decay_on: Literal["all", "weights"] = Field("all", description="decay all parameters, or no vectors (biases)")
 
     methods: tuple[Method, ...] = Field(("exact",), min_length=1, description="the first picks the candidates")
@@ -156,7 +162,7 @@ class FragilitySpec(SettingSpec):
 
     @property
     def effective_decay(self) -> float:
-        """lambda in (lambda/2) ||theta||^2."""
+        """Lambda in (lambda/2) ||theta||^2."""
         return self.weight_decay * (2.0 if self.penalty == "whole" else 1.0)
 
     @model_validator(mode="after")

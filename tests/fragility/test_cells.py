@@ -68,7 +68,9 @@ def test_truth_is_what_independent_refits_say(found):
         row = int(subject.rpartition("=")[2])
         losses, theta = refit(pool, everything[everything != row], optimum, 0.01)
         assert actual[subject] == pytest.approx(float(losses[test] - base[test]), abs=1e-6)
-        assert rows["retrain", "change_norm", f"train={row}"] == pytest.approx(float((theta - optimum).norm()), abs=1e-5)
+        assert rows["retrain", "change_norm", f"train={row}"] == pytest.approx(
+            float((theta - optimum).norm()), abs=1e-5
+        )
 
 
 def test_a_converged_smooth_network_is_where_influence_functions_hold(found):
@@ -162,7 +164,9 @@ def test_killed_while_training_or_retraining_it_ends_in_the_same_numbers(tmp_pat
             compute(spec, "", 0, Context(folder, progress=progress))
         killed += 1
     again = compute(spec, "", 0, Context(folder))
-    told = lambda rows: {(r["method"], r["metric"], r["subject"]): r["value"] for r in rows if "seconds" not in r["metric"]}  # noqa: E731
+    told = lambda rows: {
+        (r["method"], r["metric"], r["subject"]): r["value"] for r in rows if "seconds" not in r["metric"]
+    }  # noqa: E731
     assert killed == 2
     assert told(again) == told(whole)
 

@@ -38,5 +38,9 @@ def test_damping_and_decay_of_a_point():
 
 
 def test_names_of_candidate_sets():
-    sets = [{"pick": "top", "count": 5}, {"pick": "percentile", "count": 5}, {"pick": "top", "count": 9, "name": "top9"}]
+    sets = [
+        {"pick": "top", "count": 5},
+        {"pick": "percentile", "count": 5},
+        {"pick": "top", "count": 9, "name": "top9"},
+    ]
     assert [c.label for c in spec(candidates=sets).candidates] == ["top", "p30", "top9"]

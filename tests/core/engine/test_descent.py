@@ -1,6 +1,5 @@
 """Stacked training against torch.optim, one world after another; its laws; checkpoints."""
 
-import math
 from collections import Counter
 
 import pytest
@@ -70,7 +69,6 @@ SETTINGS = {
     "single samples": Descent(0.05, batch_size=1, decay=0.1),
     "decay, drops": Descent(0.1, batch_size=4, decay=0.2, mask=MASK, drops=((3, 0.5), (11, 0.1))),
     "full batch, drops": Descent(0.1, decay=0.2, mask=MASK, drops=((3, 0.5), (11, 0.1))),
-    "cosine": Descent(0.1, cosine=12, decay=0.01),
 }
 
 
@@ -177,23 +175,15 @@ def test_every_epoch_has_every_sample_once_and_begins_anywhere():
 def test_learning_rates():
     drops = Descent(0.8, drops=((3, 0.5), (6, 0.25)))
     assert [drops.lr_at(s) for s in range(8)] == [0.8] * 3 + [0.4] * 3 + [0.2] * 2
-    cosine = Descent(0.8, cosine=6)
-    expected = [0.4 * (1 + math.cos(math.pi * min(s, 5) / 6)) for s in range(9)]
-    assert [cosine.lr_at(s) for s in range(9)] == pytest.approx(expected, rel=1e-15)
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.8)
-    theirs, rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 6), []
-    for _ in range(6):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
-        theirs.step()
-    assert [cosine.lr_at(s) for s in range(6)] == pytest.approx(rates, rel=1e-9)
 
 
 class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("d", [Descent(0.1, "adam", batch_size=4), Descent(0.1, cosine=40), Descent(0.1, decay=0.1)])
+@pytest.mark.parametrize(
+    "d", [Descent(0.1, "adam", batch_size=4), Descent(0.1, drops=((25, 0.5),)), Descent(0.1, decay=0.1)]
+)
 def test_a_killed_run_ends_in_the_same_bits(tmp_path, d):
     net, x, y, starts, weight = toy()
     expected = train(net, starts, x, y, weight, d, 50, 3)
@@ -230,7 +220,6 @@ def test_a_diverged_world_is_told_and_the_others_go_on():
 def test_impossible_descents():
     for more, said in (
         ({"optimizer": "lion"}, "unknown optimiser 'lion'"),
-        ({"drops": ((1, 0.1),), "cosine": 9}, "exclude each other"),
         ({"batch_size": 0}, "a batch needs a sample"),
     ):
         with pytest.raises(SpecError, match=said):
