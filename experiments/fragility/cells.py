@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
+from experiments.core.engine.worlds import World
 from experiments.core.estimators.lanczos import top_eigenvalue
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.fragility import PAPER, points, rows
@@ -19,7 +21,7 @@ from experiments.fragility.images import keep_images
 from experiments.fragility.optimum import Optimum, described, train
 from experiments.fragility.problem import Problem, build
 from experiments.fragility.spec import FragilitySpec
-from experiments.fragility.truth import Groups, retrain, sample_name, worlds_of
+from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
@@ -67,7 +69,8 @@ def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> lis
         rows.of_methods(found, made, tests)
         if made:
             context.partial([{**problem.columns, **row} for row in found.rows])
-            _compare(found, problem, optimum, tests, made, context, workers)
+            sets = candidate_sets(problem, list(tests), made[0])
+            _compare(Study(problem, optimum, tests, made, sets, found, context, workers))
     return [{**problem.columns, **row} for row in found.rows]
 
 
@@ -106,43 +109,75 @@ def _test_points(found: rows.Rows, problem: Problem, optimum: Optimum) -> dict[s
     return tests
 
 
-def _compare(
-    found: rows.Rows, problem: Problem, optimum: Optimum, tests: dict[str, int], made: list[Estimate],
-    context: Context, workers: Workers,
-) -> None:  # fmt: skip
-    """Truth for the union of all candidates, and every score."""
-    names, spec = list(tests), problem.spec
-    sets = candidate_sets(problem, names, made[0])
-    per_test = {
-        test: sorted({i for (of, _), held in sets.items() if of in (test, SEVERAL) for i in held}) for test in names
-    }
-    held: Groups = points.groups(spec.groups, made[0].influence[0], problem.seed) if spec.groups else {}
-    union = sorted({i for chosen in sets.values() for i in chosen})
-    worlds = worlds_of(union, held)
-    truth = retrain(problem, optimum, worlds, list(tests.values()), context, workers)
-    rows.of_samples(found, made, names, per_test)
-    rows.of_truth(found, truth, names, per_test, "retrain")
-    own = {key: chosen for key, chosen in sets.items() if key[0] != SEVERAL}
-    rows.of_correlations(found, made, truth, names, own)
+@dataclass(frozen=True)
+class Study:
+    """A trained model, what the methods say of it, and where the findings go.
+
+    Attributes:
+        tests: test point -> test sample. made: the methods' answers, the first of which picks candidates.
+        sets: (test point, set) -> training rows.
+    """
+
+    problem: Problem
+    optimum: Optimum
+    tests: dict[str, int]
+    made: list[Estimate]
+    sets: Sets
+    found: rows.Rows
+    context: Context
+    workers: Workers
+
+    @property
+    def union(self) -> list[int]:
+        """Every training sample whose removal is tried."""
+        return sorted({i for chosen in self.sets.values() for i in chosen})
+
+    def truth(self, worlds: list[World], scratch: bool = False) -> Truth:
+        """Train the worlds and measure the test points."""
+        return retrain(
+            self.problem, self.optimum, worlds, list(self.tests.values()), self.context, self.workers, scratch
+        )
+
+
+def _compare(study: Study) -> None:
+    """Truth for the union of all candidates and groups, and every score."""
+    spec, found, names = study.problem.spec, study.found, list(study.tests)
+    first = study.made[0].influence
+    held: Groups = points.groups(spec.groups, first[0], study.problem.seed) if spec.groups else {}
+    truth = study.truth(worlds_of(study.union, held))
+    rows.of_samples(found, study.made, names, _of_test(study.sets, names))
+    predicted = _norms(study) if spec.norms else {}
+    _score(study, truth, predicted, "retrain", "")
     if held:
-        rows.of_groups(found, made, truth, names, held)
-    _warn_drift(found, context)
+        rows.of_groups(found, study.made, truth, names, held)
+    _warn_drift(found, study.context)
     if spec.several:
-        _several(found, problem, names, made, truth.loss, sets)
-    predicted = _norms(problem, optimum, made, union) if spec.norms else {}
-    for method, norms in predicted.items():
-        rows.of_norms(found, method, norms, truth, own)
+        _several(study, truth)
     if spec.images:
-        keep_images(found, problem, tests, made[0], context)
+        keep_images(found, study.problem, study.tests, study.made[0], study.context)
     if spec.retrain.scratch:
-        again = retrain(problem, optimum, worlds_of(union, {}), list(tests.values()), context, workers, scratch=True)
-        rows.of_truth(found, again, names, per_test, "scratch")
-        rows.of_correlations(found, made, again, names, own, "scratch")
-        for method, norms in predicted.items():
-            rows.of_norms(found, method, norms, again, own, "scratch")
-        p = problem.net.p
-        for place, i in enumerate(union, 1):
-            found.add("scratch", "distance", float((again.states[place] - truth.states[place])[:p].norm()), train=i)
+        again = study.truth(worlds_of(study.union, {}), scratch=True)
+        _score(study, again, predicted, "scratch", "scratch")
+        apart = (again.states[1:] - truth.states[1 : len(again.states)])[:, : study.problem.net.p].norm(dim=1)
+        for i, distance in zip(study.union, apart.tolist(), strict=True):
+            found.add("scratch", "distance", distance, train=i)
+
+
+def _score(study: Study, truth: Truth, predicted: dict[str, dict[int, float]], method: str, source: str) -> None:
+    """Rows of one truth, and all correlations with it. source: the word `truth=` of their subjects."""
+    names = list(study.tests)
+    own = {key: chosen for key, chosen in study.sets.items() if key[0] != SEVERAL}
+    rows.of_truth(study.found, truth, names, _of_test(study.sets, names), method)
+    rows.of_correlations(study.found, study.made, truth, names, own, source)
+    for name, norms in predicted.items():
+        rows.of_norms(study.found, name, norms, truth, own, source)
+
+
+def _of_test(sets: Sets, tests: list[str]) -> dict[str, list[int]]:
+    """Test point -> its candidates of all sets."""
+    return {
+        test: sorted({i for (of, _), chosen in sets.items() if of in (test, SEVERAL) for i in chosen}) for test in tests
+    }
 
 
 def candidate_sets(problem: Problem, tests: list[str], first: Estimate) -> Sets:
@@ -159,24 +194,22 @@ def candidate_sets(problem: Problem, tests: list[str], first: Estimate) -> Sets:
     }
 
 
-def _several(
-    found: rows.Rows, problem: Problem, names: list[str], made: list[Estimate], loss: dict[str, np.ndarray], sets: Sets
-) -> None:
+def _several(study: Study, truth: Truth) -> None:
     """Section 9.12: the mean loss of several test points, estimated and measured."""
-    places = [names.index(name) for name in problem.spec.several]
-    for (of, chosen), held in sets.items():
-        if of != SEVERAL:
-            continue
-        actual = [float(loss[sample_name(i)][places].mean()) for i in held]
-        for estimate in made[:1]:
-            guessed = [float(estimate.influence[places, i].mean()) for i in held]
-            found.scores(SEVERAL, guessed, actual, set=chosen)
+    names = list(study.tests)
+    places = [names.index(name) for name in study.problem.spec.several]
+    for (of, chosen), held in study.sets.items():
+        if of == SEVERAL:
+            actual = [float(truth.loss[sample_name(i)][places].mean()) for i in held]
+            guessed = [float(study.made[0].influence[places, i].mean()) for i in held]
+            study.found.scores(SEVERAL, guessed, actual, set=chosen)
 
 
-def _norms(problem: Problem, optimum: Optimum, made: list[Estimate], union: list[int]) -> dict[str, dict[int, float]]:
-    """Predicted norms of the parameters' change of the first method."""
-    values = norms_of_change(problem, optimum.theta, made[0], union)
-    return {made[0].method: dict(zip(union, values.tolist(), strict=True))}
+def _norms(study: Study) -> dict[str, dict[int, float]]:
+    """Predicted norms of the parameters' change, by the first method."""
+    first = study.made[0]
+    values = norms_of_change(study.problem, study.optimum.theta, first, study.union)
+    return {first.method: dict(zip(study.union, values.tolist(), strict=True))}
 
 
 def _warn_drift(found: rows.Rows, context: Context) -> None:

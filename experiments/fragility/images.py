@@ -1,4 +1,4 @@
-"""Pictures of test points and their most influential training samples (Figs. 9, 10, 12-14, 17), kept beside the rows."""
+"""Pictures of test points and their most influential training samples (Figs. 9, 10, 12-14, 17)."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     """Load the data, build and initialise the model, choose how gradients are computed for `worlds` worlds.
 
     Raises:
-        MissingError: data or device missing. SpecError: a model that does not fit the data, more candidates than samples.
+        MissingError: data or device missing.
+        SpecError: a model that does not fit the data, more candidates than samples.
     """
     device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
     pool = spec.data.load(seed, context.data_dir)

@@ -34,7 +34,7 @@ class Rows:
         self.rows.append({**row, **({"unit": unit} if unit else {}), **({"n": n} if n is not None else {})})
 
     def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> bool:
-        """Pearson and Spearman correlation of the pairs that are finite; False when there are too few or one is constant."""
+        """Pearson and Spearman correlation of the finite pairs; False when there are too few, or one is constant."""
         pairs = np.array([(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)])
         if len(pairs) < 3:
             return False

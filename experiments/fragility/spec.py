@@ -1,4 +1,4 @@
-"""What a setting of Basu et al. 2021 says: a model trained to its optimum, samples left out, estimates of the change."""
+"""What a setting of Basu et al. 2021 says: a model at its optimum, samples left out, estimates of the change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TrainSpec(Block):
     converged: float = Field(
         1e-3,
         gt=0,
-        description="gradient norm of the objective above which the optimum counts as not reached (a warning)",
+        description="gradient norm above which the optimum counts as not reached (a warning)",
     )
 
     @model_validator(mode="after")
@@ -63,7 +63,7 @@ class CandidateSpec(Block):
     """A set of training samples whose removal is tried, picked by the first method's influence on a test point."""
 
     pick: Literal["top", "lowest", "percentile", "random", "all"] = Field(
-        description="largest |influence|, smallest |influence|, nearest to a percentile of the influence, at random, all"
+        description="largest or smallest |influence|, nearest to a percentile of the influence, random, all"
     )
     count: int | None = Field(None, ge=3, description="how many; excludes share")
     share: float | None = Field(None, gt=0, le=1, description="share of the training samples")
@@ -123,14 +123,14 @@ class FragilitySpec(SettingSpec):
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
     formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")
     grid: Axes = Field(
-        {}, description="axes: key -> values, or word -> named sets of keys; every combination is a cell"
+        {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
 
     train: TrainSpec = Field(description="training to the optimum")
     retrain: RetrainSpec = Field(description="the truth")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="lambda of the penalty")
     penalty: Literal["half", "whole"] = Field(
-        "half", description="lambda/2 ||theta||^2, or lambda ||theta||^2 as printed"
+        "half", description="lambda/2 ||theta||^2, or the printed lambda ||theta||^2"
     )
     decay_on: Literal["all", "weights"] = Field("all", description="decay all parameters, or no vectors (biases)")
 

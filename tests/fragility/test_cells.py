@@ -18,6 +18,10 @@ def run(tmp_path, **more):
     return {(r["method"], r["metric"], r["subject"]): r["value"] for r in rows}, warned
 
 
+def untimed(rows):
+    return {(r["method"], r["metric"], r["subject"]): r["value"] for r in rows if "seconds" not in r["metric"]}
+
+
 def picked(found, method, metric):
     return {s: v for (m, name, s), v in found.items() if (m, name) == (method, metric)}
 
@@ -151,24 +155,21 @@ def test_killed_while_training_or_retraining_it_ends_in_the_same_numbers(tmp_pat
     folder, killed = tmp_path / "b", 0
     folder.mkdir()
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     for stop in ("training steps", "retraining steps"):
 
         def progress(what, done, total, stop=stop):
             if what.startswith(stop) and 0 < done < total:
-                raise Killed
+                raise KilledError
 
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             compute(spec, "", 0, Context(folder, progress=progress))
         killed += 1
     again = compute(spec, "", 0, Context(folder))
-    told = lambda rows: {
-        (r["method"], r["metric"], r["subject"]): r["value"] for r in rows if "seconds" not in r["metric"]
-    }  # noqa: E731
     assert killed == 2
-    assert told(again) == told(whole)
+    assert untimed(again) == untimed(whole)
 
 
 def test_the_command_stores_rows_of_every_point_of_the_grid(tmp_path, monkeypatch, capsys):
