@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
+from math import prod
 from pathlib import Path
 
 from experiments.core.errors import MissingError, SpecError
@@ -40,3 +42,28 @@ def read_bytes(path: Path) -> bytes:
         raise SpecError(f"damaged gzip file ({error})", str(path), "fetch or pack the file again") from error
     except OSError as error:
         raise MissingError(f"cannot read the file ({error.strerror})", str(path), "check that it is there") from error
+
+
+def require_memory(samples: int, shape: tuple[int, ...], where: str) -> None:
+    """Say so before reading when `samples` float32 inputs of `shape` and one copy of them will not fit in memory.
+
+    Raises:
+        SpecError: they will not.
+    """
+    # Twice, because dealing the samples to clients and moving them to a device or a dtype copies them.
+    need, free = 2 * 4 * samples * prod(shape), _available_bytes()
+    if need > free:
+        raise SpecError(
+            f"{samples} inputs of shape {shape} need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are available",
+            where,
+            "keep fewer with data.keep_train and data.keep_test, or make the images smaller",
+        )
+
+
+def _available_bytes() -> int:
+    """Memory that can be had without swapping, on Linux; elsewhere all memory of the machine."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,11 +1,41 @@
-"""Splitting samples into training and test parts, by LEAF's rule."""
+"""Splitting samples into training and test parts, by LEAF's rule, and keeping a part of a large set."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.core.data.pool import DataBlock
+from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class KeptData(DataBlock):
+    """Data of which a random part can be kept; the kept samples stay in their order, fewer are a subset of more."""
+
+    keep_train: int | None = Field(None, ge=1, description="training samples to keep, at random; default: all")
+    keep_test: int | None = Field(None, ge=1, description="test samples to keep, at random; default: all")
+    keep_seed: int = Field(0, ge=0, description="seed of that choice; not the run's seed")
+
+    def kept(self, n: int, part: Literal["train", "test"]) -> np.ndarray | slice:
+        """Row numbers, ascending, of what is kept of n samples; a slice of everything where nothing is left out.
+
+        Raises:
+            SpecError: there are fewer than are to be kept.
+        """
+        import numpy as np
+
+        from experiments.core.engine.seeds import stream
+
+        count = self.keep_train if part == "train" else self.keep_test
+        if count is None:
+            return slice(None)
+        if count > n:
+            raise SpecError(f"there are {n} {part} samples, not {count}", f"data.keep_{part}", f"keep at most {n}")
+        return np.sort(stream(self.keep_seed, "keep", part=part).permutation(n)[:count])
 
 
 def train_count(n: int, fraction: float) -> int:

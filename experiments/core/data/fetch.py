@@ -65,6 +65,7 @@ _OSSCI = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _ZALANDO = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 _QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
 _FEMNIST = "https://huggingface.co/datasets/flwrlabs/femnist/resolve/main/data"
+_TORONTO = "https://www.cs.toronto.edu/~kriz"
 _ZENODO = "https://zenodo.org/records/10519652/files"
 
 
@@ -76,6 +77,7 @@ def _idx(folder: str, base: str, *files: tuple[str, int, str]) -> tuple[File, ..
 CATALOGUE: tuple[Known, ...] = (
     Known("leaf_synthetic", "LEAF's synthetic data: 60 features, 5 classes; needs no file", "none", "leaf_synthetic"),
     Known("sklearn_digits", "scikit-learn's digits, enlarged: a stand-in, no file", "CC BY 4.0", "sklearn_digits"),
+    Known("iris", "Fisher's 150 iris flowers, from scikit-learn: 4 features, 3 classes, no file", "CC BY 4.0", "iris"),
     Known(
         "femnist",
         "FEMNIST: 814,277 handwritten characters, 62 classes, by writer",
@@ -101,7 +103,7 @@ CATALOGUE: tuple[Known, ...] = (
         "mnist",
         "MNIST: 70,000 handwritten digits",
         "CC BY-SA 3.0",
-        "idx, path: MNIST",
+        "idx, path: MNIST; or small_mnist",
         _idx(
             "MNIST", _OSSCI,
             ("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
@@ -134,6 +136,36 @@ CATALOGUE: tuple[Known, ...] = (
             ("qmnist-train-labels-idx2-int.gz", 463024,
              "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f"),
         ),
+    ),
+    Known(
+        "cifar10",
+        "CIFAR-10, binary version: 60,000 colour images of 32x32, 10 classes",
+        "none stated; cite Krizhevsky 2009",
+        "cifar",
+        (
+            File(
+                "cifar/cifar-10-binary.tar.gz",
+                f"{_TORONTO}/cifar-10-binary.tar.gz",
+                170_052_171,
+                "md5:c32a1d4ab5d03f1284b67883e8d87530",
+            ),
+        ),
+        "it is read packed as it is",
+    ),
+    Known(
+        "cifar100",
+        "CIFAR-100, binary version: 60,000 colour images of 32x32, 100 classes",
+        "none stated; cite Krizhevsky 2009",
+        "cifar, classes: 100",
+        (
+            File(
+                "cifar/cifar-100-binary.tar.gz",
+                f"{_TORONTO}/cifar-100-binary.tar.gz",
+                168_513_733,
+                "md5:03b5dce01913d631647c71ecec9e9cb8",
+            ),
+        ),
+        "it is read packed as it is",
     ),
     Known(
         "pneumoniamnist",

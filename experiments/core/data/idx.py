@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.data._split import KeptData
+from experiments.core.data.pool import Pool
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-class Idx(DataBlock):
+class Idx(KeptData):
     """`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]` in a folder or in `raw/` below it.
 
     Pixels become 0..1, ink = 1. There are no natural clients: choose a partition.
@@ -26,24 +27,55 @@ class Idx(DataBlock):
     path: str = Field("MNIST", description="folder, from the working directory or else inside the data folder")
     name: str | None = Field(None, description="name in results; default: the folder's in small letters")
     outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
+    size: int | None = Field(None, ge=1, description="enlarge or shrink the images to size x size pixels (bilinear)")
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the four files; see `DataBlock.load`."""
-        import numpy as np
-
         from experiments.core.data._files import locate
         from experiments.core.data.pool import make_pool
 
         folder = locate(self.path, data_dir)
-        parts = []
-        for part in ("train", "t10k"):
-            x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
-            y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
-            if x.ndim != 3 or y.shape != (len(x),):
-                raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
-            parts.append((x[:, None].astype(np.float32) / 255, y.astype(np.int64)))
-        classes = self.outputs or int(max(y.max(initial=1) for _, y in parts)) + 1
-        return make_pool(str(folder), parts[0], parts[1], classes, self.name or folder.resolve().name.lower())
+        (x, y), (test_x, test_y) = read_parts(folder)
+        classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
+        rows, test_rows = self.kept(len(y), "train"), self.kept(len(test_y), "test")
+        train, test = (
+            (_resized(pixels(images), self.size), labels)
+            for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))
+        )
+        return make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
+
+
+def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The training and the test part in a folder: images [n, H, W] as stored, labels [n].
+
+    Raises:
+        MissingError: a file is not there.
+        SpecError: one is damaged, or images and labels do not fit.
+    """
+    parts = []
+    for part in ("train", "t10k"):
+        x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
+        y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
+        if x.ndim != 3 or y.shape != (len(x),):
+            raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
+        parts.append((x, y.astype("int64")))
+    return parts[0], parts[1]
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Images [n, H, W] of 0..255 as inputs [n, 1, H, W] of 0..1."""
+    return images[:, None].astype("float32") / 255
+
+
+def _resized(x: np.ndarray, size: int | None) -> np.ndarray:
+    """[n, C, H, W] -> [n, C, size, size], smoothed before it is made smaller."""
+    if size is None or x.shape[2:] == (size, size):
+        return x
+    import torch
+    from torch.nn.functional import interpolate
+
+    large = interpolate(torch.from_numpy(x), (size, size), mode="bilinear", align_corners=False, antialias=True)
+    return large.numpy()
 
 
 def read_idx(file: Path) -> np.ndarray:

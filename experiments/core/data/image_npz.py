@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.data._split import KeptData
+from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class ImageNpz(DataBlock):
+class ImageNpz(KeptData):
     """An npz with train_images, train_labels, test_images, test_labels (MedMNIST's layout; nothing is unpickled).
 
     Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An
@@ -25,25 +26,43 @@ class ImageNpz(DataBlock):
     path: str = Field(description="file, from the working directory or else inside the data folder")
     name: str | None = Field(None, description="name in results; default: the file's")
     outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
+    normalise: bool = Field(
+        False, description="shift and scale each channel by mean and deviation of the training images"
+    )
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the file; see `DataBlock.load`."""
         import numpy as np
 
         from experiments.core.data._files import locate
+        from experiments.core.data._scale import by_channel
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
         held = _read(file)
-        x, test_x = (_images(held[f"{part}_images"], file) for part in ("train", "test"))
-        y, test_y = (_labels(held[f"{part}_labels"], file) for part in ("train", "test"))
+        x, y, rows = self._part(held, "train", file)
+        test_x, test_y, test_rows = self._part(held, "test", file)
+        classes = self.outputs or int(max(y.max(initial=0), test_y.max(initial=0), 1)) + 1
         names: tuple[str, ...] = ()
         owner = None
         if "train_clients" in held:
-            found, owner = np.unique(held["train_clients"].reshape(-1).astype(str), return_inverse=True)
+            found, owner = np.unique(held["train_clients"].reshape(-1)[rows].astype(str), return_inverse=True)
             names = tuple(found.tolist())
-        classes = self.outputs or int(max(y.max(initial=0), test_y.max(initial=0), 1)) + 1
-        return make_pool(str(file), (x, y), (test_x, test_y), classes, self.name or file.stem, owner, names)
+        parts = ((x, y[rows]), (test_x, test_y[test_rows]))
+        pool = make_pool(str(file), *parts, classes, self.name or file.stem, owner, names)
+        return by_channel(pool) if self.normalise else pool
+
+    def _part(
+        self, held: dict[str, np.ndarray], part: Literal["train", "test"], file: Path
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | slice]:
+        """Kept images, all labels (they tell the classes), and the rows that are kept."""
+        images, labels = _checked(held[f"{part}_images"], file), _labels(held[f"{part}_labels"], file)
+        if len(images) != len(labels):
+            raise SpecError(
+                f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label an image"
+            )
+        rows = self.kept(len(labels), part)
+        return _images(images[rows]), labels, rows
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
@@ -64,14 +83,19 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     return held
 
 
-def _images(images: np.ndarray, file: Path) -> np.ndarray:
-    """Images as [N, C, H, W] float32."""
-    import numpy as np
-
+def _checked(images: np.ndarray, file: Path) -> np.ndarray:
+    """The images as they are, once they look like images."""
     if images.ndim not in (3, 4) or images.dtype.kind not in "uif":
         raise SpecError(
             f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]"
         )
+    return images
+
+
+def _images(images: np.ndarray) -> np.ndarray:
+    """Images as [N, C, H, W] float32."""
+    import numpy as np
+
     x = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
     return x.astype(np.float32) / 255 if images.dtype == np.uint8 else x.astype(np.float32)
 

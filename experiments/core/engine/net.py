@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -76,8 +78,13 @@ class Net:
         return torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
 
     def call(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Outputs of the model with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func."""
-        return functional_call(_private(self.module), self.views(theta), x)
+        """Outputs of the model with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.
+
+        Buffers are constants to every derivative: PyTorch refuses to differentiate by BatchNorm's statistics.
+        """
+        tensors = self.views(theta)
+        tensors.update({s.name: tensors[s.name].detach() for s in self.buffers})
+        return functional_call(_private(self.module), tensors, x)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of each sample: outputs [..., n, C], y [n] or [n, C] -> [..., n]."""
@@ -102,8 +109,10 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     """Draw the weights of `module` in place, each tensor from a stream of its own name.
 
     "glorot_uniform" (Glorot and Bengio 2010; TensorFlow 1's default, which LEAF relies on): every tensor of two or more
-    dimensions ~ U(-a, a) with a = sqrt(6 / (fan_in + fan_out)); normalisation weights stay one, other vectors become
-    zero.
+    dimensions ~ U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
+    "koh_liang" (Koh and Liang 2017, code): every tensor of two or more dimensions ~ N(0, s^2) drawn within two s, with
+    s = 2 / sqrt(fan_in) for convolutions and 1 / sqrt(fan_in) for matrices.
+    In both, normalisation weights stay one and other vectors become zero.
     "default" leaves PyTorch's own scheme, drawn from a generator seeded by name.
 
     Raises:
@@ -117,8 +126,9 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
                 if callable(reset):
                     reset()
         return
-    if scheme != "glorot_uniform":
-        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, default")
+    draw = {"glorot_uniform": _glorot_uniform, "koh_liang": _koh_liang}.get(scheme)
+    if draw is None:
+        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default")
     norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
     kept = {
         f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")
@@ -129,8 +139,18 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
         with torch.no_grad():
             if tensor.dim() < 2:
                 tensor.zero_()
-                continue
-            receptive = tensor[0, 0].numel() if tensor.dim() > 2 else 1
-            bound = (6.0 / ((tensor.shape[0] + tensor.shape[1]) * receptive)) ** 0.5
-            drawn = stream(seed, "init", tensor=name).uniform(-bound, bound, tensor.shape)
-            tensor.copy_(torch.from_numpy(drawn))
+            else:
+                tensor.copy_(draw(tensor, stream(seed, "init", tensor=name)))
+
+
+def _glorot_uniform(tensor: Tensor, rng: np.random.Generator) -> Tensor:
+    receptive = tensor[0, 0].numel() if tensor.dim() > 2 else 1
+    bound = (6.0 / ((tensor.shape[0] + tensor.shape[1]) * receptive)) ** 0.5
+    return torch.from_numpy(rng.uniform(-bound, bound, tensor.shape))
+
+
+def _koh_liang(tensor: Tensor, rng: np.random.Generator) -> Tensor:
+    # TensorFlow draws a normal number again until it lies within two deviations: the inverse of the cut distribution.
+    most = math.erf(2 / math.sqrt(2))
+    normal = math.sqrt(2) * torch.erfinv(torch.from_numpy(rng.uniform(-most, most, tensor.shape)))
+    return normal * (2.0 if tensor.dim() > 2 else 1.0) / math.sqrt(tensor[0].numel())

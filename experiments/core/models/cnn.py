@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,13 +56,9 @@ def stack(shape: tuple[int, ...], classes: int, channels: tuple[int, ...], hidde
     """
     from torch import nn
 
-    least = 2 ** len(channels)
-    if len(shape) != 3 or min(shape[1:]) < least:
-        raise SpecError(
-            f"a convolutional model cannot take inputs of shape {tuple(shape)}",
-            "model.kind",
-            f"use images of at least {least}x{least} pixels, or model.kind: mlp or logreg",
-        )
+    from experiments.core.models._images import require_images
+
+    require_images(shape, 2 ** len(channels), "a convolutional model")
     wide, (height, width) = shape[0], shape[1:]
     layers: list[nn.Module] = []
     for out in channels:

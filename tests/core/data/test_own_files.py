@@ -51,7 +51,7 @@ WRONG_NPZ = {
         "training sample 0 holds NaN",
     ),
     "label": (lambda a: a | {"train_labels": a["train_labels"] + 5}, "training sample 0 has label 5, outside 0..2"),
-    "counts": (lambda a: a | {"train_labels": a["train_labels"][:-1]}, "6 training inputs but labels"),
+    "counts": (lambda a: a | {"train_labels": a["train_labels"][:-1]}, "6 train images but 5 labels"),
     "two labels": (lambda a: a | {"test_labels": np.zeros((3, 2), int)}, "2 labels an image"),
     "float labels": (lambda a: a | {"test_labels": np.zeros(3)}, "not integers"),
     "sizes": (lambda a: a | {"test_images": np.zeros((3, 4, 4, 3), np.uint8)}, "differ in shape"),

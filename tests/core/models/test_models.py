@@ -56,7 +56,10 @@ def test_cnn1_is_linear_but_for_its_pools():
 @pytest.mark.parametrize("kind", sorted(kinds()))
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_every_model_gives_one_output_a_class(kind, shape):
-    module = kinds()[kind]().build(shape, 7).eval()
+    if kind == "vgg" and shape[1] < 32:
+        pytest.skip("five pools need 32 pixels")
+    thin = {"width": 4} if "width" in kinds()[kind].model_fields else {}
+    module = kinds()[kind](**thin).build(shape, 7).eval()
     with torch.no_grad():
         assert module(torch.rand(2, *shape)).shape == (2, 7)
 

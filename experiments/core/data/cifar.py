@@ -1,0 +1,122 @@
+"""CIFAR-10 and CIFAR-100 in the binary version of their authors."""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from experiments.core.data._split import KeptData
+from experiments.core.data.pool import Pool
+from experiments.core.errors import MissingError, SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDERS = {10: "cifar-10-batches-bin", 100: "cifar-100-binary"}
+ARCHIVES = {10: "cifar-10-binary.tar.gz", 100: "cifar-100-binary.tar.gz"}
+TRAIN = {10: tuple(f"data_batch_{k}.bin" for k in range(1, 6)), 100: ("train.bin",)}
+TEST = {10: "test_batch.bin", 100: "test.bin"}
+PIXELS = 3 * 32 * 32
+
+
+class Cifar(KeptData):
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): the archive as downloaded, or the `.bin` files out of it.
+
+    Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The version for Python is refused: it is pickled,
+    and unpickling a file runs what it says. There are no natural clients: choose a partition.
+    """
+
+    kind: Literal["cifar"] = "cifar"
+    classes: Literal[10, 100] = Field(10, description="which of the two")
+    path: str = Field("cifar", description="archive or folder, from the working directory or else in the data folder")
+    normalise: bool = Field(
+        False, description="shift and scale each channel by mean and deviation of the training images"
+    )
+
+    def outline(self) -> tuple[tuple[int, ...], int, float, int]:
+        """See `DataBlock.outline`."""
+        return (3, 32, 32), self.classes, float(self.keep_train or 50_000), 1
+
+    def load(self, seed: int, data_dir: Path | None) -> Pool:
+        """Read the files; see `DataBlock.load`."""
+        import numpy as np
+
+        from experiments.core.data._files import locate
+        from experiments.core.data._scale import by_channel
+        from experiments.core.data.pool import make_pool
+
+        place = locate(self.path, data_dir)
+        content = self._content(place)
+        batches = [self._records(content[name], place / name) for name in TRAIN[self.classes]]
+        records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], place / TEST[self.classes])
+        records, tests = records[self.kept(len(records), "train")], tests[self.kept(len(tests), "test")]
+        # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
+        train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
+        pool = make_pool(str(place), train, test, self.classes, f"cifar{self.classes}")
+        return by_channel(pool) if self.normalise else pool
+
+    def _content(self, place: Path) -> dict[str, bytes]:
+        """The content of each binary file, by its name."""
+        from experiments.core.data._files import read_bytes
+
+        wanted = (*TRAIN[self.classes], TEST[self.classes])
+        if place.is_file():
+            return _unpacked(place, wanted)
+        for folder in (place, place / FOLDERS[self.classes]):
+            if (folder / wanted[-1]).is_file():
+                return {name: read_bytes(folder / name) for name in wanted}
+        archive = place / ARCHIVES[self.classes]
+        if archive.is_file():
+            return _unpacked(archive, wanted)
+        if any(place.glob("cifar-*-py*")) or any((place / name).is_file() for name in ("data_batch_1", "train")):
+            raise _pickled(place, archive.name)
+        todo = f"`fedlab data --download cifar{self.classes}` gets it"
+        raise MissingError(f"no {wanted[-1]} and no {archive.name}", f"looked in {place}", todo)
+
+    def _records(self, raw: bytes, file: Path) -> np.ndarray:
+        """Rows of label bytes and pixels: [n, 1 or 2 + 3072] uint8."""
+        import numpy as np
+
+        length = PIXELS + (2 if self.classes == 100 else 1)
+        if not raw or len(raw) % length:
+            what = f"{len(raw)} bytes are not whole records of {length} bytes"
+            raise SpecError(what, str(file), f"fetch CIFAR-{self.classes} again, or mend data.classes")
+        return np.frombuffer(raw, np.uint8).reshape(-1, length)
+
+
+def _images(records: np.ndarray) -> np.ndarray:
+    """[n, 3, 32, 32] in 0..1."""
+    return records[:, -PIXELS:].reshape(-1, 3, 32, 32).astype("float32") / 255
+
+
+def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
+    """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
+    found, names = {}, []
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                name = member.name.rpartition("/")[2]
+                names.append(name)
+                if name in wanted and (stream := opened.extractfile(member)) is not None:
+                    found[name] = stream.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise SpecError(f"not a sound tar archive ({error})", str(archive), "fetch it again") from error
+    missing = [name for name in wanted if name not in found]
+    if "data_batch_1" in names or "train" in names:
+        raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])
+    if missing:
+        raise SpecError(f"no {', '.join(missing)} in the archive", str(archive), "mend data.classes, or fetch it again")
+    return found
+
+
+def _pickled(place: Path, archive: str) -> SpecError:
+    """The refusal of the version for Python."""
+    return SpecError(
+        "this is CIFAR's version for Python, whose files are pickled",
+        str(place),
+        f"fetch the binary version, {archive}: reading it runs no code",
+    )
