@@ -34,7 +34,7 @@ class Problem:
         spec: the point. seed: of initial weights, batches and draws.
         data: all training samples as one client, and the test set.
         way: computes gradients while the model is trained. frozen_way: the same with normalisation frozen, for
-            everything after (the same object where the model has no statistics).
+            everything after.
         start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
         columns: what all rows share.
     """
@@ -99,12 +99,12 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     try_out(net, data)
     context.facts |= {"parameters": net.p, "data": fingerprint(data), "device": str(device)}
     way = _way(spec, net, data, worlds, context)
-    frozen = Net.of(freeze_normalisation(net.module), spec.loss) if net.buffers else net
+    frozen = Net.of(freeze_normalisation(net.module), spec.loss)
     mask = None
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
     columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
-    return Problem(spec, seed, data, way, type(way)(frozen) if net.buffers else way, net.flat(), mask, columns)
+    return Problem(spec, seed, data, way, type(way)(frozen), net.flat(), mask, columns)
 
 
 def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: Context) -> Formulation:
