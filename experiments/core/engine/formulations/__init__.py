@@ -46,6 +46,35 @@ class Formulation(ABC):
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode: theta [B, size], x [n, ...] -> [B, n, C]. No autograd graph is kept."""
 
+    def descend(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        steps: int,
+        lr: float,
+        decay: Tensor | None = None,
+    ) -> Tensor:
+        """States after `steps` full-batch steps theta -= lr * (gradient + decay * theta).
+
+        Args:
+            theta: [B, size] states to start from; not changed.
+            x, y, weight: as in `gradient`.
+            steps: number of steps.
+            lr: step size.
+            decay: [p] weight decay of each parameter, or None for none.
+
+        Returns:
+            [B, size] states, buffers as the steps left them.
+        """
+        theta, p = theta.detach().clone(), self.net.p
+        pull = None if decay is None else decay.to(theta)
+        for _ in range(steps):
+            step = self.gradient(theta, x, y, weight)
+            theta[:, :p] -= lr * (step if pull is None else step + pull * theta[:, :p])
+        return theta
+
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Upper estimate of the bytes that one model of the stack needs besides its state, for a batch of n samples."""
         return 4 * n * 64 * max(1, int(torch.tensor(shape).prod()))

@@ -21,16 +21,21 @@ from experiments.core.engine.net import Net
 
 SOURCE = Path(__file__).with_name("native_conv.cpp")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
-_VECTOR_BYTES = 32
+# The kernel's numbers for them, `enum Activation` in native_linear.h.
+_ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The layers of a net that the kernel can compute: convolution blocks, then linear layers."""
+    """The layers of a net that the kernel can compute: convolution blocks, then linear layers.
+
+    Attributes:
+        convs: convolutions, and whether a ReLU belongs to the block.
+        linears: linear layers, and the number of the activation after each (0 for none).
+    """
 
     convs: tuple[tuple[nn.Conv2d, bool], ...]
-    linears: tuple[tuple[nn.Linear, bool], ...]
-    sigmoid: bool
+    linears: tuple[tuple[nn.Linear, int], ...]
 
     def shape_of(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the inputs (1, 1 without convolutions)."""
@@ -59,17 +64,15 @@ class Plan:
             "CRELU": [r for _, r in self.convs],
             "CBIAS": [c.bias is not None for c in convs],
             "DIM": dims,
-            "LRELU": [r for _, r in self.linears],
+            "LACT": [a for _, a in self.linears],
             "LBIAS": [k.bias is not None for k in linears],
         }
         inputs = channels[0] * height * width if convs else dims[0]
         plain = {
             "T": _TYPES[dtype],
             "IS_DOUBLE": int(dtype == torch.float64),
-            "VB": _VECTOR_BYTES,
             "NCONV": len(convs),
             "NLIN": len(linears),
-            "SIGMOID": int(self.sigmoid),
             "XSIZE": inputs,
         }
         braced = (f"{k}={{{','.join(str(int(i)) for i in v) or '0'}}}" for k, v in lists.items())
@@ -77,13 +80,16 @@ class Plan:
 
 
 class Native(Formulation):
-    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time."""
+    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time.
+
+    The one formulation whose `descend` stays in its inner loop: a step of a tiny net costs its arithmetic.
+    """
 
     name = "native"
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """[Conv2d (odd kernel, same padding), ReLU?, MaxPool2d(2)]*, Flatten, Linear [ReLU] ..., Sigmoid? on a CPU.
+        """[Conv2d (odd kernel, same padding), ReLU?, MaxPool2d(2)]*, Flatten, [Linear, ReLU | Tanh | Sigmoid?]+ on a CPU.
 
         Needs a C++ compiler.
         """
@@ -118,6 +124,43 @@ class Native(Formulation):
             None if w is None else _pointer(w),
             len(x),
             _pointer(out),
+        )
+        if failed:
+            raise MemoryError("no memory for the native kernel's work space")
+        return out
+
+    def descend(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        steps: int,
+        lr: float,
+        decay: Tensor | None = None,
+    ) -> Tensor:
+        """See `Formulation.descend`.
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        kernel, theta, x = self._ready(theta, x)
+        y = self._labels(y)
+        w = None if weight is None else weight.to(theta.dtype).contiguous()
+        pull = None if decay is None else decay.to(theta.dtype).contiguous()
+        out = theta.clone(memory_format=torch.contiguous_format)
+        room = torch.empty_like(out)
+        failed = kernel.descend(
+            _pointer(out),
+            len(out),
+            _pointer(x),
+            _pointer(y),
+            None if w is None else _pointer(w),
+            len(x),
+            steps,
+            lr,
+            None if pull is None else _pointer(pull),
+            _pointer(room),
         )
         if failed:
             raise MemoryError("no memory for the native kernel's work space")
@@ -183,16 +226,12 @@ def plan(net: Net) -> Plan | None:
         parts = parts[1:]
     elif convs:
         return None
-    linears: list[tuple[nn.Linear, bool]] = []
+    linears: list[tuple[nn.Linear, int]] = []
     while parts and isinstance(linear := parts[0], nn.Linear) and is_plain_linear(linear):
-        parts = parts[1:]
-        activated = bool(parts) and type(parts[0]) is nn.ReLU
-        parts = parts[int(activated) :]
-        linears.append((linear, activated))
-    sigmoid = bool(parts) and type(parts[0]) is nn.Sigmoid and not linears[-1][1] if linears else False
-    if not linears or len(parts) != int(sigmoid):
-        return None
-    return Plan(tuple(convs), tuple(linears), sigmoid)
+        activation = _ACTIVATIONS.get(type(parts[1]), 0) if len(parts) > 1 else 0
+        parts = parts[2 if activation else 1 :]
+        linears.append((linear, activation))
+    return Plan(tuple(convs), tuple(linears)) if linears and not parts else None
 
 
 def _same_conv(conv: nn.Module) -> bool:
@@ -230,6 +269,8 @@ def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.C
     found = library(SOURCE, plan.defines(height, width, dtype))
     if found is not None and found.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
+        real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+        found.descend.argtypes = [p, i, p, p, p, i, i, real, p, p]
         found.outputs.argtypes = [p, i, i, p, i, p]
         found.per_sample.argtypes = [p, p, p, i, p]
         found.gradient.argtypes = [p, i, i, p, p, p, i, p]
