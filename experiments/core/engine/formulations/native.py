@@ -46,14 +46,23 @@ class Plan:
         wanted = self.linears[0][0].in_features
         if not self.convs:
             return x[:1].numel() == wanted * len(x[:1])
-        height, width = (size >> len(self.convs) for size in self.shape_of(x))
-        channels = self.convs[0][0].in_channels
-        return x.dim() == 4 and x.shape[1] == channels and height * width * self.convs[-1][0].out_channels == wanted
+        if x.dim() != 4 or x.shape[1] != self.convs[0][0].in_channels:
+            return False
+        height, width = self.sizes(*self.shape_of(x))[-1]
+        return min(height, width) > 0 and height * width * self.convs[-1][0].out_channels == wanted
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Heights and widths before each convolution and after the last."""
+        found = [(height, width)]
+        for conv, _ in self.convs:
+            lost = _lost(conv)
+            found.append(((found[-1][0] - lost) // 2, (found[-1][1] - lost) // 2))
+        return found
 
     def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
         """The macros of native_conv.cpp for this shape."""
         convs, linears = [c for c, _ in self.convs], [k for k, _ in self.linears]
-        sizes = [(height >> i, width >> i) for i in range(len(convs) + 1)]
+        sizes = self.sizes(height, width)
         channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
         dims = [linears[0].in_features] + [k.out_features for k in linears]
         lists: dict[str, list[int]] = {
@@ -61,6 +70,7 @@ class Plan:
             "HH": [s[0] for s in sizes],
             "WW": [s[1] for s in sizes],
             "KK": [c.kernel_size[0] for c in convs],
+            "PAD": [_padding(c) for c in convs],
             "CRELU": [r for _, r in self.convs],
             "CBIAS": [c.bias is not None for c in convs],
             "DIM": dims,
@@ -89,7 +99,7 @@ class Native(Formulation):
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """[Conv2d (odd kernel, same padding), ReLU?, MaxPool2d(2)]*, Flatten, [Linear, ReLU | Tanh | Sigmoid?]+ on a CPU.
+        """[Conv2d (stride 1), ReLU?, MaxPool2d(2)]*, Flatten, [Linear, (ReLU | Tanh | Sigmoid)?]+ on a CPU.
 
         Needs a C++ compiler.
         """
@@ -218,7 +228,7 @@ def plan(net: Net) -> Plan | None:
         kinds = [type(k) for k in parts[:2]]
         activated = nn.ReLU in kinds
         taken = parts[: 2 if activated else 1]
-        if not _same_conv(conv) or not any(_halves(k) for k in taken):
+        if not _is_simple(conv) or not any(_halves(k) for k in taken):
             return None
         parts = parts[len(taken) :]
         convs.append((conv, activated))
@@ -234,17 +244,28 @@ def plan(net: Net) -> Plan | None:
     return Plan(tuple(convs), tuple(linears)) if linears and not parts else None
 
 
-def _same_conv(conv: nn.Module) -> bool:
+def _is_simple(conv: nn.Module) -> bool:
+    """A square kernel that moves by one, over an edge of zeros narrower than itself."""
     if not isinstance(conv, nn.Conv2d) or not is_plain_conv(conv):
         return False
-    k = conv.kernel_size[0]
+    k, pad = conv.kernel_size[0], _padding(conv)
     return (
-        k % 2 == 1
-        and conv.kernel_size == (k, k)
-        and conv.padding == (k // 2, k // 2)
+        conv.kernel_size == (k, k)
+        and conv.padding == (pad, pad)
+        and pad < k
         and conv.stride == (1, 1)
         and conv.dilation == (1, 1)
     )
+
+
+def _padding(conv: nn.Conv2d) -> int:
+    assert isinstance(conv.padding, tuple)
+    return conv.padding[0]
+
+
+def _lost(conv: nn.Conv2d) -> int:
+    """By how much the convolution shrinks height and width."""
+    return conv.kernel_size[0] - 1 - 2 * _padding(conv)
 
 
 def _halves(pool: nn.Module) -> bool:
@@ -259,10 +280,12 @@ def _trial(plan: Plan, dtype: torch.dtype) -> bool:
     """Does the source compile and load here? Tried on the likeliest size of the inputs, which is not known yet."""
     if not plan.convs:
         return _kernel(plan, 1, 1, dtype) is not None
-    left, blocks = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels, len(plan.convs)
+    left = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels
     side = math.isqrt(left)
     height, width = (side, side) if side * side == left else (left, 1)
-    return left > 0 and _kernel(plan, height << blocks, width << blocks, dtype) is not None
+    for conv, _ in reversed(plan.convs):
+        height, width = 2 * height + _lost(conv), 2 * width + _lost(conv)
+    return left > 0 and min(height, width) > 0 and _kernel(plan, height, width, dtype) is not None
 
 
 def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.CDLL | None:

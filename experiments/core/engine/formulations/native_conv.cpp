@@ -1,9 +1,9 @@
 // Gradients and outputs of many small models on one batch, one model at a time, single threaded.
 //
-// Models: any number of [Conv2d(odd kernel, same padding, stride 1), optional ReLU, MaxPool2d(2)], then Flatten and
+// Models: any number of [Conv2d(square kernel, stride 1), optional ReLU, MaxPool2d(2)], then Flatten and
 // Linear layers, each with an optional ReLU, Tanh or Sigmoid; softmax cross-entropy. The shape comes in as macros:
 //   T (float|double)  IS_DOUBLE (0|1)  NCONV  NLIN  XSIZE (scalars of a sample)
-//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} CRELU {..} CBIAS {..}: channels and sizes before each
+//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} PAD {p1,..} CRELU {..} CBIAS {..}: channels and sizes before each
 //      convolution (and after the last)
 //   DIM {d0,d1,..} LACT {a1,..} LBIAS {..}: widths of the linear layers, activations as in native_linear.h.
 //
