@@ -123,7 +123,7 @@ class Native(Formulation):
         """
         kernel, theta, x = self._ready(theta, x)
         y = self._labels(y)
-        w = None if weight is None else weight.to(theta.dtype).contiguous()
+        w = None if weight is None else weight.to(theta.dtype).expand(len(theta), len(x)).contiguous()
         out = torch.empty(len(theta), self.net.p, dtype=theta.dtype)
         failed = kernel.gradient(
             _pointer(theta),
@@ -156,8 +156,8 @@ class Native(Formulation):
         """
         kernel, theta, x = self._ready(theta, x)
         y = self._labels(y)
-        w = None if weight is None else weight.to(theta.dtype).contiguous()
-        pull = None if decay is None else decay.to(theta.dtype).contiguous()
+        w = None if weight is None else weight.to(theta.dtype).expand(len(theta), len(x)).contiguous()
+        pull = None if decay is None else decay.to(theta.dtype).expand(self.net.p).contiguous()
         out = theta.clone(memory_format=torch.contiguous_format)
         room = torch.empty_like(out)
         failed = kernel.descend(

@@ -113,6 +113,10 @@ def test_labels_and_shapes_that_do_not_fit_are_refused() -> None:
         kernel.outputs(theta, torch.zeros(2, 1, 28, 28, dtype=torch.float64))
     with pytest.raises(ValueError, match="shape"):
         kernel.outputs(theta, torch.zeros(2, 2, 9, 11, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="expand"):
+        kernel.gradient(theta, x, y, torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="expand"):
+        kernel.descend(theta, x, y, None, 1, 0.1, torch.ones(3))
     assert not native.Native(cases.net_of("cnn lenet")).plan.fits(torch.zeros(2, 1, 5, 5))
 
 
