@@ -54,25 +54,25 @@ class Formulation(ABC):
         weight: Tensor | None,
         steps: int,
         lr: float,
-        decay: Tensor | None,
+        decay: Tensor | None = None,
     ) -> Tensor:
-        """`steps` full-batch gradient steps theta -= lr * (mean gradient + decay * theta) of each model.
+        """States after `steps` full-batch steps theta -= lr * (gradient + decay * theta).
 
         Args:
-            theta: [B, size] states; not changed.
-            x, y, weight: as for `gradient`.
-            steps, lr: how many steps, of which learning rate.
-            decay: [p] weight decay of each parameter, or None.
+            theta: [B, size] states to start from; not changed.
+            x, y, weight: as in `gradient`.
+            steps: number of steps.
+            lr: step size.
+            decay: [p] weight decay of each parameter, or None for none.
 
         Returns:
-            [B, size] states after the last step.
+            [B, size] states, buffers as the steps left them.
         """
-        theta, p = theta.clone(), self.net.p
+        theta, p = theta.detach().clone(), self.net.p
+        pull = None if decay is None else decay.to(theta)
         for _ in range(steps):
             step = self.gradient(theta, x, y, weight)
-            if decay is not None:
-                step = step.addcmul(theta[:, :p], decay)
-            theta[:, :p].sub_(step, alpha=lr)
+            theta[:, :p] -= lr * (step if pull is None else step + pull * theta[:, :p])
         return theta
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:

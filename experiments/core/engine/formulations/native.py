@@ -21,16 +21,21 @@ from experiments.core.engine.net import Net
 
 SOURCE = Path(__file__).with_name("native_conv.cpp")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
-_VECTOR_BYTES = 32
+# The kernel's numbers for them, `enum Activation` in native_linear.h.
+_ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The layers of a net that the kernel can compute: convolution blocks, then linear layers."""
+    """The layers of a net that the kernel can compute: convolution blocks, then linear layers.
+
+    Attributes:
+        convs: convolutions, and whether a ReLU belongs to the block.
+        linears: linear layers, and the number of the activation after each (0 for none).
+    """
 
     convs: tuple[tuple[nn.Conv2d, bool], ...]
-    linears: tuple[tuple[nn.Linear, bool], ...]
-    sigmoid: bool
+    linears: tuple[tuple[nn.Linear, int], ...]
 
     def shape_of(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the inputs (1, 1 without convolutions)."""
@@ -41,14 +46,23 @@ class Plan:
         wanted = self.linears[0][0].in_features
         if not self.convs:
             return x[:1].numel() == wanted * len(x[:1])
-        height, width = (size >> len(self.convs) for size in self.shape_of(x))
-        channels = self.convs[0][0].in_channels
-        return x.dim() == 4 and x.shape[1] == channels and height * width * self.convs[-1][0].out_channels == wanted
+        if x.dim() != 4 or x.shape[1] != self.convs[0][0].in_channels:
+            return False
+        height, width = self.sizes(*self.shape_of(x))[-1]
+        return min(height, width) > 0 and height * width * self.convs[-1][0].out_channels == wanted
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Heights and widths before each convolution and after the last."""
+        found = [(height, width)]
+        for conv, _ in self.convs:
+            lost = _lost(conv)
+            found.append(((found[-1][0] - lost) // 2, (found[-1][1] - lost) // 2))
+        return found
 
     def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
         """The macros of native_conv.cpp for this shape."""
         convs, linears = [c for c, _ in self.convs], [k for k, _ in self.linears]
-        sizes = [(height >> i, width >> i) for i in range(len(convs) + 1)]
+        sizes = self.sizes(height, width)
         channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
         dims = [linears[0].in_features] + [k.out_features for k in linears]
         lists: dict[str, list[int]] = {
@@ -56,20 +70,19 @@ class Plan:
             "HH": [s[0] for s in sizes],
             "WW": [s[1] for s in sizes],
             "KK": [c.kernel_size[0] for c in convs],
+            "PAD": [_padding(c) for c in convs],
             "CRELU": [r for _, r in self.convs],
             "CBIAS": [c.bias is not None for c in convs],
             "DIM": dims,
-            "LRELU": [r for _, r in self.linears],
+            "LACT": [a for _, a in self.linears],
             "LBIAS": [k.bias is not None for k in linears],
         }
         inputs = channels[0] * height * width if convs else dims[0]
         plain = {
             "T": _TYPES[dtype],
             "IS_DOUBLE": int(dtype == torch.float64),
-            "VB": _VECTOR_BYTES,
             "NCONV": len(convs),
             "NLIN": len(linears),
-            "SIGMOID": int(self.sigmoid),
             "XSIZE": inputs,
         }
         braced = (f"{k}={{{','.join(str(int(i)) for i in v) or '0'}}}" for k, v in lists.items())
@@ -77,13 +90,16 @@ class Plan:
 
 
 class Native(Formulation):
-    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time."""
+    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time.
+
+    The one formulation whose `descend` stays in its inner loop: a step of a tiny net costs its arithmetic.
+    """
 
     name = "native"
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """[Conv2d (odd kernel, same padding), ReLU?, MaxPool2d(2)]*, Flatten, Linear [ReLU] ..., Sigmoid? on a CPU.
+        """[Conv2d (stride 1), ReLU?, MaxPool2d(2)]*, Flatten, [Linear, (ReLU | Tanh | Sigmoid)?]+ on a CPU.
 
         Needs a C++ compiler.
         """
@@ -107,7 +123,7 @@ class Native(Formulation):
         """
         kernel, theta, x = self._ready(theta, x)
         y = self._labels(y)
-        w = None if weight is None else weight.to(theta.dtype).contiguous()
+        w = None if weight is None else weight.to(theta.dtype).expand(len(theta), len(x)).contiguous()
         out = torch.empty(len(theta), self.net.p, dtype=theta.dtype)
         failed = kernel.gradient(
             _pointer(theta),
@@ -118,6 +134,43 @@ class Native(Formulation):
             None if w is None else _pointer(w),
             len(x),
             _pointer(out),
+        )
+        if failed:
+            raise MemoryError("no memory for the native kernel's work space")
+        return out
+
+    def descend(
+        self,
+        theta: Tensor,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        steps: int,
+        lr: float,
+        decay: Tensor | None = None,
+    ) -> Tensor:
+        """See `Formulation.descend`.
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        kernel, theta, x = self._ready(theta, x)
+        y = self._labels(y)
+        w = None if weight is None else weight.to(theta.dtype).expand(len(theta), len(x)).contiguous()
+        pull = None if decay is None else decay.to(theta.dtype).expand(self.net.p).contiguous()
+        out = theta.clone(memory_format=torch.contiguous_format)
+        room = torch.empty_like(out)
+        failed = kernel.descend(
+            _pointer(out),
+            len(out),
+            _pointer(x),
+            _pointer(y),
+            None if w is None else _pointer(w),
+            len(x),
+            steps,
+            lr,
+            None if pull is None else _pointer(pull),
+            _pointer(room),
         )
         if failed:
             raise MemoryError("no memory for the native kernel's work space")
@@ -175,7 +228,7 @@ def plan(net: Net) -> Plan | None:
         kinds = [type(k) for k in parts[:2]]
         activated = nn.ReLU in kinds
         taken = parts[: 2 if activated else 1]
-        if not _same_conv(conv) or not any(_halves(k) for k in taken):
+        if not _is_simple(conv) or not any(_halves(k) for k in taken):
             return None
         parts = parts[len(taken) :]
         convs.append((conv, activated))
@@ -183,29 +236,36 @@ def plan(net: Net) -> Plan | None:
         parts = parts[1:]
     elif convs:
         return None
-    linears: list[tuple[nn.Linear, bool]] = []
+    linears: list[tuple[nn.Linear, int]] = []
     while parts and isinstance(linear := parts[0], nn.Linear) and is_plain_linear(linear):
-        parts = parts[1:]
-        activated = bool(parts) and type(parts[0]) is nn.ReLU
-        parts = parts[int(activated) :]
-        linears.append((linear, activated))
-    sigmoid = bool(parts) and type(parts[0]) is nn.Sigmoid and not linears[-1][1] if linears else False
-    if not linears or len(parts) != int(sigmoid):
-        return None
-    return Plan(tuple(convs), tuple(linears), sigmoid)
+        activation = _ACTIVATIONS.get(type(parts[1]), 0) if len(parts) > 1 else 0
+        parts = parts[2 if activation else 1 :]
+        linears.append((linear, activation))
+    return Plan(tuple(convs), tuple(linears)) if linears and not parts else None
 
 
-def _same_conv(conv: nn.Module) -> bool:
+def _is_simple(conv: nn.Module) -> bool:
+    """A square kernel that moves by one, over an edge of zeros narrower than itself."""
     if not isinstance(conv, nn.Conv2d) or not is_plain_conv(conv):
         return False
-    k = conv.kernel_size[0]
+    k, pad = conv.kernel_size[0], _padding(conv)
     return (
-        k % 2 == 1
-        and conv.kernel_size == (k, k)
-        and conv.padding == (k // 2, k // 2)
+        conv.kernel_size == (k, k)
+        and conv.padding == (pad, pad)
+        and pad < k
         and conv.stride == (1, 1)
         and conv.dilation == (1, 1)
     )
+
+
+def _padding(conv: nn.Conv2d) -> int:
+    assert isinstance(conv.padding, tuple)
+    return conv.padding[0]
+
+
+def _lost(conv: nn.Conv2d) -> int:
+    """By how much the convolution shrinks height and width."""
+    return conv.kernel_size[0] - 1 - 2 * _padding(conv)
 
 
 def _halves(pool: nn.Module) -> bool:
@@ -220,16 +280,20 @@ def _trial(plan: Plan, dtype: torch.dtype) -> bool:
     """Does the source compile and load here? Tried on the likeliest size of the inputs, which is not known yet."""
     if not plan.convs:
         return _kernel(plan, 1, 1, dtype) is not None
-    left, blocks = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels, len(plan.convs)
+    left = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels
     side = math.isqrt(left)
     height, width = (side, side) if side * side == left else (left, 1)
-    return left > 0 and _kernel(plan, height << blocks, width << blocks, dtype) is not None
+    for conv, _ in reversed(plan.convs):
+        height, width = 2 * height + _lost(conv), 2 * width + _lost(conv)
+    return left > 0 and min(height, width) > 0 and _kernel(plan, height, width, dtype) is not None
 
 
 def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.CDLL | None:
     found = library(SOURCE, plan.defines(height, width, dtype))
     if found is not None and found.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
+        real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+        found.descend.argtypes = [p, i, p, p, p, i, i, real, p, p]
         found.outputs.argtypes = [p, i, i, p, i, p]
         found.per_sample.argtypes = [p, p, p, i, p]
         found.gradient.argtypes = [p, i, i, p, p, p, i, p]

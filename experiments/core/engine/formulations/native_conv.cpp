@@ -1,20 +1,23 @@
 // Gradients and outputs of many small models on one batch, one model at a time, single threaded.
 //
-// Models: any number of [Conv2d(odd kernel, same padding, stride 1), optional ReLU, MaxPool2d(2)], then Flatten and
-// Linear layers with optional ReLU, optionally a last Sigmoid; softmax cross-entropy. The shape comes in as macros:
-//   T (float|double)  IS_DOUBLE (0|1)  VB (bytes of a vector)  NCONV  NLIN  SIGMOID (0|1)  XSIZE (scalars of a sample)
-//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} CRELU {..} CBIAS {..}: channels and sizes before each
+// Models: any number of [Conv2d(square kernel, stride 1), optional ReLU, MaxPool2d(2)], then Flatten and
+// Linear layers, each with an optional ReLU, Tanh or Sigmoid; softmax cross-entropy. The shape comes in as macros:
+//   T (float|double)  IS_DOUBLE (0|1)  NCONV  NLIN  XSIZE (scalars of a sample)
+//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} PAD {p1,..} CRELU {..} CBIAS {..}: channels and sizes before each
 //      convolution (and after the last)
-//   DIM {d0,d1,..} LRELU {..} LBIAS {..}: widths of the linear layers.
+//   DIM {d0,d1,..} LACT {a1,..} LBIAS {..}: widths of the linear layers, activations as in native_linear.h.
 //
-// Here: passes through the whole network and the C interface. native_vec.h has vectors and small matrix products,
-// native_conv.h one convolution block, native_work.h what lies where in memory.
+// Here: passes through the whole network and the C interface. native_vec.h has vectors, native_product.h small matrix
+// products, native_linear.h and native_conv.h one linear layer and one convolution block, native_work.h what lies where
+// in memory.
 // Built without -ffast-math: NaN and infinity behave as in PyTorch.
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
 #include "native_work.h"
+
+enum Mode { OUTPUTS, SUM, EACH };  // what the pass is for: outputs, the gradient of the mean loss, or each sample's own
 
 // ---- forward --------------------------------------------------------------------------------------------------------------
 template <int I_, bool KEEP> static void conv_forward(Work& k, const T* theta, const T* in, int b) {
@@ -52,7 +55,22 @@ template <int I_> static void clear(Work& k) {
   }
 }
 
-template <bool KEEP> static void forward(Work& k, const T* theta, int ns) {
+template <int I_> using LinearAt = Linear<DIMA[I_], DIMA[I_ + 1], LAA[I_], LBA[I_]>;
+
+template <int I_, Mode MODE> static void linear_forward(Work& k, const T* theta, int blocks) {
+  if constexpr (I_ < NLIN) {
+    typedef LinearAt<I_> Layer;
+    const bool inputs = I_ == 0 && NCONV == 0;  // packed in both layouts
+    if (!inputs && (MODE == EACH || (MODE == SUM && !Layer::DOTS)))
+      for (int b = 0; b < blocks; b++)
+        rows_to_samples(k.act[I_] + b * L, NP, DIMA[I_], k.actT[I_] + int64_t(b) * L * rowT(I_), rowT(I_));
+    Layer::forward(theta + linear_at(I_), k.act[I_], k.act[I_ + 1], blocks);
+    linear_forward<I_ + 1, MODE>(k, theta, blocks);
+  }
+}
+
+template <Mode MODE> static void forward(Work& k, const T* theta, int ns) {
+  constexpr bool KEEP = MODE != OUTPUTS;
   const int blocks = (ns + L - 1) / L;
   prepare<0>(k, theta, KEEP);
   if (KEEP) clear<0>(k);
@@ -60,59 +78,10 @@ template <bool KEEP> static void forward(Work& k, const T* theta, int ns) {
   for (int b = 0; b < blocks; b++)
     conv_forward<0, KEEP>(k, theta, k.conv[0].lanes + int64_t(b) * up(Conv<0>::CELLS, L) * L, b);
 #endif
-  for (int i = 0; i < NLIN; i++) {
-    const T* w = theta + linear_at(i);
-    const T* bias = LBA[i] ? w + int64_t(DIMA[i]) * DIMA[i + 1] : nullptr;
-    if (KEEP && (i || NCONV))
-      for (int b = 0; b < blocks; b++)
-        rows_to_samples(k.act[i] + b * L, NP, DIMA[i], k.actT[i] + int64_t(b) * L * rowT(i), rowT(i));
-    gemm(w, DIMA[i], 1, k.act[i], NP, k.act[i + 1], NP, DIMA[i + 1], blocks * L, DIMA[i], bias, false, LRA[i]);
-  }
-  if (SIGMOID)
-    for (int c = 0; c < DIMA[NLIN]; c++)
-      for (int b = 0; b < blocks; b++) {
-        T* p = k.act[NLIN] + c * NP + b * L;
-        const V z = load(p), e = exponential(z > V{} ? -z : z);
-        store(p, (z > V{} ? splat(1) : e) / (e + T(1)));
-      }
+  linear_forward<0, MODE>(k, theta, blocks);
 }
 
 // ---- backward -------------------------------------------------------------------------------------------------------------
-static void loss_gradient(Work& k, const int64_t* y, int ns, T* out) {
-  constexpr int C = DIMA[NLIN];
-  const T* z = k.act[NLIN];
-  for (int b = 0; b < (ns + L - 1) / L; b++) {
-    V top = load(z + b * L), total = V{};
-    for (int c = 1; c < C; c++) {
-      const V v = load(z + c * NP + b * L);
-      top = v > top ? v : top;
-    }
-    for (int c = 0; c < C; c++) {
-      const V e = exponential(load(z + c * NP + b * L) - top);
-      total += e;
-      store(out + c * NP + b * L, e);
-    }
-    const V w = load(k.scale + b * L), f = w / total;
-    for (int c = 0; c < C; c++) store(out + c * NP + b * L, load(out + c * NP + b * L) * f);
-  }
-  for (int s = 0; s < ns; s++) out[y[s] * NP + s] -= k.scale[s];
-  if (SIGMOID)
-    for (int c = 0; c < C; c++)
-      for (int b = 0; b < (ns + L - 1) / L; b++) {
-        const V p = load(z + c * NP + b * L);
-        T* d = out + c * NP + b * L;
-        store(d, load(d) * p * (T(1) - p));
-      }
-}
-
-static void mask(T* d, const T* value, int rows, int blocks) {
-  for (int r = 0; r < rows; r++)
-    for (int b = 0; b < blocks; b++) {
-      T* p = d + r * NP + b * L;
-      store(p, load(value + r * NP + b * L) <= V{} ? V{} : load(p));
-    }
-}
-
 template <int I_> static void conv_backward(Work& k, const T* g, int b, int lane) {
   typedef Conv<I_> C;
   Layer& l = k.conv[I_];
@@ -132,7 +101,7 @@ template <int I_> static void conv_backward(Work& k, const T* g, int b, int lane
   }
 }
 
-template <int I_> static void unpack(Work& k, T* grad, bool add) {
+template <int I_, bool ADD> static void unpack(Work& k, T* grad) {
   if constexpr (I_ < NCONV) {
     typedef Conv<I_> C;
     T* to = grad + conv_at(I_);
@@ -140,85 +109,119 @@ template <int I_> static void unpack(Work& k, T* grad, bool add) {
       for (int c = 0; c < C::C; c++)
         for (int y = 0; y < C::K; y++)
           for (int x = 0; x < C::K; x++, to++)
-            *to = (add ? *to : T(0)) + k.conv[I_].acc[(o * C::K + y) * C::RV * L + x * C::C + c];
+            *to = (ADD ? *to : T(0)) + k.conv[I_].acc[(o * C::K + y) * C::RV * L + x * C::C + c];
     if (C::BIAS)
-      for (int o = 0; o < C::O; o++, to++) *to = (add ? *to : T(0)) + k.conv[I_].bacc[o];
-    unpack<I_ + 1>(k, grad, add);
+      for (int o = 0; o < C::O; o++, to++) *to = (ADD ? *to : T(0)) + k.conv[I_].bacc[o];
+    unpack<I_ + 1, ADD>(k, grad);
   }
 }
 
-// Sums over samples into rows of grad [out][in] and its bias, or with EACH one outer product a sample, PARAMETERS apart.
-template <bool EACH>
-static void linear_gradient(Work& k, int i, const T* d, int ns, T* to, bool add) {
-  const int in = DIMA[i], out = DIMA[i + 1];
-  T* bias = to + int64_t(in) * out;
-  if (EACH) {
-    for (int s = 0; s < ns; s++, to += PARAMETERS, bias += PARAMETERS)
-      for (int o = 0; o < out; o++) {
-        const T f = d[o * NP + s], *row = k.actT[i] + int64_t(s) * rowT(i);
-        for (int j = 0; j < in; j++) to[int64_t(o) * in + j] = f * row[j];
-        if (LBA[i]) bias[o] = f;
-      }
-    return;
-  }
-  gemm(d, NP, 1, k.actT[i], rowT(i), to, in, out, in, ns, nullptr, add, false);
-  for (int o = 0; LBA[i] && o < out; o++) {
-    V sum = V{};
-    for (int b = 0; b < (ns + L - 1) / L; b++) sum += load(d + o * NP + b * L);
-    T total = 0;
-    for (int j = 0; j < L; j++) total += sum[j];
-    bias[o] = (add ? bias[o] : T(0)) + total;
-  }
-}
-
-template <bool EACH> static void backward(Work& k, const T* theta, const int64_t* y, int ns, T* grad, bool add) {
-  const int blocks = (ns + L - 1) / L;
-  T *d = k.grad[0], *below = k.grad[1];
-  loss_gradient(k, y, ns, d);
-  for (int i = NLIN - 1; i >= 0; i--) {
-    linear_gradient<EACH>(k, i, d, ns, grad + linear_at(i), add);
-    if (i || NCONV) {
-      gemm(theta + linear_at(i), 1, DIMA[i], d, NP, below, NP, DIMA[i], blocks * L, DIMA[i + 1], nullptr, false, false);
-      if (i ? LRA[i ? i - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0]) mask(below, k.act[i], DIMA[i], blocks);
-      std::swap(d, below);
+// k.grad[0] holds the derivative by what layer I_ gives out; the one by the first layer's inputs is left there.
+template <int I_, Mode MODE, bool ADD> static void linear_backward(Work& k, const T* theta, int ns, T* grad) {
+  if constexpr (I_ >= 0) {
+    typedef LinearAt<I_> Layer;
+    T *const d = k.grad[0], *const to = grad + linear_at(I_);
+    if (MODE == EACH)
+      Layer::sample_gradients(d, k.actT[I_], ns, to, PARAMETERS);
+    else
+      Layer::template weight_gradient<ADD>(d, k.act[I_], k.actT[I_], ns, to);
+    if constexpr (I_ > 0 || NCONV > 0) {
+      constexpr int BELOW = I_ ? LAA[I_ ? I_ - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0] ? RELU : NONE;
+      Layer::template input_gradient<BELOW>(theta + linear_at(I_), d, k.act[I_], k.grad[1], (ns + L - 1) / L);
+      std::swap(k.grad[0], k.grad[1]);
     }
+    linear_backward<I_ - 1, MODE, ADD>(k, theta, ns, grad);
   }
+}
+
+template <Mode MODE, bool ADD> static void backward(Work& k, const T* theta, int ns, T* grad) {
+  const int blocks = (ns + L - 1) / L;
+  loss_gradient<DIMA[NLIN], LAA[NLIN - 1]>(k.act[NLIN], k.label, k.scale, blocks, k.grad[0]);
+  linear_backward<NLIN - 1, MODE, ADD>(k, theta, ns, grad);
 #if NCONV > 0
   constexpr int stride = up(DIMA[0], L) + L;
   for (int b = 0; b < blocks; b++) {
-    rows_to_samples(d + b * L, NP, DIMA[0], k.gs, stride);
+    rows_to_samples(k.grad[0] + b * L, NP, DIMA[0], k.gs, stride);
     for (int lane = 0; lane < L && b * L + lane < ns; lane++) {
-      if (EACH) clear<0>(k);
+      if (MODE == EACH) clear<0>(k);
       conv_backward<NCONV - 1>(k, k.gs + lane * stride, b, lane);
-      if (EACH) unpack<0>(k, grad + int64_t(b * L + lane) * PARAMETERS, false);
+      if (MODE == EACH) unpack<0, false>(k, grad + int64_t(b * L + lane) * PARAMETERS);
     }
   }
-  if (!EACH) unpack<0>(k, grad, add);
+  if (MODE == SUM) unpack<0, ADD>(k, grad);
 #endif
+}
+
+// ---- the weighted mean loss -------------------------------------------------------------------------------------------------
+static T total_weight(const T* weight, int64_t n) {
+  if (!weight) return n;
+  T total = 0;
+  for (int64_t s = 0; s < n; s++) total += weight[s];
+  return total;
+}
+
+// Shares in the mean of the samples at .. at + ns; zero in the lanes after them.
+static void share(Work& k, const T* weight, T total, int64_t at, int ns) {
+  for (int s = 0; s < NP; s++) k.scale[s] = s < ns ? (weight ? weight[at + s] : T(1)) / total : T(0);
+}
+
+static void sum_gradient(Work& k, const T* theta, int ns, T* grad, bool add) {
+  forward<SUM>(k, theta, ns);
+  add ? backward<SUM, true>(k, theta, ns, grad) : backward<SUM, false>(k, theta, ns, grad);
+}
+
+// Gradients [models][PARAMETERS], the samples in chunks that all models share.
+static void gradients(Work& k, const T* theta, int64_t tstride, int64_t models, const T* x, const int64_t* y,
+                      const T* weight, int64_t n, T* grad) {
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int ns = n - at < CHUNK ? n - at : CHUNK;
+    pack(k, x + at * XSIZE, y + at, ns);
+    for (int64_t m = 0; m < models; m++) {
+      const T* w = weight ? weight + m * n : nullptr;
+      const T total = total_weight(w, n);
+      if (total == 0) {
+        memset(grad + m * PARAMETERS, 0, PARAMETERS * sizeof(T));
+        continue;
+      }
+      share(k, w, total, at, ns);
+      sum_gradient(k, theta + m * tstride, ns, grad + m * PARAMETERS, at > 0);
+    }
+  }
+}
+
+static INLINE void move(T* theta, const T* grad, T lr, const T* decay) {
+  for (int i = 0; i < PARAMETERS; i++) theta[i] -= lr * (decay ? grad[i] + decay[i] * theta[i] : grad[i]);
 }
 
 // ---- entry points: 0, or 1 when out of memory ------------------------------------------------------------------------------
 extern "C" {
 int gradient(const T* theta, int64_t tstride, int64_t models, const T* x, const int64_t* y, const T* weight, int64_t n,
              T* grad) {
+  if (!work.ready()) return 1;
+  gradients(work, theta, tstride, models, x, y, weight, n, grad);
+  return 0;
+}
+
+// `steps` steps theta -= lr * (gradient + decay * theta) of each model; theta [models][PARAMETERS], grad the same as room.
+int descend(T* theta, int64_t models, const T* x, const int64_t* y, const T* weight, int64_t n, int64_t steps, T lr,
+            const T* decay, T* grad) {
   Work& k = work;
   if (!k.ready()) return 1;
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack_inputs(k, x + at * XSIZE, ns);
-    for (int64_t m = 0; m < models; m++) {
-      T total = n;
-      if (weight) {
-        total = 0;
-        for (int64_t s = 0; s < n; s++) total += weight[m * n + s];
-        if (total == 0) {
-          memset(grad + m * PARAMETERS, 0, PARAMETERS * sizeof(T));
-          continue;
-        }
-      }
-      for (int s = 0; s < NP; s++) k.scale[s] = s < ns ? (weight ? weight[m * n + at + s] : T(1)) / total : T(0);
-      forward<true>(k, theta + m * tstride, ns);
-      backward<false>(k, theta + m * tstride, y + at, ns, grad + m * PARAMETERS, at > 0);
+  if (n > CHUNK) {
+    for (int64_t step = 0; step < steps; step++) {
+      gradients(k, theta, PARAMETERS, models, x, y, weight, n, grad);
+      for (int64_t m = 0; m < models; m++) move(theta + m * PARAMETERS, grad + m * PARAMETERS, lr, decay);
+    }
+    return 0;
+  }
+  pack(k, x, y, n);  // everything a model needs stays in the cache
+  for (int64_t m = 0; m < models; m++, theta += PARAMETERS) {
+    const T* w = weight ? weight + m * n : nullptr;
+    const T total = total_weight(w, n);
+    share(k, w, total == 0 ? T(1) : total, 0, n);
+    for (int64_t step = 0; step < steps; step++) {
+      sum_gradient(k, theta, n, grad, false);
+      move(theta, grad, lr, decay);
     }
   }
   return 0;
@@ -229,10 +232,10 @@ int per_sample(const T* theta, const T* x, const int64_t* y, int64_t n, T* grads
   if (!k.ready()) return 1;
   for (int64_t at = 0; at < n; at += CHUNK) {
     const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack_inputs(k, x + at * XSIZE, ns);
+    pack(k, x + at * XSIZE, y + at, ns);
     for (int s = 0; s < NP; s++) k.scale[s] = s < ns;
-    forward<true>(k, theta, ns);
-    backward<true>(k, theta, y + at, ns, grads + at * PARAMETERS, false);
+    forward<EACH>(k, theta, ns);
+    backward<EACH, false>(k, theta, ns, grads + at * PARAMETERS);
   }
   return 0;
 }
@@ -243,9 +246,9 @@ int outputs(const T* theta, int64_t tstride, int64_t models, const T* x, int64_t
   if (!k.ready()) return 1;
   for (int64_t at = 0; at < n; at += CHUNK) {
     const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack_inputs(k, x + at * XSIZE, ns);
+    pack(k, x + at * XSIZE, nullptr, ns);
     for (int64_t m = 0; m < models; m++) {
-      forward<false>(k, theta + m * tstride, ns);
+      forward<OUTPUTS>(k, theta + m * tstride, ns);
       for (int b = 0; b < (ns + L - 1) / L; b++) {
         rows_to_samples(k.act[NLIN] + b * L, NP, C, k.rows, stride);
         for (int lane = 0; lane < L && b * L + lane < ns; lane++)

@@ -8,13 +8,13 @@
 
 #include "native_vec.h"
 
-constexpr int CHA[] = CH, HHA[] = HH, WWA[] = WW, KKA[] = KK, CRA[] = CRELU, CBA[] = CBIAS;
+constexpr int CHA[] = CH, HHA[] = HH, WWA[] = WW, KKA[] = KK, PPA[] = PAD, CRA[] = CRELU, CBA[] = CBIAS;
 
 template <int I_> struct Conv {
   static constexpr int C = CHA[I_], O = CHA[I_ + 1], K = KKA[I_], H = HHA[I_], W = WWA[I_];
   static constexpr bool RELU = CRA[I_], BIAS = CBA[I_], LAST = I_ + 1 == NCONV;
-  static constexpr int P = K / 2, HP = H + 2 * P, WP = W + 2 * P;   // padded input [HP][WP][C]
-  static constexpr int OH = H / 2, OW = W / 2, WIN = OH * OW;
+  static constexpr int P = PPA[I_], HP = H + 2 * P, WP = W + 2 * P;   // padded input [HP][WP][C]
+  static constexpr int OH = (HP - K + 1) / 2, OW = (WP - K + 1) / 2, WIN = OH * OW;
   static constexpr int CELLS = HP * WP * C;                         // scalars of one padded sample
   static constexpr int SIZE = up(CELLS + 4 * L, 16);                // with slack for vectors that stick out
   static constexpr int RV = (K * C + L - 1) / L;                    // vectors of a kernel row
@@ -97,7 +97,7 @@ template <int I_> struct Conv {
   // Row of the result in lanes: channel-major for the linear layers, else the next convolution's padded cells.
   static INLINE int where(int o, int y, int x) {
     if constexpr (LAST) return (o * OH + y) * OW + x;
-    constexpr int p = LAST ? 0 : KKA[I_ + (LAST ? 0 : 1)] / 2;
+    constexpr int p = LAST ? 0 : PPA[I_ + (LAST ? 0 : 1)];
     return ((y + p) * (OW + 2 * p) + x + p) * O + o;
   }
   static INLINE int rank(int o, int y, int x) { return LAST ? (o * OH + y) * OW + x : (y * OW + x) * O + o; }

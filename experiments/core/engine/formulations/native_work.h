@@ -4,10 +4,9 @@
 #include <cstring>
 
 #include "native_conv.h"
+#include "native_linear.h"
 
-constexpr int DIMA[] = DIM, LRA[] = LRELU, LBA[] = LBIAS;
-constexpr int CHUNK = 128;  // samples in flight: bounds the work space
-constexpr int NP = CHUNK + 16;  // stride of [feature][sample] arrays: whole vectors, and no multiple of 512 bytes
+constexpr int DIMA[] = DIM, LAA[] = LACT, LBA[] = LBIAS;
 constexpr int conv_size(int i) { return CHA[i + 1] * (CHA[i] * KKA[i] * KKA[i] + CBA[i]); }
 constexpr int conv_at(int i) { return i ? conv_at(i - 1) + conv_size(i - 1) : 0; }
 constexpr int linear_at(int i) {
@@ -20,7 +19,7 @@ constexpr int widest() {
   return w;
 }
 constexpr int WIDE = up(widest(), L) + 2 * L;
-constexpr int rowT(int i) { return up(DIMA[i], L) + 4 * L; }
+constexpr int rowT(int i) { return row_of(DIMA[i]); }
 
 struct Layer {            // one convolution's arrays
   T *lanes;               // [blocks if first, else 1][up(CELLS, L)][L]
@@ -32,7 +31,9 @@ struct Layer {            // one convolution's arrays
 struct Work {
   char* base = nullptr;
   Layer conv[NCONV + 1];
-  T *act[NLIN + 1], *actT[NLIN + 1], *grad[2], *gs, *scale, *rows;
+  T *act[NLIN + 1], *actT[NLIN + 1];  // values [feature][sample] and [sample][feature] before each linear layer
+  T *grad[2], *gs, *scale, *rows;
+  I* label;
 
   template <typename X> void carve(size_t& used, X*& p, size_t count) {
     if (base) p = (X*)(base + used);
@@ -57,14 +58,18 @@ struct Work {
   size_t lay() {
     size_t used = 0;
     convs<0>(used);
-    for (int i = 0; i <= NLIN; i++) carve(used, act[i], size_t(DIMA[i] + 8) * NP);
+    for (int i = 0; i <= NLIN; i++) carve(used, act[i], size_t(up(DIMA[i], L) + L) * NP);
     for (int i = 0; i <= NLIN; i++) carve(used, actT[i], size_t(CHUNK) * rowT(i));
     carve(used, grad[0], size_t(WIDE) * NP);
     carve(used, grad[1], size_t(WIDE) * NP);
     carve(used, gs, size_t(L) * (up(DIMA[0], L) + L));
     carve(used, scale, NP);
+    carve(used, label, NP);
     carve(used, rows, size_t(L) * (up(DIMA[NLIN], L) + L));
     return used;
+  }
+  void ones(int i) {  // the row after the values: what the bias is multiplied with
+    for (int s = 0; s < NP; s++) act[i][DIMA[i] * NP + s] = 1;
   }
   bool ready() {  // zeroed once: borders are never written afterwards
     if (base) return true;
@@ -74,6 +79,7 @@ struct Work {
     memset(p, 0, size);
     base = (char*)p;
     lay();
+    for (int i = 0; i <= NLIN; i++) ones(i);
     return true;
   }
   ~Work() { free(base); }
@@ -81,7 +87,7 @@ struct Work {
 static thread_local Work work;
 
 // ---- the inputs, shared by all models -----------------------------------------------------------------------------------
-static void pack_inputs(Work& k, const T* x, int ns) {
+static void pack(Work& k, const T* x, const int64_t* y, int ns) {
   const int blocks = (ns + L - 1) / L;
 #if NCONV > 0
   typedef Conv<0> C;
@@ -109,4 +115,8 @@ static void pack_inputs(Work& k, const T* x, int ns) {
       transpose(a);
       for (int i = 0; i < L; i++) store(lanes + b * bstride + int64_t(r + i) * rstride, a[i]);
     }
+#if NCONV == 0
+  k.ones(0);
+#endif
+  for (int i = 0; y && i < NP; i++) k.label[i] = i < ns ? y[i] : -1;
 }

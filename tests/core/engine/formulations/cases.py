@@ -19,6 +19,13 @@ def mlp(act: type[nn.Module]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(18, 7), act(), nn.Linear(7, 9), act(), nn.Linear(9, 4))
 
 
+def deep(act: type[nn.Module], depth: int, width: int = 5) -> nn.Module:
+    """Four inputs, `depth` hidden layers, three classes: the Iris nets of Basu, Pope and Feizi (2021), section 5.1."""
+    widths = [4] + [width] * depth
+    hidden = [part for i in range(depth) for part in (nn.Linear(widths[i], widths[i + 1]), act())]
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], 3))
+
+
 def cnn1(h: int = 28, w: int = 28, classes: int = 62, channels: int = 1) -> nn.Module:
     flat = 4 * (h // 4) * (w // 4)
     return nn.Sequential(
@@ -45,6 +52,39 @@ def cnn2(h: int = 28, w: int = 28, classes: int = 62) -> nn.Module:
         nn.Linear(flat, 128),
         nn.ReLU(),
         nn.Linear(128, classes),
+    )
+
+
+def lenet(flat: int = 256) -> nn.Module:
+    """LeNet-5 with ReLU: convolutions without padding."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(flat, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
+
+
+def even_kernel() -> nn.Module:
+    """Padding that neither keeps the size nor vanishes, a kernel of two, a hidden tanh layer."""
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 4, padding=1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 5, 2, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(5 * 2 * 3, 7),
+        nn.Tanh(),
+        nn.Linear(7, 4),
     )
 
 
@@ -76,15 +116,25 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "lone linear": (lambda: nn.Linear(6, 3), (6,), 3),
     "mlp relu": (lambda: mlp(nn.ReLU), (2, 9), 4),
     "mlp tanh": (lambda: mlp(nn.Tanh), (18,), 4),
+    "mlp sigmoid": (lambda: mlp(nn.Sigmoid), (18,), 4),
+    "ends in relu": (lambda: nn.Sequential(nn.Linear(6, 3), nn.ReLU()), (6,), 3),
+    "tanh 1": (lambda: deep(nn.Tanh, 1), (4,), 3),
+    "tanh 3": (lambda: deep(nn.Tanh, 3, 17), (4,), 3),
+    "tanh 8": (lambda: deep(nn.Tanh, 8), (4,), 3),
+    "sigmoid 8": (lambda: deep(nn.Sigmoid, 8), (4,), 3),
+    "wide": (lambda: deep(nn.ReLU, 2, 50), (4,), 3),
     "cnn1": (cnn1, (1, 28, 28), 62),
     "cnn1 small odd": (lambda: cnn1(9, 11, 5), (1, 9, 11), 5),
     "cnn1 colour": (lambda: cnn1(12, 8, 10, 3), (3, 12, 8), 10),
     "cnn2": (cnn2, (1, 28, 28), 62),
     "cnn2 small even": (lambda: cnn2(8, 10, 3), (1, 8, 10), 3),
     "cnn2 small odd": (lambda: cnn2(13, 7, 11), (1, 13, 7), 11),
+    "cnn lenet": (lambda: lenet(64), (1, 20, 20), 10),
+    "cnn even kernel": (even_kernel, (2, 8, 11), 4),
     "one conv": (one_conv, (3, 7, 8), 6),
     "batchnorm": (batchnorm, (2, 5, 6), 5),
 }
+DENSE = {c for c in CASES if not ("cnn" in c or c in ("one conv", "batchnorm"))}
 
 BACKGROUNDS = ("random", "ties")
 WEIGHTS = ("none", "positive", "zeros", "empty row")
@@ -141,6 +191,17 @@ def plain_gradient(net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor
         grads[b] = torch.cat([t.grad.reshape(-1) for t in module.parameters() if t.grad is not None])
         after[b] = Net.of(module).flat()
     return grads, after
+
+
+def plain_descent(
+    net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, steps: int, lr: float, decay: Tensor | None
+) -> Tensor:
+    """The judge of `Formulation.descend`: plain autograd, step after step."""
+    for _ in range(steps):
+        grads, theta = plain_gradient(net, theta, x, y, weight)
+        pull = 0 if decay is None else decay * theta[:, : net.p]
+        theta[:, : net.p] -= lr * (grads + pull)
+    return theta
 
 
 def plain_outputs(net: Net, theta: Tensor, x: Tensor) -> Tensor:

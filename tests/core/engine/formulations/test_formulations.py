@@ -16,15 +16,16 @@ CPU = torch.device("cpu")
 TOLERANCE = 1e-9
 ALL = formulations()
 EXPECTED = {
-    "dense": {"logreg", "lone linear", "mlp relu", "mlp tanh"},
-    "grouped": {c for c in cases.CASES if "cnn" in c or c == "one conv"},
-    "im2col": {c for c in cases.CASES if "cnn" in c or c == "one conv"},
+    "dense": cases.DENSE,
+    "grouped": set(cases.CASES) - cases.DENSE - {"batchnorm"},
+    "im2col": set(cases.CASES) - cases.DENSE - {"batchnorm"},
     "looped": set(cases.CASES),
     "vmapped": set(cases.CASES),
 }
 if compiler() is not None:
-    EXPECTED["native"] = {c for c in cases.CASES if "cnn" in c} | {"one conv", "logreg", "lone linear", "mlp relu"}
+    EXPECTED["native"] = set(cases.CASES) - {"batchnorm"}
 PAIRS = [(f, c) for f, names in EXPECTED.items() for c in cases.CASES if c in names]
+DESCENTS = ("logreg", "tanh 3", "sigmoid 8", "wide", "cnn1 small odd", "batchnorm")
 
 
 def test_supports_exactly_what_is_expected() -> None:
@@ -41,6 +42,21 @@ def test_gradients_equal_plain_autograd(name: str, case: str) -> None:
 @pytest.mark.parametrize(("name", "case"), PAIRS)
 def test_outputs_equal_the_module(name: str, case: str) -> None:
     check_outputs(ALL[name], case)
+
+
+@pytest.mark.parametrize(("name", "case"), [(f, c) for f, c in PAIRS if c in DESCENTS])
+@pytest.mark.parametrize("weights", ["none", "zeros", "empty row"])
+def test_descents_equal_plain_steps(name: str, case: str, weights: str) -> None:
+    net = cases.net_of(case)
+    x, y = cases.batch(case, "random", 11)
+    theta, w = cases.states(net, 3), cases.weights(weights, 3, len(x))
+    decay = None if weights == "none" else torch.linspace(0, 0.4, net.p, dtype=torch.float64)
+    before = theta.clone()
+    expected = cases.plain_descent(net, theta.clone(), x, y, w, 6, 0.3, decay)
+    found = ALL[name](net).descend(theta, x, y, w, 6, 0.3, decay)
+    assert cases.close(found, expected, TOLERANCE)
+    assert torch.equal(theta, before) and not found.requires_grad
+    assert torch.equal(ALL[name](net).descend(theta, x, y, w, 0, 0.3, decay), before)
 
 
 def check_gradients(kind: type[Formulation], case: str) -> None:

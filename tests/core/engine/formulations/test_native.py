@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.core.engine.formulations import _build, native
 from experiments.core.engine.net import Net
@@ -42,6 +43,50 @@ def test_float32_is_float64_to_single_precision_and_a_model_does_not_see_its_nei
 
 
 @needs_compiler
+@pytest.mark.parametrize("case", ["tanh 1", "tanh 3", "tanh 8", "sigmoid 8", "mlp sigmoid"])
+@pytest.mark.parametrize("n", [1, 120, 300])
+def test_activations_at_any_number_of_samples_and_both_precisions(case: str, n: int) -> None:
+    net = cases.net_of(case)
+    x, y = cases.batch(case, "random", n)
+    theta, w = cases.states(net, 3), cases.weights("zeros", 3, n)
+    kernel, expected = native.Native(net), cases.plain_gradient(net, theta, x, y, w)[0]
+    assert cases.close(kernel.gradient(theta, x, y, w), expected, 1e-9)
+    single = kernel.gradient(theta.float(), x.float(), y, w)
+    assert single.dtype == torch.float32 and cases.close(single.double(), expected, 2e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("act", "judge"), [(nn.Tanh, torch.tanh), (nn.Sigmoid, torch.sigmoid)])
+def test_activations_are_exact_to_rounding(act: type[nn.Module], judge: Callable[[Tensor], Tensor]) -> None:
+    net = Net.of(nn.Sequential(nn.Linear(1, 1), act()))
+    places = [0.0, 1e-300, 1e-30, 1e-8, 1e-3, 0.1, 0.17, 0.3, 0.35, 0.5, 1, 2, 5, 9, 19, 20, 31, 400, 1e300, torch.inf]
+    some = torch.tensor(places, dtype=torch.float64)
+    spread = torch.linspace(-3, 3, 20001, dtype=torch.float64) ** 3
+    x = torch.cat([some, -some, spread, torch.tensor([torch.nan], dtype=torch.float64)])
+    for dtype, tolerance, tiny in ((torch.float64, 2e-15, 1e-307), (torch.float32, 1e-6, 2e-38)):
+        values = x.to(dtype)
+        found = native.Native(net).outputs(torch.tensor([[1, 0]], dtype=dtype), values[:, None]).flatten()
+        assert torch.allclose(found, judge(values), rtol=tolerance, atol=tiny, equal_nan=True)
+        assert act is nn.Sigmoid or torch.equal(found[:-1].sign(), values[:-1].sign())
+
+
+@needs_compiler
+@pytest.mark.parametrize("n", [1, 128, 129, 300])
+def test_a_long_descent_of_any_number_of_samples(n: int) -> None:
+    net = cases.net_of("tanh 1")
+    x, y = cases.batch("tanh 1", "random", n)
+    theta, w = cases.states(net, 3).t().contiguous().t(), cases.weights("empty row", 3, n)
+    decay = torch.full((net.p,), 0.01)
+    kernel = native.Native(net)
+    found = kernel.descend(theta, x, y, w, 40, 0.5, decay)
+    assert cases.close(found, cases.plain_descent(net, theta.clone(), x, y, w, 40, 0.5, decay), 1e-9)
+    assert torch.equal(found, kernel.descend(kernel.descend(theta, x, y, w, 15, 0.5, decay), x, y, w, 25, 0.5, decay))
+    assert torch.equal(found[1:2], kernel.descend(theta[1:2], x, y, None if w is None else w[1:2], 40, 0.5, decay))
+    single = kernel.descend(theta.float(), x, y, w, 40, 0.5, decay)
+    assert single.dtype == torch.float32 and cases.close(single.double(), found, 1e-3)
+
+
+@needs_compiler
 def test_logits_far_apart_do_not_overflow() -> None:
     net = cases.net_of("lone linear")
     x, y = cases.batch("lone linear", "random", 9)
@@ -62,17 +107,26 @@ def test_labels_and_shapes_that_do_not_fit_are_refused() -> None:
             kernel.gradient(theta, x, torch.full_like(y, bad), None)
         with pytest.raises(IndexError):
             kernel.per_sample(theta[0], x, torch.full_like(y, bad))
+        with pytest.raises(IndexError):
+            kernel.descend(theta, x, torch.full_like(y, bad), None, 1, 0.1)
     with pytest.raises(ValueError, match="shape"):
         kernel.outputs(theta, torch.zeros(2, 1, 28, 28, dtype=torch.float64))
     with pytest.raises(ValueError, match="shape"):
         kernel.outputs(theta, torch.zeros(2, 2, 9, 11, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="expand"):
+        kernel.gradient(theta, x, y, torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="expand"):
+        kernel.descend(theta, x, y, None, 1, 0.1, torch.ones(3))
+    assert not native.Native(cases.net_of("cnn lenet")).plan.fits(torch.zeros(2, 1, 5, 5))
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
-        nn.Sequential(nn.Conv2d(1, 2, 4, padding=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, (3, 5)), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=(1, 0)), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, stride=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(2, 2)),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), nn.Flatten(), nn.Linear(2, 2)),
@@ -81,7 +135,9 @@ def test_labels_and_shapes_that_do_not_fit_are_refused() -> None:
             nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)
         ),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Linear(2, 2)),
-        nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2)),
         nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Sigmoid()),
         nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)),
     ],
