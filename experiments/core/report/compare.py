@@ -113,10 +113,13 @@ def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.D
 
 def _first(rows: pd.DataFrame, method: str, subject: str, pattern: bool) -> pd.DataFrame:
     """The rows of the first of the methods and subjects `a|b` that has any; subjects with `*` if `pattern`."""
+    import numpy as np
+
     for one, about in product(method.split("|"), subject.split("|")):
         found = rows[rows["method"] == one] if one else rows
         if about:
-            found = found[found["subject"].map(lambda s, p=about: fnmatchcase(s, p) if pattern else s == p)]
+            same = fnmatchcase if pattern else str.__eq__
+            found = found[np.array([same(told, about) for told in found["subject"]], dtype=bool)]
         if len(found):
             return found
     return rows.iloc[:0]
@@ -197,7 +200,7 @@ def status(reference: Reference, printed: float, ours: float) -> str:
     if reference.rule == "log10":
         distance = abs(math.log10(ours / printed)) if ours > 0 else math.inf
     else:
-        distance = abs(ours - printed)
+        distance = max(0.0, ours - printed) if reference.rule == "below" else abs(ours - printed)
     if not reference.tolerance_close:
         return "reproduced" if math.isclose(ours, printed, rel_tol=1e-9) else "differs"
     # Printed decimals are not exact in binary: 0.80 - 0.75 must still lie within 0.05.

@@ -16,7 +16,8 @@ round       a number, `last` (the last round of each seed that has the metric), 
             matches, `*` in the subject standing for any text; `n:m` is their column n
 value       as printed: a number, or text
 unit        of value. With `%`, ours is multiplied by 100 unless its own unit is `%`
-rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only
+rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only;
+            below: ours - paper's where that is positive, else 0; for an upper bound
 tolerance_reproduced, tolerance_close   the largest such distance that still counts as reproduced, as close. Without
             them only equality is `reproduced`, all else `differs`, and `report --check` does not judge the row
 same_as     for text: what ours must read to count as the same (`a|b`: either); empty: the value itself
@@ -99,7 +100,7 @@ def _faults(row: Reference, seen: set[str]) -> list[str]:
     checks = {
         "the key is there twice": row.key in seen,
         f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula", "exponent"),
-        f"unknown rule {row.rule!r}": row.rule not in ("", "log10"),
+        f"unknown rule {row.rule!r}": row.rule not in ("", "log10", "below"),
         "no value": not row.value,
         "no source": not row.source,
         "no metric": not row.metric and row.kind != "formula",

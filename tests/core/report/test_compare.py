@@ -204,3 +204,11 @@ def test_the_first_method_that_has_the_subject_is_taken_even_if_an_earlier_one_h
     assert one(ask(method="cg|lissa", subject="arch=large"), rows)["ours"] == 0.2
     assert one(ask(method="cg|lissa", subject="arch=small"), rows)["ours"] == 0.1
     assert one(ask(method="cg|lissa", subject="arch=none"), rows)["status"] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(-0.9, "reproduced"), (0.15, "reproduced"), (0.2, "close"), (0.3, "differs")]
+)
+def test_an_upper_bound_is_met_by_all_below_it(value, status):
+    bound = ask(value="0.15", rule="below", tolerance_reproduced="0", tolerance_close="0.1")
+    assert one(bound, tidy({"metric": "pearson", "value": value}))["status"] == status
