@@ -189,9 +189,9 @@ def _failure(cell: str, error: Exception, note: Path | None) -> None:
 def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[dict[str, Any], list[Path]]:
     """Write this setting's tables and plots beside the runs; returns the tables as rows, and the files."""
     from experiments.core.report.artefacts import publish
-    from experiments.core.report.report import read
+    from experiments.core.report.report import artefacts_of
 
-    artefacts = paper.resolve("report")(read([metrics.parent], "metrics.csv"))
+    artefacts = artefacts_of(paper, [metrics.parent])
     folder = request.out / "reports" / paper.name / metrics.parent.name
     tables = {a.name: a.frame.to_dict("records") for a in artefacts if a.table_md}
     return tables, publish(artefacts, folder, item.spec.scale)

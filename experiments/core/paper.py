@@ -18,7 +18,9 @@ class Paper:
         main: the setting run when none is named.
         spec: "module:Class" of the pydantic spec.
         cells: "module:function", (spec) -> list[Cell].
-        report: "module:function", (metrics DataFrame) -> list[Artefact]: tables and figures.
+        report: "module:function", (metrics DataFrame, folders) -> list[Artefact]: tables and figures.
+            folders: those of the finished cells whose rows the metrics are, sorted, for what a cell keeps beside its
+            rows (images).
     """
 
     name: str

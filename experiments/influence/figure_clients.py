@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import look, new_figure
-from experiments.influence.figure_parts import STAR, band, line
+from experiments.core.report.style import STAR, look, new_figure
+from experiments.influence.figure_parts import band, line
 from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import PALETTE, look, new_figure
-from experiments.influence.figure_parts import STAR, legend, line
+from experiments.core.report.scatter import cloud
+from experiments.core.report.style import STAR, look, new_figure
+from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     seeds = points["seed"].nunique()
     colors = {seed: index for index, seed in enumerate(sorted(points["seed"].unique()))}
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
-        _cloud(ax, points[points["method"] == variant], colors, scale)
+        cloud(ax, points[points["method"] == variant], colors, scale)
         told = _scores(scores[scores["method"] == variant], seeds)
         ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
         ax.set_xlabel(f"exact FIL ({unit})")
@@ -97,34 +97,3 @@ def _scores(scores: pd.DataFrame, seeds: int) -> str:
     if not told:
         return "correlation undefined"
     return told + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")
-
-
-def _cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: float) -> None:
-    """Points of all seeds, the line of equality, and limits that a few far estimates do not set."""
-    for seed, index in colors.items():
-        own = points[points["seed"] == seed]
-        if own.empty:
-            continue
-        dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
-        color = PALETTE[index % len(PALETTE)]
-        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)
-    low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
-    ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
-    ax.set_ylim(low, high)
-    estimated = points["estimated"] / scale
-    outside = int((~estimated.between(low, high)).sum())
-    if outside:
-        far = f"{outside} of {len(points)} points outside,\n{estimated.min():.2g} to {estimated.max():.2g}"
-        ax.text(0.97, 0.06, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
-                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1})  # fmt: skip
-
-
-def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:
-    """Limits of the vertical axis: all exact values, and the estimates not far from the middle nine tenths."""
-    near = estimated[np.isfinite(estimated)]
-    low, high = np.quantile(near, [0.05, 0.95]) if len(near) else (0.0, 0.0)
-    wide = 1.5 * max(high - low, float(np.ptp(exact)), 1e-12)
-    kept = near[(near >= low - wide) & (near <= high + wide)]
-    bottom, top = min(float(exact.min()), *kept, 0.0), max(float(exact.max()), *kept, 0.0)
-    pad = 0.05 * max(top - bottom, 1e-12)
-    return bottom - pad, top + pad

@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STAR: dict[str, Any] = {
-    "marker": "*", "markersize": 10, "linestyle": "", "color": "black", "markerfacecolor": "gold", "zorder": 5,
-}  # fmt: skip
-"""How a number of the paper's is marked."""
-
 
 def line(ax: Axes, rows: pd.DataFrame, x: str, y: str, label: str, middle: str = "mean", **style: Any) -> None:
     """The mean or median of `y` over seeds at each `x`, and a band from the least to the greatest seed."""

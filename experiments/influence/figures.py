@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,11 +14,11 @@ from experiments.influence.reading import family
 Maker = Callable[[pd.DataFrame, str], Artefact | None]
 
 
-def report(metrics: pd.DataFrame) -> list[Artefact]:
+def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
 
     Their names are `<table or figure>-<setting>`, and just `table1` for the setting of that name: settings are run and
-    published one by one. What a setting has no rows for is left out.
+    published one by one. What a setting has no rows for is left out. `folders`, the cells', are not needed.
     """
     found: list[Artefact] = []
     for setting, own in metrics.groupby("setting", sort=True):

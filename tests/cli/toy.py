@@ -33,7 +33,7 @@ def compute(context: Context, kind: str, rounds: int, seed: int) -> list[Row]:
     return [{"metric": "loss", "round": r, "value": 1.0 / (r + seed), "n": 1} for r in range(1, rounds + 1)]
 
 
-def report(metrics: Any) -> list[Any]:
+def report(metrics: Any, folders: Any) -> list[Any]:
     from experiments.core.report.artefacts import Artefact
 
     last = metrics[metrics["round"] == metrics["round"].max()]

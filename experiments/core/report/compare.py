@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from fnmatch import fnmatchcase
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from experiments.core.errors import SpecError
@@ -83,13 +85,12 @@ def _from_spec(key: str, setting: str, spec: pd.DataFrame) -> dict[str, Any] | N
 
 
 def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.DataFrame) -> dict[str, Any] | None:
-    rows = metrics[(metrics["setting"] == setting) & (metrics["metric"] == metric)]
-    axis = reference.subject.removesuffix("*") if reference.subject.endswith("=*") else ""
+    over, _, name = metric.rpartition(":")
+    rows = metrics[(metrics["setting"] == setting) & (metrics["metric"] == name)]
+    axis = reference.subject.removesuffix("*") if reference.subject.endswith("=*") and not over else ""
     if axis:
         rows = rows[rows["subject"].str.startswith(axis)]
-    for column, wanted in (("method", reference.method), ("subject", "" if axis else reference.subject)):
-        if wanted:
-            rows = next((r for w in wanted.split("|") if len(r := rows[rows[column] == w])), rows.iloc[:0])
+    rows = _first(rows, reference.method, "" if axis else reference.subject, bool(over))
     if reference.round == "last" and rows["round"].notna().any():
         rows = rows[rows["round"] == rows.groupby("seed")["round"].transform("max")]
     elif reference.round and reference.round != "last":
@@ -98,12 +99,40 @@ def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.D
         return None
     if axis:
         rows = _slopes(rows, axis)
+    if over:
+        rows = _over(rows, over)
+        if not len(rows):
+            return None
     if rows["seed"].duplicated().any():
         raise SpecError(
             f"{reference.key} matches several numbers per seed", "reference.csv", "name method, subject, round"
         )
     one = {column: ", ".join(sorted(set(rows[column]) - {""})) for column in ("unit", "dataset")}
     return {"values": [float(v) for v in rows["value"]], **one}
+
+
+def _first(rows: pd.DataFrame, method: str, subject: str, pattern: bool) -> pd.DataFrame:
+    """The rows of the first of the methods and subjects `a|b` that has any; subjects with `*` if `pattern`."""
+    import numpy as np
+
+    for one, about in product(method.split("|"), subject.split("|")):
+        found = rows[rows["method"] == one] if one else rows
+        if about:
+            same = fnmatchcase if pattern else str.__eq__
+            found = found[np.array([same(told, about) for told in found["subject"]], dtype=bool)]
+        if len(found):
+            return found
+    return rows.iloc[:0]
+
+
+def _over(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """One row a seed: mean, sd (n - 1), highest, lowest of its values, or their n; none where that is undefined."""
+    if what == "n":
+        return rows.assign(value=rows["n"]).drop_duplicates(["seed", "value"])
+    how = {"mean": "mean", "sd": "std", "highest": "max", "lowest": "min"}[what]
+    found = rows.drop_duplicates("seed").copy()
+    found["value"] = found["seed"].map(rows.groupby("seed")["value"].agg(how))
+    return found.dropna(subset=["value"])
 
 
 def _slopes(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
@@ -171,7 +200,7 @@ def status(reference: Reference, printed: float, ours: float) -> str:
     if reference.rule == "log10":
         distance = abs(math.log10(ours / printed)) if ours > 0 else math.inf
     else:
-        distance = abs(ours - printed)
+        distance = max(0.0, ours - printed) if reference.rule == "below" else abs(ours - printed)
     if not reference.tolerance_close:
         return "reproduced" if math.isclose(ours, printed, rel_tol=1e-9) else "differs"
     # Printed decimals are not exact in binary: 0.80 - 0.75 must still lie within 0.05.

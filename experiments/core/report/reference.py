@@ -12,9 +12,12 @@ round       a number, `last` (the last round of each seed that has the metric), 
             In metric, method and subject `a|b` means a where there is any, else b
             A subject `K=*` takes the rows with subjects `K=10`, `K=20`, ... of each seed; ours is then the slope of
             log value over log K, that is the measured power of K
+            A metric `mean:m`, `sd:m`, `highest:m` or `lowest:m` is that of all of a seed's rows of m whose subject
+            matches, `*` in the subject standing for any text; `n:m` is their column n
 value       as printed: a number, or text
 unit        of value. With `%`, ours is multiplied by 100 unless its own unit is `%`
-rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only
+rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only;
+            below: ours - paper's where that is positive, else 0; for an upper bound
 tolerance_reproduced, tolerance_close   the largest such distance that still counts as reproduced, as close. Without
             them only equality is `reproduced`, all else `differs`, and `report --check` does not judge the row
 same_as     for text: what ours must read to count as the same (`a|b`: either); empty: the value itself
@@ -84,15 +87,25 @@ def load(path: Path) -> list[Reference]:
     return [row for _, row in rows]
 
 
+_OVER = ("", "spec", "mean", "sd", "highest", "lowest", "n")
+
+
+def _over(metric: str) -> str:
+    """What stands before the colon of a metric; the first such that is unknown among alternatives."""
+    found = [one.rpartition(":")[0] for one in metric.split("|")]
+    return next((word for word in found if word not in _OVER), found[0])
+
+
 def _faults(row: Reference, seen: set[str]) -> list[str]:
     checks = {
         "the key is there twice": row.key in seen,
         f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula", "exponent"),
-        f"unknown rule {row.rule!r}": row.rule not in ("", "log10"),
+        f"unknown rule {row.rule!r}": row.rule not in ("", "log10", "below"),
         "no value": not row.value,
         "no source": not row.source,
         "no metric": not row.metric and row.kind != "formula",
         "one tolerance without the other": bool(row.tolerance_reproduced) != bool(row.tolerance_close),
+        f"unknown {_over(row.metric)!r} before the metric": _over(row.metric) not in _OVER,
         "a tolerance needs a number": bool(row.tolerance_close) and row.number is None,
     }
     found = [fault for fault, is_so in checks.items() if is_so]

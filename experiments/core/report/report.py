@@ -91,6 +91,19 @@ def read(folders: list[Path], name: str) -> pd.DataFrame:
     return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))
 
 
+def artefacts_of(paper: Paper, settings: list[Path]) -> list[Artefact]:
+    """The tables and figures of `paper` from the settings' folders `settings`."""
+    made: list[Artefact] = paper.resolve("report")(read(settings, "metrics.csv"), cells_of(settings))
+    return made
+
+
+def cells_of(settings: list[Path]) -> list[Path]:
+    """The folders of the finished cells whose rows stand in the metrics.csv of `settings`, sorted."""
+    told = [setting for setting in settings if (setting / "runs.csv").is_file()]
+    folders = [setting / cell for setting in told for cell in read([setting], "runs.csv")["cell"]]
+    return sorted(folder for folder in folders if (folder / "DONE").is_file())
+
+
 def compare_paper(paper: Paper, out: Path, scale: str) -> pd.DataFrame:
     """The comparison of one paper, see `compare.COLUMNS`; a paper without reference.csv has none (an empty frame)."""
     import pandas as pd
@@ -108,7 +121,7 @@ def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.Da
     folder = out / "smoke-report" / paper.name if scale == "smoke" else dest / scale / paper.name
     compared = _keep_published(compare_paper(paper, out, scale), folder / "comparison.csv", folders)
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
-    made: list[Artefact] = paper.resolve("report")(read(folders, "metrics.csv"))
+    made = artefacts_of(paper, folders)
     own = [Artefact("comparison", compared), Artefact("runs", runs)]
     pending = unfinished(out, paper.name, scale)
     pending = _keep_published(pending, folder / "unfinished.csv", _folders(out, paper.name, scale))

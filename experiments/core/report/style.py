@@ -18,6 +18,11 @@ _LINES = ("-", "--", "-.", ":")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 _COLUMN = 3.5  # inches, the width of one printed column
 
+STAR: dict[str, Any] = {
+    "marker": "*", "markersize": 10, "linestyle": "", "color": "black", "markerfacecolor": "gold", "zorder": 5,
+}  # fmt: skip
+"""How a number of a paper's is marked."""
+
 RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,

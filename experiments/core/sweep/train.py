@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
@@ -167,8 +168,11 @@ def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     )
 
 
-def report(metrics: pd.DataFrame) -> list[Artefact]:
-    """Curves of test loss and accuracy over rounds, one line a seed and world; and the final numbers."""
+def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
+    """Curves of test loss and accuracy over rounds, one line a seed and world; and the final numbers.
+
+    `folders`, the cells', are not needed.
+    """
     curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
     if curves.empty:
         return []

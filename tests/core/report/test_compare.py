@@ -165,3 +165,50 @@ def test_a_formula_is_judged_by_its_worst_measured_power():
     assert frame["status"].tolist() == ["close", "reproduced", "close"]
     assert frame.iloc[1]["ours"] == pytest.approx(2.1) and frame.iloc[0]["ours"] == "K^2.1*p^1.7"
     assert compare([formula, *exponents], tidy(*p_rows), spec(), "p", "small")["status"].tolist()[0] == "not run"
+
+
+OVER = tidy(
+    *(
+        {"metric": "pearson", "seed": s, "subject": f"optimizer={o} test=max", "value": v + s / 10, "n": 40}
+        for s in (0, 1)
+        for o, v in (("adam", 0.2), ("gd", 0.4), ("nesterov", 0.6))
+    ),
+    {"metric": "pearson", "subject": "optimizer=adam test=p50", "value": 0.9, "n": 40},
+)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours"),
+    [
+        ("mean:pearson", 0.45),
+        ("sd:pearson", 0.2),
+        ("highest:pearson", 0.65),
+        ("lowest:pearson", 0.25),
+        ("n:pearson", 40),
+    ],
+)
+def test_a_number_over_all_of_a_seeds_rows_whose_subject_matches(metric, ours):
+    row = one(ask(metric=metric, subject="optimizer=* test=max"), OVER)
+    assert row["ours"] == pytest.approx(ours) and row["seeds"] == 2
+
+
+def test_one_row_a_seed_has_no_standard_deviation():
+    assert one(ask(metric="sd:pearson", subject="optimizer=a* test=max"), OVER)["status"] == "not run"
+
+
+def test_the_first_method_that_has_the_subject_is_taken_even_if_an_earlier_one_has_others():
+    rows = tidy(
+        {"metric": "pearson", "method": "cg", "subject": "arch=small", "value": 0.1},
+        {"metric": "pearson", "method": "lissa", "subject": "arch=large", "value": 0.2},
+    )
+    assert one(ask(method="cg|lissa", subject="arch=large"), rows)["ours"] == 0.2
+    assert one(ask(method="cg|lissa", subject="arch=small"), rows)["ours"] == 0.1
+    assert one(ask(method="cg|lissa", subject="arch=none"), rows)["status"] == "not run"
+
+
+@pytest.mark.parametrize(
+    ("value", "status"), [(-0.9, "reproduced"), (0.15, "reproduced"), (0.2, "close"), (0.3, "differs")]
+)
+def test_an_upper_bound_is_met_by_all_below_it(value, status):
+    bound = ask(value="0.15", rule="below", tolerance_reproduced="0", tolerance_close="0.1")
+    assert one(bound, tidy({"metric": "pearson", "value": value}))["status"] == status

@@ -27,6 +27,7 @@ def test_a_good_row(tmp_path):
 
 def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
     text = HEAD + GOOD + GOOD + "c,finding,s,m,,,,text,,log2,1,2,,,\n" + "d,setup,s,m,,,,1,,,0.3,0.2,,T,\n"
+    text += "e,result,s,n:m|max:m,,,,1,,,,,,T,\n"
     with pytest.raises(SpecError) as caught:
         load(write(tmp_path, text))
     told = [fault.split("/")[-1] for fault in caught.value.faults]
@@ -37,6 +38,7 @@ def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
         "reference.csv:4: c: no source",
         "reference.csv:4: c: a tolerance needs a number",
         "reference.csv:5: d: tolerance_reproduced must lie between 0 and tolerance_close",
+        "reference.csv:6: e: unknown 'max' before the metric",
     ]
 
 

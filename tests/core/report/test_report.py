@@ -20,7 +20,7 @@ from experiments.core.sweep.run import run_cells
 PAPER = Paper("toy", "A Toy", "Nobody 2000", 1, "setting1", "", "", "toypaper:artefacts")
 
 
-def artefacts(metrics):
+def artefacts(metrics, folders):
     def draw():
         figure, (ax,) = new_figure()
         curves(ax, metrics[metrics["metric"] == "pearson"])
@@ -159,6 +159,21 @@ def test_two_scales_stand_side_by_side(house):
         ["setting2", ""],
         ["setting1", "small"],
     ]
+
+
+def test_the_papers_report_gets_the_folders_of_the_cells_behind_the_metrics(house, monkeypatch):
+    run(house, 0.79)
+    run(house, 0.71, setting="setting2")
+    stray = house / "runs/toy/setting1-small/seed7-m-0123456789"
+    stray.mkdir()
+    (stray / "DONE").write_text("{}")  # of another version, say: not in metrics.csv
+    told = []
+    toy = types.SimpleNamespace(artefacts=lambda metrics, folders: told.extend(folders) or [])
+    monkeypatch.setitem(__import__("sys").modules, "toypaper", toy)
+    report(house)
+    assert told == sorted(told) and len(told) == 4 and stray not in told
+    assert all((folder / "rows.csv").is_file() for folder in told)
+    assert [folder.parent.name for folder in told] == ["setting1-small"] * 2 + ["setting2-small"] * 2
 
 
 def test_nothing_run_is_said_in_one_line(house):

@@ -135,7 +135,7 @@ def test_the_report_shows_the_last_round_of_every_world():
         {"setting": "s", "seed": seed, "method": "base", "metric": metric, "round": t, "value": t + seed, "unit": "u"}
         for seed in (0, 1) for metric in ("loss", "accuracy") for t in (2, 4)
     ]  # fmt: skip
-    final, curves = train.report(pd.DataFrame(rows))
+    final, curves = train.report(pd.DataFrame(rows), [])
     assert (final.name, final.table_md, curves.name) == ("final", True, "curves")
     assert set(final.frame["round"]) == {4} and len(final.frame) == 4 and len(curves.frame) == 8
-    assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}])) == []
+    assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}]), []) == []

@@ -1,0 +1,59 @@
+"""Figures 1a, 1b and 7: norms of the change of parameters when a point is removed, estimated against measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.style import PALETTE, new_figure
+from experiments.fragility.figure_parts import legend
+from experiments.fragility.reading import beside, named, ordered, primary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def norms(rows: pd.DataFrame, name: str, activation: str) -> Artefact | None:
+    """Figures 1a,b (ReLU) and 7 (tanh): every training point's two norms, with weight decay and without."""
+    own = rows[rows["activation"] == activation]
+    found = primary(beside(own, "change_norm", "change_norm"))
+    if found.empty or "wd" not in found:
+        return None
+    caption = (
+        f"Norm of the change of parameters when a training point is removed, {activation}: estimated with the "
+        "influence function against retraining. Every training point of every seed; the line: equal. Norms of 0, which "
+        "have no place on logarithmic axes, are counted in the title."
+    )
+    frame = found.drop(columns=["point", "test", "size", "group"])
+    return Artefact(name, frame, lambda: _draw(found), caption)
+
+
+def _draw(found: pd.DataFrame) -> Figure:
+    decays = ordered(found["wd"].unique())[::-1]
+    figure, panels = new_figure(1, len(decays), height=3.2)
+    colors = {seed: PALETTE[i % len(PALETTE)] for i, seed in enumerate(sorted(found["seed"].unique()))}
+    for ax, wd in zip(panels, decays, strict=True):
+        _panel(ax, found[found["wd"] == wd], colors)
+        ax.set_title(named("wd", wd) + ax.get_title())
+        ax.set_xlabel("norm of change by retraining")
+    panels[0].set_ylabel("norm of change by influence function")
+    legend(figure, panels, 1, columns=6)
+    return figure
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[Any, str]) -> None:
+    usable = rows[(rows["predicted"] > 0) & (rows["actual"] > 0)]
+    for index, (seed, own) in enumerate(usable.groupby("seed")):
+        dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
+        ax.plot(own["actual"], own["predicted"], alpha=0.6, color=colors[seed], label=f"seed {seed:g}", **dots)
+    if len(rows) > len(usable):
+        ax.set_title(f" ({len(rows) - len(usable)} of {len(rows)} norms are 0)")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    if len(usable):
+        both = usable[["predicted", "actual"]]
+        ends = [float(both.min().min()) / 1.5, float(both.max().max()) * 1.5]
+        ax.plot(ends, ends, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")

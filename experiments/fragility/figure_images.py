@@ -1,0 +1,196 @@
+"""Test images beside the training images of most influence (Figs. 9, 10, 12 to 14, 17), from the cells' images.npz."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.errors import MissingError
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.style import new_figure
+from experiments.core.sweep.store import read_json
+from experiments.fragility.figure_parts import hide
+from experiments.fragility.figure_scatter import panels_of
+from experiments.fragility.reading import (
+    KEYS,
+    METHODS,
+    axes,
+    decayed,
+    imagenet_tests,
+    pick,
+    point_words,
+    prefer,
+    primary,
+    test_words,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FILE = "images.npz"
+Images = dict[str, np.ndarray]
+"""`<point> test=<T>|test` or `<point> test=<T>|train=<i>` -> uint8 [H, W] or [H, W, 3]."""
+
+_ROWS = 8
+
+
+def load(folders: Sequence[Path], setting: str, seed: int) -> Images:
+    """The images that the cells of `setting` and `seed` keep; none where they keep none.
+
+    Raises:
+        MissingError: a file that cannot be read, or that holds something else.
+    """
+    found: Images = {}
+    for folder in folders:
+        told = read_json(folder / "cell.json") or {}
+        if (told.get("setting"), told.get("seed")) == (setting, seed) and (folder / FILE).is_file():
+            found |= _read(folder / FILE)
+    return found
+
+
+def _read(path: Path) -> Images:
+    where, todo = f"{path.parent.name}/{FILE}", "remove the cell's folder and run the setting again"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise MissingError("the images cannot be read", where, todo) from error
+    for key, image in found.items():
+        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+            raise MissingError(f"{key!r} is no image: {image.dtype} {list(image.shape)}", where, todo)
+    return found
+
+
+def influential(rows: pd.DataFrame, images: Images) -> pd.DataFrame:
+    """The training images that are kept, largest absolute influence first within a point and test point.
+
+    Returns:
+        KEYS, axes, point, method, test, test_index, test_label, rank, train, label, influence.
+    """
+    found = primary(pick(rows, "influence", method=list(METHODS), size=""))
+    found = found[found["seed"] == found["seed"].min()]
+    keys = [f"{_key(p, t)}|train={i}" for p, t, i in found[["point", "test", "train"]].itertuples(index=False)]
+    found = found[[key in images for key in keys]]
+    on = [*KEYS, "point", "test"]
+    for metric, column, method, more in (
+        ("test_index", "test_index", "test", []), ("test_label", "test_label", "test", []),
+        ("label", "label", "data", ["train"]),
+    ):  # fmt: skip
+        told = pick(rows, metric, method=method)[[*on, *more, "value"]].rename(columns={"value": column})
+        found = found.merge(told.drop_duplicates([*on, *more]), on=[*on, *more], how="left")
+    found = found.assign(influence=found["value"], size_of=found["value"].abs())
+    found = found.sort_values(["point", "test", "size_of", "train"], ascending=[True, True, False, True])
+    found["rank"] = found.groupby(["point", "test"]).cumcount() + 1
+    told = ["point", "method", "test", "test_index", "test_label", "rank", "train", "label", "influence"]
+    return found[[*KEYS, *axes(rows), *told]].reset_index(drop=True)
+
+
+def _key(point: str, test: str) -> str:
+    return f"{point} test={test}" if point else f"test={test}"
+
+
+class Gallery:
+    """The kept images of one setting and its first seed, and the figures made of them."""
+
+    def __init__(self, rows: pd.DataFrame, folders: Sequence[Path]) -> None:
+        first = rows[rows["seed"] == rows["seed"].min()]
+        self.images = load(folders, str(first["setting"].iloc[0]), int(first["seed"].iloc[0]))
+        self.found = influential(first, self.images) if self.images else pd.DataFrame()
+
+    def rows(self, name: str, tests: Sequence[str] = (), architecture: str = "") -> Artefact | None:
+        """A row a test point: its image, and the training images of most influence (Figs. 9, 10, 17).
+
+        `tests` names the test points that must be there (all when empty), `architecture` the one preferred, trained
+        with decay.
+        """
+        own = self.found
+        if tests and len(own):
+            own = own[own["test"].isin(tests)]
+            own = own if set(own["test"]) == set(tests) else own.iloc[:0]
+        if architecture and len(own):
+            own = prefer(decayed(own), "arch", architecture)
+        if own.empty:
+            return None
+        shown = panels_of(own)[:_ROWS]
+        caption = (
+            "A test image and the training images of most (absolute) estimated influence on its loss; under each its "
+            "class and the estimated change of the test loss when it is removed, in nats. One seed."
+        )
+        return Artefact(name, own.drop(columns="point"), lambda: self._draw_rows(own, shown), caption)
+
+    def _draw_rows(self, own: pd.DataFrame, shown: list[tuple[str, str]]) -> Figure:
+        columns = 1 + min(5, int(own["rank"].max()))
+        figure, axs = new_figure(len(shown), columns)
+        figure.set_size_inches(1.15 * columns + 0.2, 1.55 * len(shown) + 0.25)
+        hide(axs, 0)
+        for index, (point, test) in enumerate(shown):
+            line = axs[index * columns : (index + 1) * columns]
+            at = own[(own["point"] == point) & (own["test"] == test)].sort_values("rank")
+            first = at.iloc[0]
+            about = [point_words(point), f"test {first['test_index']:g}" if first["test_index"] >= 0 else test]
+            self._tile(
+                line[0], f"{_key(point, test)}|test", "\n".join(filter(None, [*about, _class(first["test_label"])]))
+            )
+            for ax, (_, row) in zip(line[1:], at.iterrows(), strict=False):
+                self._influence(ax, row)
+        figure.suptitle(f"most influential training images, seed {own['seed'].iloc[0]:g}")
+        return figure
+
+    def tests(self, name: str) -> Artefact | None:
+        """The test images alone (Fig. 12)."""
+        if self.found.empty:
+            return None
+        firsts = self.found.drop_duplicates(["point", "test"]).set_index("test", drop=False)
+        own = firsts.loc[imagenet_tests(self.found)].reset_index(drop=True)
+        return Artefact(name, own.drop(columns="point"), lambda: self._draw_tests(own), "The test images.")
+
+    def _draw_tests(self, own: pd.DataFrame) -> Figure:
+        figure, axs = new_figure(1, len(own))
+        figure.set_size_inches(2.2 * len(own), 2.6)
+        hide(axs, 0)
+        for ax, (_, row) in zip(axs, own.iterrows(), strict=True):
+            words = f"{test_words(row['test'])}\n{_class(row['test_label'])}"
+            self._tile(ax, f"{_key(row['point'], row['test'])}|test", words)
+        return figure
+
+    def square(self, name: str, place: int) -> Artefact | None:
+        """Up to 25 training images of most influence on the paper's test point number `place` (Figs. 13, 14)."""
+        tests = imagenet_tests(self.found) if len(self.found) else []
+        if place >= len(tests):
+            return None
+        own = prefer(self.found[self.found["test"] == tests[place]], "point").head(25)
+        caption = f"The training images of most (absolute) estimated influence on {test_words(tests[place])}."
+        return Artefact(name, own.drop(columns="point"), lambda: self._draw_square(own), caption)
+
+    def _draw_square(self, own: pd.DataFrame) -> Figure:
+        side = math.ceil(math.sqrt(len(own)))
+        figure, axs = new_figure(math.ceil(len(own) / side), side)
+        figure.set_size_inches(1.25 * side, 1.5 * math.ceil(len(own) / side) + 0.3)
+        hide(axs, 0)
+        for ax, (_, row) in zip(axs, own.iterrows(), strict=False):
+            self._influence(ax, row)
+        figure.suptitle(f"{test_words(own['test'].iloc[0])}, {_class(own['test_label'].iloc[0])}")
+        return figure
+
+    def _influence(self, ax: Axes, row: Any) -> None:
+        words = f"{_class(row['label'])}\n{row['influence']:+.2g}"
+        self._tile(ax, f"{_key(row['point'], row['test'])}|train={row['train']}", words)
+
+    def _tile(self, ax: Axes, key: str, words: str) -> None:
+        ax.set_title(words, fontsize=6)
+        image = self.images.get(key)
+        if image is None:
+            ax.text(0.5, 0.5, "no image", ha="center", va="center", fontsize=6, transform=ax.transAxes)
+            return
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _class(label: float) -> str:
+    return f"class {label:g}" if label == label else "class unknown"

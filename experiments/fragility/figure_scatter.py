@@ -1,0 +1,141 @@
+"""Estimated against measured influence sample by sample, of any setting (Fig. 11 for ImageNet); LiSSA's norms."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.core.report.scatter import cloud
+from experiments.core.report.style import look, new_figure
+from experiments.fragility.figure_parts import hide, legend
+from experiments.fragility.reading import (
+    SCORES,
+    beside,
+    ordered,
+    pick,
+    point_words,
+    primary,
+    test_words,
+    tidy,
+    top,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 12
+"""Panels of one figure; what is beyond stands in the CSV only."""
+
+Panel = tuple[str, str]
+"""A point of the grid and a test point."""
+
+
+def panels_of(rows: pd.DataFrame) -> list[Panel]:
+    """The points and test points of `rows`: all points in their order, and of each its test points by loss."""
+    points = sorted(rows["point"].unique(), key=lambda p: [ordered_place(word, rows) for word in p.split(" ") if word])
+    return [(p, t) for p in points for t in ordered(rows[rows["point"] == p]["test"].unique())]
+
+
+def ordered_place(word: str, rows: pd.DataFrame) -> int:
+    """The place of `key=value` among the values of its axis."""
+    key, _, value = word.partition("=")
+    return ordered(rows[key].unique()).index(value)
+
+
+def chosen(panels: list[Panel]) -> list[Panel]:
+    """At most MOST panels: the first test point of every point before second ones."""
+    turns = [sum(point == other for other, _ in panels[:i]) for i, (point, _) in enumerate(panels)]
+    keep = sorted(range(len(panels)), key=lambda i: (turns[i], i))[:MOST]
+    return [panels[i] for i in sorted(keep)]
+
+
+def scatter(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """Every measured sample of a setting, a panel per point of the grid and test point."""
+    found = primary(beside(rows))
+    if found.empty:
+        return None
+    found = found[found["size"] == ""].drop(columns=["size", "group"])
+    there = panels_of(found)
+    shown = chosen(there)
+    more = f"{len(there) - len(shown)} more panels are in the CSV" if len(there) > len(shown) else ""
+    caption = (
+        "Change of the test loss when a training point is removed: estimated against retraining, every point tried. "
+        f"In the titles the correlations over the top points (median over seeds). {more}"
+    )
+    words = _titles(rows, shown)
+    return Artefact(name, found.drop(columns="point"), lambda: _draw(found, shown, words, more), caption)
+
+
+def _titles(rows: pd.DataFrame, shown: list[Panel]) -> dict[Panel, str]:
+    scores = primary(pick(rows, list(SCORES), truth="", size=""))
+    told = {}
+    for point, test in shown:
+        own = top(scores[(scores["point"] == point) & (scores["test"] == test)])
+        middle = own.groupby("metric")["value"].median()
+        values = ", ".join(f"{label} {middle[score]:.2f}" for score, label in SCORES.items() if score in middle)
+        words = ", ".join(filter(None, [point_words(point), test_words(test)]))
+        told[point, test] = f"{words}\n{values or 'correlation undefined'}"
+    return told
+
+
+def _draw(found: pd.DataFrame, shown: list[Panel], words: dict[Panel, str], more: str) -> Figure:
+    figure, axs = _grid(len(shown), 2.4)
+    colors = {float(seed): index for index, seed in enumerate(sorted(found["seed"].unique()))}
+    for ax, panel in zip(axs, shown, strict=False):
+        own = found[(found["point"] == panel[0]) & (found["test"] == panel[1])]
+        cloud(ax, own.rename(columns={"actual": "exact", "predicted": "estimated"}), colors, 1.0)
+        ax.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3))
+        ax.set_title(words[panel], fontsize=7)
+    _label(axs, len(shown), "by retraining (nats)", "estimated (nats)")
+    figure.suptitle("change of the test loss when a training point is removed" + (f"; {more}" if more else ""))
+    legend(figure, axs, 1, columns=6)
+    return figure
+
+
+def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    columns = min(count, 4 if count > 6 else 3)
+    rows = math.ceil(count / columns)
+    figure, axs = new_figure(rows, columns, height=height)
+    figure.set_size_inches(2.7 * columns + 0.6, height * rows + 0.7)
+    hide(axs, count)
+    return figure, axs
+
+
+def _label(axs: list[Axes], count: int, x: str, y: str) -> None:
+    columns = min(count, 4 if count > 6 else 3)
+    for index, ax in enumerate(axs[:count]):
+        if index + columns >= count:
+            ax.set_xlabel(x)
+        if index % columns == 0:
+            ax.set_ylabel(y)
+
+
+def lissa(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """The norm of LiSSA's estimate over its recursions: bounded, or its scale is too small."""
+    found = pick(rows, "norm_curve", method="lissa")
+    if found.empty:
+        return None
+    caption = "Norm of the stochastic estimate of the inverse-Hessian-vector product over recursions; one seed shown."
+    return Artefact(name, tidy(found, "test", "round"), lambda: _draw_lissa(found), caption)
+
+
+def _draw_lissa(found: pd.DataFrame) -> Figure:
+    own = found[(found["seed"] == found["seed"].min()) & (found["value"] > 0)]
+    points = list(dict.fromkeys(point for point, _ in panels_of(own)))[:MOST]
+    figure, axs = _grid(max(1, len(points)), 2.2)
+    tests = ordered(own["test"].unique())[:8]
+    for ax, point in zip(axs, points, strict=False):
+        for index, test in enumerate(tests):
+            line = own[(own["point"] == point) & (own["test"] == test)].sort_values("round")
+            every = max(1, len(line) // 6)
+            ax.plot(line["round"], line["value"], label=test_words(test), markevery=every, **look(index))
+        ax.set_yscale("log")
+        ax.set_title(point_words(point), fontsize=8)
+    _label(axs, max(1, len(points)), "recursion", "norm of the estimate")
+    figure.suptitle(f"LiSSA, seed {own['seed'].min():g}" if len(own) else "LiSSA")
+    legend(figure, axs, 1)
+    return figure
