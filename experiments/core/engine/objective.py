@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,14 +50,16 @@ class Objective:
     def to(self, dtype: torch.dtype) -> Objective:
         """The same function in another precision."""
         held = {f.name: getattr(self, f.name) for f in fields(self)}
-        real = {k: v for k, v in held.items() if isinstance(v, Tensor) and v.is_floating_point()}
-        return replace(self, **{k: v.to(dtype) for k, v in real.items()})
+        real: dict[str, Any] = {
+            k: v.to(dtype) for k, v in held.items() if isinstance(v, Tensor) and v.is_floating_point()
+        }
+        return replace(self, **real)
 
     def fitted(self, theta: Tensor, columns: int) -> Objective:
         """The same function with `chunk` and `width` lowered until the activations of one pass stay in the cache.
 
-        Worth up to a factor of two for products with [p, columns] of a convolution net on a CPU. A rule, not a timing: the
-        last bits of the sums depend on the chunk, and the same run must end in the same numbers.
+        Worth up to a factor of two for products with [p, columns] of a convolution net on a CPU. A rule, not a timing:
+        the last bits of the sums depend on the chunk, and the same run must end in the same numbers.
         """
         rows = max(1, (CACHE if theta.device.type == "cpu" else MEMORY) // self._sample_bytes(theta))
         width = min(columns, self.width, max(1, rows // 16))
