@@ -12,7 +12,6 @@ Two operators with one method, `apply`: V [p, C] -> H V [p, C].
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -22,11 +21,10 @@ from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
 from experiments.core.engine.net import Net, Slot
+from experiments.core.engine.objective import forward_mode
 from experiments.core.estimators.score_jacobian import Step, backward, conv_jacobian, forward, handles
 
 _ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Identity, nn.Softplus)
-
-_forward_mode = threading.Lock()  # PyTorch keeps one stack of forward-mode levels for all threads
 
 
 class HessianOperator(Protocol):
@@ -60,7 +58,7 @@ class FullHessian:
         def product(v: Tensor) -> Tensor:
             return jvp(self._gradient, (self._w,), (v,))[1]
 
-        with _forward_mode:
+        with forward_mode:
             return torch.cat([vmap(product)(part.T).T for part in vectors.split(self._width, 1)], 1)
 
 
