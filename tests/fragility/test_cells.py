@@ -30,7 +30,7 @@ def refit(pool, keep, start, decay):
     """Loss of every test sample after an independent fit of the same network to `keep`, and that network."""
     net = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)).double()
     with torch.no_grad():
-        torch.nn.utils.vector_to_parameters(start, net.parameters())
+        torch.nn.utils.vector_to_parameters(start.clone(), net.parameters())
     x, y = pool.x.double()[keep], pool.y[keep]
     best = torch.optim.LBFGS(net.parameters(), max_iter=2000, tolerance_grad=1e-12, tolerance_change=1e-16,
                              line_search_fn="strong_wolfe")  # fmt: skip
