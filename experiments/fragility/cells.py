@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,13 +85,19 @@ def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Wor
     top, _ = top_eigenvalue(problem.objective(), optimum.theta, seed=problem.seed)
     for name, value in {**facts, "top_eigenvalue": top}.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
+    warn = _warner(problem, context)
     if not facts["converged"]:
-        context.warn(
+        warn(
             f"not converged: gradient norm {optimum.gradient_norm:.3g} after {optimum.step} steps; "
             "raise train.steps, or train.optimizer=lbfgs for a smooth model"
         )
     if facts["constant_output"]:
-        context.warn("the outputs do not depend on the input: correlations are undefined here")
+        warn("the outputs do not depend on the input: correlations are undefined here")
+
+
+def _warner(problem: Problem, context: Context) -> Callable[[str], None]:
+    """A smoke run never converges: there it is worth a line in the log only."""
+    return context.log if problem.spec.scale == "smoke" else context.warn
 
 
 def _test_points(found: rows.Rows, problem: Problem, optimum: Optimum) -> dict[str, int]:
@@ -150,7 +157,7 @@ def _compare(study: Study) -> None:
     _score(study, truth, predicted, "retrain", "")
     if held:
         rows.of_groups(found, study.made, truth, names, held)
-    _warn_drift(found, study.context)
+    _warn_drift(study, truth)
     if spec.several:
         _several(study, truth)
     if spec.images:
@@ -212,13 +219,17 @@ def _norms(study: Study) -> dict[str, dict[int, float]]:
     return {first.method: dict(zip(study.union, values.tolist(), strict=True))}
 
 
-def _warn_drift(found: rows.Rows, context: Context) -> None:
+def _warn_drift(study: Study, truth: Truth) -> None:
     """Subtracting the drift changes no correlation; but where it is not small, the optimum was none."""
-    told = {(row["metric"], row["subject"]): row["value"] for row in found.rows if row["method"] == "retrain"}
-    for (metric, subject), drift in told.items():
-        spread = told.get(("spread", subject), 0.0)
-        if metric == "drift" and abs(drift) > _DRIFT * spread > 0:
-            context.warn(
-                f"{subject}: the loss drifts by {drift:.2g} without removing anything, the differences spread by "
-                f"{spread:.2g}: not converged; raise train.steps"
-            )
+    worst, most = "", _DRIFT
+    for (of, _), chosen in study.sets.items():
+        if of != SEVERAL:
+            t = list(study.tests).index(of)
+            spread = float(np.std([truth.loss[sample_name(i)][t] for i in chosen]))
+            if spread > 0 and abs(truth.drift[t]) / spread > most:
+                worst, most = of, abs(float(truth.drift[t])) / spread
+    if worst:
+        _warner(study.problem, study.context)(
+            f"test point {worst}: the loss drifts by {most:.2g} of the differences' spread although nothing is "
+            "removed: not converged; raise train.steps"
+        )

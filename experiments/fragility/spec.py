@@ -95,6 +95,10 @@ class CgSpec(Block):
 
     tol: float = Field(1e-4, gt=0, lt=1, description="relative residual at which it stops")
     most: int = Field(500, ge=1, description="iterations at most")
+    precondition: Literal["auto", "ggn", "none"] = Field(
+        "auto", description="explicit Gauss-Newton matrix; auto = small p"
+    )
+    negative: Literal["stop", "continue"] = Field("stop", description="what to do on meeting negative curvature")
 
 
 class LissaSpec(Block):
@@ -110,6 +114,13 @@ class LowRankSpec(Block):
     """The Hessian's largest eigenvalues only (Schioppa et al. 2022)."""
 
     rank: int = Field(100, ge=1, description="eigenvectors kept")
+    outside: bool = Field(True, description="take the rest of the space for flat, inverted to 1/damping")
+
+
+class EkfacSpec(Block):
+    """Eigenvalue-corrected Kronecker factors (George et al. 2018)."""
+
+    empirical: bool = Field(False, description="the data's labels instead of labels drawn from the model")
 
 
 class FragilitySpec(SettingSpec):
@@ -143,6 +154,7 @@ class FragilitySpec(SettingSpec):
     cg: CgSpec = Field(CgSpec(), description="options of the method cg")
     lissa: LissaSpec = Field(LissaSpec(), description="options of the method lissa")
     low_rank: LowRankSpec = Field(LowRankSpec(), description="options of the method low_rank")
+    ekfac: EkfacSpec = Field(EkfacSpec(), description="options of the method ekfac")
 
     test_points: tuple[str, ...] = Field(
         ("max",), min_length=1, description="max, max2 (highest loss), p50, p50b (near a percentile), i1479 (by index)"

@@ -101,7 +101,7 @@ def test_drift_is_small_at_the_optimum(found):
 
 
 def test_unconverged_training_warns_and_goes_on(tmp_path):
-    rows, warned = run(tmp_path, train={"steps": 30, "lr": 0.1}, retrain={"steps": 10}, damping=0.5)
+    rows, warned = run(tmp_path, train={"steps": 30, "lr": 0.1}, retrain={"steps": 10}, damping=0.5, scale="small")
     assert rows["train", "converged", ""] == 0
     assert any("not converged: gradient norm" in line for line in warned)
     assert any("drifts" in line for line in warned)

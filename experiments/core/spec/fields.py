@@ -123,7 +123,9 @@ class RunSpec(SettingSpec):
     data: DataSpec = Field(description="the data set")
     partition: PartitionSpec = Field(description="how samples become clients")
     model: ModelSpec = Field(description="the model")
-    init: Literal["glorot_uniform", "default", "koh_liang"] = Field("glorot_uniform", description="how weights are drawn")
+    init: Literal["glorot_uniform", "default", "koh_liang"] = Field(
+        "glorot_uniform", description="how weights are drawn"
+    )
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")
     rounds: int = Field(ge=1, description="T, number of rounds")
