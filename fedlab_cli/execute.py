@@ -104,7 +104,7 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     console.note(f"{name}: {len(cells)} cell{'s' * (len(cells) != 1)}")
     if seconds > LONG:
         console.note(
-            f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0, --set rounds=N"
+            f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0"
         )
     with console.meter(len(cells)) as meter:
         outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))

@@ -19,7 +19,7 @@ from experiments.fragility.estimates import Estimate, estimate, norms_of_change
 from experiments.fragility.grid import at, label
 from experiments.fragility.grid import points as grid_points
 from experiments.fragility.images import keep_images
-from experiments.fragility.optimum import Optimum, described, train
+from experiments.fragility.optimum import Optimum, described, top5, train
 from experiments.fragility.problem import Problem, build
 from experiments.fragility.spec import FragilitySpec
 from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
@@ -113,6 +113,8 @@ def _test_points(found: rows.Rows, problem: Problem, optimum: Optimum) -> dict[s
         found.add("test", "test_index", index, test=name)
         found.add("test", "test_label", float(y.argmax() if y.dim() else y), test=name)
         found.add("test", "test_point_loss", losses[index], "nats", test=name)
+        below = float(np.mean(losses < losses[index])) * 100
+        found.add("test", "test_percentile", below, "percentile", test=name)
     return tests
 
 
@@ -154,10 +156,15 @@ def _compare(study: Study) -> None:
     truth = study.truth(worlds_of(study.union, held))
     rows.of_samples(found, study.made, names, _of_test(study.sets, names))
     predicted = _norms(study) if spec.norms else {}
+    for name, count in {name: len(chosen) for (_, name), chosen in study.sets.items()}.items():
+        found.add("data", "candidate_share", count / study.problem.n, set=name)
     _score(study, truth, predicted, "retrain", "")
     if held:
         rows.of_groups(found, study.made, truth, names, held)
     _warn_drift(study, truth)
+    before, after = (top5(study.problem, theta) for theta in (study.optimum.theta, truth.states[0]))
+    found.add("retrain", "test_accuracy_top5", after)
+    found.add("retrain", "test_accuracy_top5_gain", after - before)
     if spec.several:
         _several(study, truth)
     if spec.images:
@@ -204,6 +211,7 @@ def candidate_sets(problem: Problem, tests: list[str], first: Estimate) -> Sets:
 def _several(study: Study, truth: Truth) -> None:
     """Section 9.12: the mean loss of several test points, estimated and measured."""
     names = list(study.tests)
+    study.found.add(SEVERAL, "test_points", len(study.problem.spec.several))
     places = [names.index(name) for name in study.problem.spec.several]
     for (of, chosen), held in study.sets.items():
         if of == SEVERAL:

@@ -17,6 +17,8 @@ from experiments.core.sweep.cell import Context
 from experiments.fragility.problem import Problem
 from experiments.fragility.spec import TrainSpec
 
+_PART = 512  # samples of a pass
+_COLUMNS = 64  # of a product with the Hessian
 _CONSTANT = 1e-6  # outputs that vary less than this over the test set do not depend on the input
 
 
@@ -65,7 +67,7 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
         return Optimum(
             known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"]
         )
-    objective = problem.objective()
+    objective = problem.objective().fitted(problem.start, _COLUMNS)
     if spec.optimizer == "lbfgs":
         found = minimise(objective, problem.start, spec.tolerance, spec.steps, progress_of(context, "steps to optimum"))
         theta, moments, step = found.theta, None, found.steps
@@ -79,9 +81,20 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     if not bool(theta.isfinite().all()):
         raise NumericalError("training left the finite numbers", problem.spec.name, "lower train.lr")
     norm, seconds = float(objective.gradient(theta).norm()), time.perf_counter() - began
-    means = list(moments.means) if moments is not None else []
-    saved.save({"theta": theta, "means": means, "step": step, "seconds": seconds, "gradient_norm": norm})
+    kept = list(moments.means) if moments is not None else []
+    saved.save({"theta": theta, "means": kept, "step": step, "seconds": seconds, "gradient_norm": norm})
     return Optimum(theta, moments, step, seconds, norm)
+
+
+def top5(problem: Problem, theta: Tensor) -> float:
+    """Share of test samples whose label is among the five largest outputs; NaN with ten classes or fewer."""
+    if problem.data.classes <= 10:
+        return float("nan")
+    right, data = 0, problem.data
+    for x, y in zip(data.test_x.split(_PART), data.test_y.split(_PART), strict=True):
+        best = problem.frozen_way.outputs(theta[None], x)[0].topk(5).indices
+        right += int((best == (y.argmax(1) if y.dim() == 2 else y)[:, None]).sum())
+    return right / len(data.test_y)
 
 
 def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str, float]:
@@ -96,6 +109,7 @@ def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str,
     outputs = problem.frozen_way.outputs(optimum.theta[None], problem.data.test_x[:512])[0]
     spec = problem.spec
     return found | {
+        "test_accuracy_top5": top5(problem, optimum.theta),
         "gradient_norm": optimum.gradient_norm,
         "converged": float(optimum.gradient_norm <= spec.train.converged),
         "constant_output": float(len(outputs) > 1 and float(outputs.std(0).max()) < _CONSTANT),
@@ -104,6 +118,8 @@ def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str,
         "test_samples": float(len(problem.data.test_y)),
         "steps": float(optimum.step),
         "seconds": optimum.seconds,
+        "retrain_share": spec.retrain.steps / spec.train.steps if spec.retrain.steps else float("nan"),
+        "retrain_epochs": (spec.retrain.steps or 0) * (spec.train.batch_size or problem.n) / problem.n,
         "damping": spec.effective_damping,
         "weight_decay": spec.effective_decay,
     }

@@ -23,8 +23,6 @@ from experiments.core.sweep.build import fingerprint, one_hot, try_out
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
-_PASS_BYTES = 1 << 29  # activations that one pass of Hessian products may hold
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -59,16 +57,8 @@ class Problem:
         return len(self.data.y)
 
     def objective(self) -> Objective:
-        """The training objective, in passes that fit into memory."""
-        chunk, width = pass_size(self.net, self.data.x)
-        return Objective(
-            self.net, self.data.x, self.data.y, self.spec.effective_decay, self.mask, chunk=chunk, width=width
-        )
-
-    def tests(self, rows: list[int]) -> Objective:
-        """The mean loss over some test samples, without penalty."""
-        chunk, width = pass_size(self.net, self.data.x)
-        return Objective(self.net, self.data.test_x[rows], self.data.test_y[rows], chunk=chunk, width=width)
+        """The training objective."""
+        return Objective(self.net, self.data.x, self.data.y, self.spec.effective_decay, self.mask)
 
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
@@ -122,33 +112,6 @@ def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: 
     context.facts["formulation"] = choice.formulation.name
     context.log(f"formulation: {choice.formulation.name}")
     return choice.formulation
-
-
-def pass_size(net: Net, x: Tensor) -> tuple[int, int]:
-    """(samples, vectors) of one pass of Hessian products, so that its activations stay within memory."""
-    # A forward-over-reverse pass holds about eight times the activations of a forward pass.
-    each = 8 * x.element_size() * (activations(net.module, x[:1]) + net.p // max(1, min(len(x), 512)))
-    room = max(1, _PASS_BYTES // each)
-    chunk = min(len(x), 512, room)
-    return chunk, min(64, max(1, room // chunk))
-
-
-def activations(module: nn.Module, x: Tensor) -> int:
-    """Numbers that the layers of `module` put out for one sample x [1, ...]."""
-    count = 0
-
-    def note(layer: nn.Module, _: object, output: object) -> None:
-        nonlocal count
-        count += output.numel() if isinstance(output, Tensor) else 0
-
-    hooks = [part.register_forward_hook(note) for part in module.modules() if not list(part.children())]
-    training = module.training
-    with torch.no_grad():
-        module.eval()(x)
-    module.train(training)
-    for hook in hooks:
-        hook.remove()
-    return max(1, count)
 
 
 def digest(value: list[list[object]]) -> str:

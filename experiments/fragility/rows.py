@@ -33,15 +33,14 @@ class Rows:
         row: Row = {"method": method, "metric": metric, "subject": subject, "value": float(value)}
         self.rows.append({**row, **({"unit": unit} if unit else {}), **({"n": n} if n is not None else {})})
 
-    def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> bool:
-        """Pearson and Spearman correlation of the finite pairs; False when there are too few, or one is constant."""
+    def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> None:
+        """Pearson and Spearman correlation of the finite pairs; no row when there are too few, or one is constant."""
         pairs = np.array([(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)])
         if len(pairs) < 3:
-            return False
+            return
         found = {"pearson": pearson(*pairs.T), "spearman": spearman(*pairs.T)}
         for name, correlation in found.items():
-            self.add(method, prefix + name, correlation.value, n=len(pairs), **words)
-        return bool(np.isfinite(found["pearson"].value))
+            self.add(method, prefix + name, correlation.value, "", len(pairs), **words)
 
 
 def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:

@@ -93,34 +93,36 @@ class GroupSpec(Block):
 class CgSpec(Block):
     """Block conjugate gradient."""
 
-    tol: float = Field(1e-4, gt=0, lt=1, description="relative residual at which it stops")
-    most: int = Field(500, ge=1, description="iterations at most")
+    tol: float = Field(default=1e-4, gt=0, lt=1, description="relative residual at which it stops")
+    most: int = Field(default=500, ge=1, description="iterations at most")
     precondition: Literal["auto", "ggn", "none"] = Field(
-        "auto", description="explicit Gauss-Newton matrix; auto = small p"
+        default="auto", description="explicit Gauss-Newton matrix; auto = small p"
     )
-    negative: Literal["stop", "continue"] = Field("stop", description="what to do on meeting negative curvature")
+    negative: Literal["stop", "continue"] = Field(
+        default="stop", description="what to do on meeting negative curvature"
+    )
 
 
 class LissaSpec(Block):
     """Stochastic estimation (Agarwal et al. 2016)."""
 
-    scale: float | None = Field(None, gt=0, description="null = from the measured top eigenvalue")
-    depth: int | None = Field(None, ge=1, description="recursions; null = chosen with the scale")
-    repeats: int = Field(1, ge=1, description="independent estimates that are averaged")
-    batch_size: int = Field(100, ge=1, description="samples of one Hessian estimate")
+    scale: float | None = Field(default=None, gt=0, description="null = from the measured top eigenvalue")
+    depth: int | None = Field(default=None, ge=1, description="recursions; null = chosen with the scale")
+    repeats: int = Field(default=1, ge=1, description="independent estimates that are averaged")
+    batch_size: int = Field(default=100, ge=1, description="samples of one Hessian estimate")
 
 
 class LowRankSpec(Block):
     """The Hessian's largest eigenvalues only (Schioppa et al. 2022)."""
 
-    rank: int = Field(100, ge=1, description="eigenvectors kept")
-    outside: bool = Field(True, description="take the rest of the space for flat, inverted to 1/damping")
+    rank: int = Field(default=100, ge=1, description="eigenvectors kept")
+    outside: bool = Field(default=True, description="take the rest of the space for flat, inverted to 1/damping")
 
 
 class EkfacSpec(Block):
     """Eigenvalue-corrected Kronecker factors (George et al. 2018)."""
 
-    empirical: bool = Field(False, description="the data's labels instead of labels drawn from the model")
+    empirical: bool = Field(default=False, description="the data's labels instead of labels drawn from the model")
 
 
 class FragilitySpec(SettingSpec):

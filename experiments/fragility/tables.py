@@ -123,7 +123,7 @@ def methods(rows: pd.DataFrame, name: str) -> Artefact | None:
         ("influence_seconds", "seconds", "median"), ("residual", "residual", "median"),
         ("residual", "residual, highest", "max"), ("iterations", "iterations", "median"),
         ("spearman_exact", "Spearman with exact", "median"), ("spearman_exact", "Spearman with exact, lowest", "min"),
-        ("effective_damping", "damping", "median"), ("scale", "scale", "median"),
+        ("effective_damping", "damping", "median"), ("scale", "LiSSA scale", "median"),
     ):  # fmt: skip
         frame[label] = found[found["metric"] == metric].groupby(by)["value"].agg(how)
     scores = pick(rows, list(SCORES), method=list(METHODS), truth="", size="")

@@ -16,6 +16,7 @@ from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.newton import inverse, newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
 from experiments.core.errors import SpecError
+from experiments.core.estimators.inverse_hessian import hessian as explicit_hessian
 from experiments.core.sweep.build import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.optimum import Optimum, descent_of
@@ -113,10 +114,10 @@ def _optima(
     Raises:
         SpecError: a model too large for an explicit Hessian.
     """
-    p, objective = problem.net.p, problem.objective()
+    p = problem.net.p
     if p > _MOST_PARAMETERS:
         raise SpecError(f"newton needs the whole Hessian of {p} parameters", "retrain.method", "use continue")
-    eye = torch.eye(p, dtype=optimum.theta.dtype, device=optimum.theta.device)
+    hessian = explicit_hessian(problem.objective(), optimum.theta).to(optimum.theta)
     found = newton_worlds(
         problem.frozen_way,
         optimum.theta.expand(len(worlds), -1).contiguous(),
@@ -125,7 +126,7 @@ def _optima(
         weights,
         problem.spec.effective_decay,
         problem.mask,
-        inverse(objective.products(optimum.theta, eye)),
+        inverse(hessian),
         tol=problem.spec.train.tolerance,
         most=int(problem.spec.retrain.steps or 1),
         workers=workers,

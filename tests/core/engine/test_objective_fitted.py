@@ -30,19 +30,19 @@ def test_fitted_lowers_the_passes_and_changes_no_number(case, monkeypatch, colum
 
 
 def test_sample_bytes_count_activations_and_no_parameters(case):
-    objective, theta = case
+    objective, _ = case
     wide = Net.of(nn.Sequential(nn.Linear(4, 600), nn.Tanh(), nn.Linear(600, 3)).double())
     many = Objective(wide, objective.x, objective.y)._sample_bytes(torch.zeros(wide.size).double())
     assert 8 * 600 <= many <= 4 * 8 * 600
 
 
 def test_small_models_keep_their_large_passes(case):
-    objective, theta = case
+    objective, _ = case
     assert (objective.fitted(theta, 43).chunk, objective.fitted(theta, 43).width) == (512, 43)
 
 
 def test_another_precision_keeps_labels(case):
-    objective, theta = case
+    objective, _ = case
     single = objective.to(torch.float32)
     assert (single.x.dtype, single.mask.dtype, single.y.dtype) == (torch.float32, torch.float32, torch.int64)
     torch.testing.assert_close(float(single.value(theta.float())), float(objective.value(theta)), rtol=1e-5, atol=0)
