@@ -30,7 +30,7 @@ def test_fitted_lowers_the_passes_and_changes_no_number(case, monkeypatch, colum
 
 
 def test_sample_bytes_count_activations_and_no_parameters(case):
-    objective, theta = case
+    objective, _ = case
     wide = Net.of(nn.Sequential(nn.Linear(4, 600), nn.Tanh(), nn.Linear(600, 3)).double())
     many = Objective(wide, objective.x, objective.y)._sample_bytes(torch.zeros(wide.size).double())
     assert 8 * 600 <= many <= 4 * 8 * 600
