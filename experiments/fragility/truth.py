@@ -13,18 +13,17 @@ from torch import Tensor
 from experiments.core.engine.descent import descend
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
-from experiments.core.engine.newton import inverse, newton_worlds
+from experiments.core.engine.newton import newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
 from experiments.core.errors import SpecError
-from experiments.core.estimators.inverse_hessian import hessian as explicit_hessian
 from experiments.core.sweep.build import progress_of
 from experiments.core.sweep.cell import Context
+from experiments.fragility.curvature import LARGEST, inverse_curvature
 from experiments.fragility.optimum import Optimum, descent_of
 from experiments.fragility.problem import Problem, digest
 
 Groups = dict[tuple[int, int], list[int]]
 _Floats = NDArray[np.float64]
-_MOST_PARAMETERS = 8192  # whose Hessian is factorised
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,11 @@ def _optima(
     """Each world's own optimum by Newton's method from the base world's.
 
     Raises:
-        SpecError: a model too large for an explicit Hessian.
+        SpecError: a model too large for it.
     """
     p = problem.net.p
-    if p > _MOST_PARAMETERS:
-        raise SpecError(f"newton needs the whole Hessian of {p} parameters", "retrain.method", "use continue")
-    hessian = explicit_hessian(problem.objective(), optimum.theta).to(optimum.theta)
+    if p > LARGEST:
+        raise SpecError(f"newton needs a matrix of {p} x {p} parameters", "retrain.method", "use continue")
     found = newton_worlds(
         problem.frozen_way,
         optimum.theta.expand(len(worlds), -1).contiguous(),
@@ -126,7 +124,7 @@ def _optima(
         weights,
         problem.spec.effective_decay,
         problem.mask,
-        inverse(hessian),
+        inverse_curvature(problem.objective(), optimum.theta),
         tol=problem.spec.train.tolerance,
         most=int(problem.spec.retrain.steps or 1),
         workers=workers,

@@ -22,7 +22,9 @@ EXPLICIT = 4096
 
 _SMALL = 256  # up to so many parameters one pass for a whole Hessian beats one product after another
 _CONTRACTION = 0.5  # of the gradient in a step: above it a Newton step takes a new Hessian
-_CHORD = 0.8  # above it a world leaves the others and gets a Hessian of its own
+_PROGRESS = 0.8  # of the smallest gradient so far that counts as getting on
+_PATIENCE = 4  # steps without getting on after which a world leaves the others and gets a Hessian of its own
+_MEMORY = 15  # pairs of steps and gradient differences that correct the shared curvature
 _SLOPE = 1e-4  # Armijo's constant
 _MOST_PRODUCTS = 500  # of one conjugate-gradient solution
 
@@ -60,6 +62,7 @@ def minimise(
     most: int = 2000,
     progress: Callable[[int, int], None] | None = None,
     explicit: int = EXPLICIT,
+    precondition: Callable[[Tensor], Curvature] | None = None,
 ) -> Minimum:
     """A minimum of a smooth objective near `start` [size]: L-BFGS (Liu and Nocedal 1989), then Newton steps.
 
@@ -74,6 +77,7 @@ def minimise(
         progress: called with (steps done, 2 * most).
         explicit: up to so many parameters Newton steps use the factorised Hessian, beyond it truncated conjugate
             gradients.
+        precondition: a state -> an approximate inverse Hessian there, for those conjugate gradients.
 
     Returns:
         The point reached, also where `tol` was not.
@@ -83,7 +87,11 @@ def minimise(
     """
     tell = progress or (lambda done, of: None)
     theta, taken = _lbfgs(objective, start, max(tol, tol**0.5), most, lambda done: tell(done, 2 * most))
-    solver = _factorised if objective.net.p <= explicit else _conjugate
+
+    def conjugate(here: Objective, at: Tensor) -> Curvature:
+        return _conjugate(here, at) if precondition is None else _conjugate(here, at, precondition(at))
+
+    solver = _factorised if objective.net.p <= explicit else conjugate
     found = _newton(objective, theta, tol, most, solver, lambda done: tell(taken + done, 2 * most))
     return replace(found, steps=taken + found.steps)
 
@@ -221,10 +229,11 @@ def newton_worlds(
 ) -> Settled:
     """Minima of B worlds that differ little from one base world, each near its start: the leave-one-out truth.
 
-    Chord steps, theta <- theta - H^-1 gradient (Ortega and Rheinboldt 1970, 7.1), all worlds' gradients side by side,
-    with the base world's H throughout. A fixed point that attracts them is a minimum when H is positive definite. A
-    world whose gradient does not shrink enough in a step begins again from its start with Newton steps of its own
-    Hessian (from products preconditioned by the base world's where the model is not small), which never go uphill.
+    L-BFGS steps (Liu and Nocedal 1989) without a line search, all worlds' gradients side by side. What they start from
+    is the base world's inverse Hessian (or an approximation, as of Gauss-Newton): right but for the one sample, so that
+    whole steps get there. A world whose gradient does not shrink any more begins again from its start with Newton
+    steps of its own Hessian (from products preconditioned by the base world's where the model is not small), which
+    never go uphill.
 
     Args:
         formulation: computes the gradients; its model must compute the same in training and evaluation mode.
@@ -244,7 +253,7 @@ def newton_worlds(
         with Workers(1) as workers:
             return newton_worlds(formulation, start, x, y, weight, decay, mask, curvature, tol, most, workers)
     base = Objective(formulation.net, x, y, decay, mask)
-    settled, left = _chord(_Gradients(formulation, base, weight, workers), start, curvature, tol, most)
+    settled, left = _together(_Gradients(formulation, base, weight, workers), start, curvature, tol, most)
     small = base.net.p <= _SMALL
 
     def alone(world: int) -> Minimum:
@@ -284,24 +293,61 @@ class _Gradients:
         return found + base.penalty_gradient(theta[:, : base.net.p].T).T
 
 
-def _chord(
+def _together(
     gradients: _Gradients, start: Tensor, curvature: Curvature, tol: float, most: int
 ) -> tuple[Settled, list[int]]:
-    """Chord steps of all worlds, and which worlds they leave above `tol`."""
+    """Steps of all worlds with the shared curvature, and which worlds they leave above `tol`."""
     theta, p = start.clone(), gradients.base.net.p
     live = torch.arange(len(start), device=start.device)
     slopes = gradients(theta, live)
     norms, steps = slopes.norm(dim=1), torch.zeros(len(start), dtype=torch.long, device=start.device)
-    left: list[int] = []
+    best, stale, pairs, left = norms.clone(), torch.zeros_like(steps), _Pairs(), list[int]()
     for _ in range(most):
         going = norms[live] > tol
         live, slopes = live[going], slopes[going]
+        pairs.keep(going)
         if len(live) == 0:
             break
-        theta[live, :p] -= curvature(slopes)
-        slopes, steps[live] = gradients(theta[live], live), steps[live] + 1
-        shrinks = slopes.norm(dim=1) <= _CHORD * norms[live]
-        norms[live] = slopes.norm(dim=1)
-        left += live[~shrinks & ~(norms[live] <= tol)].tolist()
-        live, slopes = live[shrinks], slopes[shrinks]
+        step = -pairs.applied(curvature, slopes)
+        theta[live, :p] += step
+        before, slopes = slopes, gradients(theta[live], live)
+        pairs.add(step, slopes - before)
+        norms[live], steps[live] = slopes.norm(dim=1), steps[live] + 1
+        got_on = norms[live] <= _PROGRESS * best[live]
+        stale[live] = torch.where(got_on, 0, stale[live] + 1)
+        best[live] = torch.where(got_on, norms[live], best[live])
+        stays = (stale[live] < _PATIENCE) & (norms[live] < 10 * best[live]) | (norms[live] <= tol)
+        left += live[~stays].tolist()
+        live, slopes = live[stays], slopes[stays]
+        pairs.keep(stays)
     return Settled(theta, norms, steps), sorted({*left, *live[norms[live] > tol].tolist()})
+
+
+class _Pairs:
+    """Steps and gradient differences of the live worlds, newest last: L-BFGS with the shared curvature as its start."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget the worlds that are not in `rows` [A] bool."""
+        if not bool(rows.all()):
+            self._pairs = [(s[rows], y[rows], rho[rows]) for s, y, rho in self._pairs]
+
+    def add(self, step: Tensor, change: Tensor) -> None:
+        """One more pair, [A, p] each; a world with no positive curvature along its step takes no notice of it."""
+        along, size = (step * change).sum(1), change.square().sum(1)
+        sound = along > 1e-12 * size.sqrt() * step.norm(dim=1)
+        rho = torch.where(sound, 1 / torch.where(sound, along, torch.ones_like(along)), torch.zeros_like(along))
+        self._pairs = [*self._pairs, (step, change, rho[:, None])][-_MEMORY:]
+
+    def applied(self, curvature: Curvature, rows: Tensor) -> Tensor:
+        """The corrected inverse Hessian times `rows` [A, p] (Nocedal and Wright 2006, Algorithm 7.4)."""
+        found: list[Tensor] = []
+        for s, y, rho in reversed(self._pairs):
+            found.append(rho * (s * rows).sum(1, keepdim=True))
+            rows = rows - found[-1] * y
+        rows = curvature(rows)
+        for (s, y, rho), first in zip(self._pairs, reversed(found), strict=True):
+            rows = rows + (first - rho * (y * rows).sum(1, keepdim=True)) * s
+        return rows

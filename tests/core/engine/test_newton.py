@@ -156,14 +156,14 @@ def retrained():
 
 
 @pytest.mark.parametrize(
-    ("kind", "threads", "small", "chord"),
-    [("dense", 1, 256, 0.8), ("looped", 2, 256, 0.8), ("dense", 2, 256, 0.0), ("dense", 1, 0, 0.0)],
+    ("kind", "threads", "small", "patience"),
+    [("dense", 1, 256, 4), ("looped", 2, 256, 4), ("dense", 2, 256, 0), ("dense", 1, 0, 0)],
     ids=["side by side", "looped, threads", "each its own Hessian", "each by preconditioned products"],
 )
-def test_worlds_end_where_long_gradient_descent_ends(retrained, monkeypatch, kind, threads, small, chord):
+def test_worlds_end_where_long_gradient_descent_ends(retrained, monkeypatch, kind, threads, small, patience):
     o, base, slow = retrained
     monkeypatch.setattr(newton, "_SMALL", small)
-    monkeypatch.setattr(newton, "_CHORD", chord)
+    monkeypatch.setattr(newton, "_PATIENCE", patience)
     found = worlds_of(o, base, inverse(hessian(o, base)), kind, threads)
     assert bool((found.gradient_norms <= 1e-10).all())
     torch.testing.assert_close(found.states, slow, rtol=0, atol=1e-6)

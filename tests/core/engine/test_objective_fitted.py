@@ -37,12 +37,12 @@ def test_sample_bytes_count_activations_and_no_parameters(case):
 
 
 def test_small_models_keep_their_large_passes(case):
-    objective, _ = case
+    objective, theta = case
     assert (objective.fitted(theta, 43).chunk, objective.fitted(theta, 43).width) == (512, 43)
 
 
 def test_another_precision_keeps_labels(case):
-    objective, _ = case
+    objective, theta = case
     single = objective.to(torch.float32)
     assert (single.x.dtype, single.mask.dtype, single.y.dtype) == (torch.float32, torch.float32, torch.int64)
     torch.testing.assert_close(float(single.value(theta.float())), float(objective.value(theta)), rtol=1e-5, atol=0)
