@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_DEEP = 100  # estimates are drawn down to this part of the smallest measured norm
+
 
 def norms(rows: pd.DataFrame, name: str, activation: str) -> Artefact | None:
     """Figures 1a,b (ReLU) and 7 (tanh): every training point's two norms, with weight decay and without."""
@@ -24,8 +26,8 @@ def norms(rows: pd.DataFrame, name: str, activation: str) -> Artefact | None:
         return None
     caption = (
         f"Norm of the change of parameters when a training point is removed, {activation}: estimated with the "
-        "influence function against retraining. Every training point of every seed; the line: equal. Norms of 0, which "
-        "have no place on logarithmic axes, are counted in the title."
+        "influence function against retraining. Every training point of every seed; the line: equal. Estimates far "
+        "below every measured norm are counted in the title."
     )
     frame = found.drop(columns=["point", "test", "size", "group"])
     return Artefact(name, frame, lambda: _draw(found), caption)
@@ -49,11 +51,16 @@ def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[Any, str]) -> None:
     for index, (seed, own) in enumerate(usable.groupby("seed")):
         dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
         ax.plot(own["actual"], own["predicted"], alpha=0.6, color=colors[seed], label=f"seed {seed:g}", **dots)
-    if len(rows) > len(usable):
-        ax.set_title(f" ({len(rows) - len(usable)} of {len(rows)} norms are 0)")
     ax.set_xscale("log")
     ax.set_yscale("log")
-    if len(usable):
-        both = usable[["predicted", "actual"]]
-        ends = [float(both.min().min()) / 1.5, float(both.max().max()) * 1.5]
-        ax.plot(ends, ends, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
+    if usable.empty:
+        return
+    low, high = float(usable["actual"].min()), float(usable[["predicted", "actual"]].max().max())
+    floor = max(float(usable["predicted"].min()), low / _DEEP)
+    ax.plot([low / 1.5, high * 1.5], [low / 1.5, high * 1.5], color="0.4", linewidth=0.8, linestyle="--", zorder=0,
+            label="equal")  # fmt: skip
+    ax.set_xlim(low / 1.5, float(usable["actual"].max()) * 1.5)
+    ax.set_ylim(floor / 1.5, high * 1.5)
+    below = len(rows) - int((usable["predicted"] >= floor).sum())
+    if below:
+        ax.set_title(f" ({below} of {len(rows)} estimates lie below)")
