@@ -103,9 +103,7 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     seconds = plan(cells, request.out).seconds
     console.note(f"{name}: {len(cells)} cell{'s' * (len(cells) != 1)}")
     if seconds > LONG:
-        console.note(
-            f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0"
-        )
+        console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0")
     with console.meter(len(cells)) as meter:
         outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))
     _told(paper, item, outcome, request, ended)

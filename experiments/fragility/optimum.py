@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,15 +10,15 @@ from torch import Tensor
 from experiments.core.engine.descent import Descent, Moments, descend
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
-from experiments.core.engine.newton import Curvature, minimise
+from experiments.core.engine.newton import minimise
 from experiments.core.errors import NumericalError
 from experiments.core.sweep.build import progress_of
 from experiments.core.sweep.cell import Context
-from experiments.fragility.curvature import LARGEST, WRITTEN_OUT, inverse_curvature
 from experiments.fragility.problem import Problem
 from experiments.fragility.spec import TrainSpec
 
 _PART = 512  # samples of a pass
+_WRITTEN_OUT = 1000  # parameters up to which Newton's method finishes what L-BFGS began
 _COLUMNS = 64  # of a product with a Hessian that is written out
 _CONSTANT = 1e-6  # outputs that vary less than this over the test set do not depend on the input
 
@@ -69,13 +68,11 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
         return Optimum(
             known["theta"].to(problem.start), moments, known["step"], known["seconds"], known["gradient_norm"]
         )
-    columns = _COLUMNS if problem.net.p <= WRITTEN_OUT else 1
+    columns = _COLUMNS if problem.net.p <= _WRITTEN_OUT else 1
     objective = problem.objective().fitted(problem.start, columns)
     if spec.optimizer == "lbfgs":
         told = progress_of(context, "steps to optimum")
-        found = minimise(
-            objective, problem.start, spec.tolerance, spec.steps, told, WRITTEN_OUT, _preconditioner(problem)
-        )  # fmt: skip
+        found = minimise(objective, problem.start, spec.tolerance, spec.steps, told, problem.net.p <= _WRITTEN_OUT)
         theta, moments, step = found.theta, None, found.steps
     else:
         ended = descend(
@@ -90,13 +87,6 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     kept = list(moments.means) if moments is not None else []
     saved.save({"theta": theta, "means": kept, "step": step, "seconds": seconds, "gradient_norm": norm})
     return Optimum(theta, moments, step, seconds, norm)
-
-
-def _preconditioner(problem: Problem) -> Callable[[Tensor], Curvature] | None:
-    """The Gauss-Newton matrix at a state, where it is not too large."""
-    if problem.net.p > LARGEST:
-        return None
-    return lambda theta: inverse_curvature(problem.objective(), theta)
 
 
 def top5(problem: Problem, theta: Tensor) -> float:

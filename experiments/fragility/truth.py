@@ -13,17 +13,18 @@ from torch import Tensor
 from experiments.core.engine.descent import descend
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
-from experiments.core.engine.newton import newton_worlds
+from experiments.core.engine.newton import inverse, newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
 from experiments.core.errors import SpecError
+from experiments.core.estimators.inverse_hessian import hessian
 from experiments.core.sweep.build import progress_of
 from experiments.core.sweep.cell import Context
-from experiments.fragility.curvature import LARGEST, inverse_curvature
 from experiments.fragility.optimum import Optimum, descent_of
 from experiments.fragility.problem import Problem, digest
 
 Groups = dict[tuple[int, int], list[int]]
 _Floats = NDArray[np.float64]
+_LARGEST = 4096  # parameters of a Hessian that is written out
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def _optima(
         SpecError: a model too large for it.
     """
     p = problem.net.p
-    if p > LARGEST:
-        raise SpecError(f"newton needs a matrix of {p} x {p} parameters", "retrain.method", "use continue")
+    if p > _LARGEST:
+        raise SpecError(f"newton writes out the Hessian of {p} parameters", "retrain.method", "use continue")
     found = newton_worlds(
         problem.frozen_way,
         optimum.theta.expand(len(worlds), -1).contiguous(),
@@ -124,7 +125,7 @@ def _optima(
         weights,
         problem.spec.effective_decay,
         problem.mask,
-        inverse_curvature(problem.objective(), optimum.theta),
+        inverse(hessian(problem.objective(), optimum.theta).to(optimum.theta)),
         tol=problem.spec.train.tolerance,
         most=int(problem.spec.retrain.steps or 1),
         workers=workers,

@@ -61,23 +61,23 @@ def minimise(
     tol: float = 1e-10,
     most: int = 2000,
     progress: Callable[[int, int], None] | None = None,
+    polish: bool = True,
     explicit: int = EXPLICIT,
-    precondition: Callable[[Tensor], Curvature] | None = None,
 ) -> Minimum:
     """A minimum of a smooth objective near `start` [size]: L-BFGS (Liu and Nocedal 1989), then Newton steps.
 
     L-BFGS goes down to a gradient of sqrt(tol), where differences of f begin to drown in rounding; Newton steps do the
-    rest. f never rises by more than rounding.
+    rest (unless their Hessians are too dear). f never rises by more than rounding.
 
     Args:
         objective: f; its buffers are constants.
         start: [size], not changed.
         tol: wanted ||gradient||.
         most: L-BFGS steps at most; and Newton steps at most.
-        progress: called with (steps done, 2 * most).
+        progress: called with (steps done, at most so many).
+        polish: whether Newton steps follow; without them L-BFGS goes on to `tol` itself.
         explicit: up to so many parameters Newton steps use the factorised Hessian, beyond it truncated conjugate
             gradients.
-        precondition: a state -> an approximate inverse Hessian there, for those conjugate gradients.
 
     Returns:
         The point reached, also where `tol` was not.
@@ -86,12 +86,11 @@ def minimise(
         NumericalError: f is not finite at the start.
     """
     tell = progress or (lambda done, of: None)
-    theta, taken = _lbfgs(objective, start, max(tol, tol**0.5), most, lambda done: tell(done, 2 * most))
-
-    def conjugate(here: Objective, at: Tensor) -> Curvature:
-        return _conjugate(here, at) if precondition is None else _conjugate(here, at, precondition(at))
-
-    solver = _factorised if objective.net.p <= explicit else conjugate
+    goal = max(tol, tol**0.5) if polish else tol
+    theta, taken = _lbfgs(objective, start, goal, most, lambda done: tell(done, (1 + polish) * most))
+    if not polish:
+        return Minimum(theta, float(objective.gradient(theta).norm()), taken)
+    solver = _factorised if objective.net.p <= explicit else _conjugate
     found = _newton(objective, theta, tol, most, solver, lambda done: tell(taken + done, 2 * most))
     return replace(found, steps=taken + found.steps)
 
