@@ -33,8 +33,8 @@ def files(language):
 
 
 RECIPES = files("python")
-SPEC = files("yaml")["mine.yaml"]
-COMMANDS = [line for line in LINES if line.startswith("fedlab ") and "mine.yaml" not in line]
+SPEC, SAMPLES = (files("yaml")[name] for name in ("mine.yaml", "samples.yaml"))
+COMMANDS = [line for line in LINES if line.startswith("fedlab ") and ".yaml" not in line]
 OWN = [line for line in LINES if "mine.yaml" in line]
 
 
@@ -93,6 +93,17 @@ def test_the_spec_and_the_model_of_ones_own(tmp_path):
     plain, own = (Path(folder) / "influence/mine-small/metrics.csv" for folder in ("results/runs", "mine"))
     assert all(",exact,fil,client:7," in path.read_text() for path in (plain, own))
     assert ",custom," in own.read_text()
+
+
+def test_the_spec_of_ones_own_samples(tmp_path):
+    (tmp_path / "samples.yaml").write_text(SAMPLES)
+    rows = [f"{i % 7},{(i * 5) % 11},{(i * i) % 3 % 2}" for i in range(160)]
+    (tmp_path / "measurements.csv").write_text("\n".join(["a,b,outcome", *rows]) + "\n")
+    (line,) = [line for line in LINES if "samples.yaml" in line]
+    assert main(shlex.split(line)[1:]) == 0
+    written = Path("results/runs/fragility/samples-small/metrics.csv").read_text()
+    assert ",exact,spearman,test=max set=top," in written
+    assert ",ekfac,spearman_exact,test=p50," in written
 
 
 def test_the_same_spec_trains(tmp_path):

@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations
+from tests.bench import engine, fedavg, formulations, influence, retraining
 
 
 def main() -> None:
@@ -28,6 +28,11 @@ def main() -> None:
     except MissingError as fault:
         print(f"estimator: skipped, {fault.what}")
     fedavg.main()
+    retraining.main()
+    try:
+        influence.main()
+    except MissingError as fault:
+        print(f"influence: skipped, {fault.what}")
 
 
 if __name__ == "__main__":
