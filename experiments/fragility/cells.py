@@ -26,6 +26,7 @@ from experiments.fragility.truth import Groups, Truth, retrain, sample_name, wor
 
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
+_CURVATURE = 1000  # samples from which the top eigenvalue is measured
 _DRIFT = 0.1  # of the spread: a larger drift says that the optimum had not been reached
 
 Sets = dict[tuple[str, str], list[int]]
@@ -82,7 +83,7 @@ def _worlds(spec: FragilitySpec) -> int:
 def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Workers, context: Context) -> None:
     """How well the model was trained, and how curved the objective is there."""
     facts = described(problem, optimum, workers)
-    top, _ = top_eigenvalue(problem.objective(), optimum.theta, seed=problem.seed)
+    top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, seed=problem.seed)
     for name, value in {**facts, "top_eigenvalue": top}.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
     warn = _warner(problem, context)

@@ -33,8 +33,8 @@ def keep_images(rows: Rows, problem: Problem, tests: dict[str, int], first: Esti
             y = data.y[i]
             rows.add("data", "label", float(y.argmax() if y.dim() else y), test=name, train=i)
             rows.add(first.method, "influence", influence[i], "nats", test=name, train=i)
-        for rank, value in enumerate(np.sort(influence)[::-1][: problem.spec.images].tolist(), 1):
-            rows.add(first.method, "influence_of_rank", value, "nats", test=name, rank=rank)
+        for place, value in enumerate(np.sort(influence)[::-1][: problem.spec.images].tolist(), 1):
+            rows.add(first.method, "influence_of_rank", value, "nats", test=name, place=place)
     out = io.BytesIO()
     np.savez_compressed(out, **kept)  # type: ignore[arg-type]
     files.atomic_write(context.folder / "images.npz", out.getvalue())

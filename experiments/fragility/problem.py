@@ -16,6 +16,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.objective import Objective
+from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
@@ -59,6 +60,14 @@ class Problem:
     def objective(self) -> Objective:
         """The training objective."""
         return Objective(self.net, self.data.x, self.data.y, self.spec.effective_decay, self.mask)
+
+    def some(self, count: int) -> Objective:
+        """The objective over at most `count` samples, drawn by the seed."""
+        drawn = stream(self.seed, "some", count=count).permutation(self.n)[:count]
+        rows = torch.from_numpy(drawn).to(self.data.y.device)
+        return (
+            replace(self.objective(), x=self.data.x[rows], y=self.data.y[rows]) if self.n > count else self.objective()
+        )
 
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
