@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from experiments.core.data.pool import DataBlock, Pool
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
@@ -83,7 +86,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
         SpecError: a model that does not fit the data, more candidates than samples.
     """
     device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
-    pool = spec.data.load(seed, context.data_dir)
+    pool = _pool(spec.data, seed, context.data_dir)
     n = len(pool.y)
     for candidates in spec.candidates:
         if (candidates.count or 0) > n:
@@ -104,6 +107,12 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
     columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
     return Problem(spec, seed, data, way, type(way)(frozen), net.flat(), mask, columns)
+
+
+@lru_cache(maxsize=1)
+def _pool(block: DataBlock, seed: int, data_dir: Path | None) -> Pool:
+    """The data, read once for the cells of a process that share them."""
+    return block.load(seed, data_dir)
 
 
 def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: Context) -> Formulation:
