@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from experiments.core.sweep.estimate import RATE, operations
+from experiments.core.sweep.estimate import operations
 from experiments.fragility.spec import FragilitySpec
 
-_STEP = 2e-5  # seconds of a step that do not depend on its size
-_SOLVER_PASSES = {"exact": 0, "cg": 100, "lissa": 60, "low_rank": 100, "ekfac": 6, "gradient": 2}
-"""Passes over all training samples that a method takes, about."""
+RATE = 3e10  # operations per second of both cores, native kernel or plain convolutions
+_STEP = 5e-7  # seconds of a step that do not depend on its size
+_PRODUCT = 3e-3  # the same of a product with a Hessian
+_DEPTH = 5000  # steps of lissa where the setting leaves them open
+_PRODUCTS = {"cg": 60, "low_rank": 200, "ekfac": 6, "gradient": 2}
+"""Products with the whole Hessian that a method takes, about."""
 
 
 def estimate(spec: FragilitySpec) -> tuple[float, int, int]:
@@ -32,11 +35,22 @@ def estimate(spec: FragilitySpec) -> tuple[float, int, int]:
     step = 3 * forward * min(samples, spec.train.batch_size or samples) / RATE + _STEP
     trained = spec.train.steps * (1 + spec.retrain.scratch * worlds)
     retrained = worlds * (spec.retrain.steps or 0) * (1 if spec.retrain.method == "continue" else 2)
-    solved = sum(_SOLVER_PASSES[method] + (p / 8 if method == "exact" else 0) for method in spec.methods)
-    passes = solved * len(spec.test_points) * 6 * forward * samples / RATE
+    passes = sum(_seconds(spec, method, p, forward * samples, samples) for method in spec.methods)
     bits = 8 if spec.dtype == "float64" else 4
     memory = bits * p * (worlds * 4 + 4) + (8 * p * p * 3 if "exact" in spec.methods else 0)
     return (trained + retrained) * step + passes, worlds, int(memory)
+
+
+def _seconds(spec: FragilitySpec, method: str, p: int, forward: float, samples: int) -> float:
+    """Of one method, for all test points; forward: operations of a pass over all samples."""
+    product = 6 * forward / RATE
+    if method == "exact":
+        return p * product + _PRODUCT * (1 + p / 64)
+    if method == "lissa":
+        share = min(1.0, spec.lissa.batch_size / max(1, samples))
+        steps = (spec.lissa.depth or _DEPTH) * spec.lissa.repeats
+        return steps * (_PRODUCT + len(spec.test_points) * share * product)
+    return _PRODUCTS[method] * (_PRODUCT + len(spec.test_points) * product)
 
 
 def _candidates(spec: FragilitySpec, samples: int) -> int:
