@@ -68,13 +68,20 @@ def _read(path: Path) -> Images:
     return found
 
 
+_PICK = ["method", "test", "train"]
+
+
 def influential(rows: pd.DataFrame, images: Images) -> pd.DataFrame:
     """The training images that are kept, largest absolute influence first within a point and test point.
 
     Returns:
         KEYS, axes, point, method, test, test_index, test_label, rank, train, label, influence.
     """
-    found = primary(pick(rows, "influence", method=list(METHODS), size=""))
+    found = pick(rows, "influence", method=list(METHODS), size="").drop_duplicates(["seed", "point", *_PICK])
+    picked = {tuple(pair) for pair in pick(rows, "influence_of_rank")[["point", "method"]].itertuples(index=False)}
+    if picked:  # the method that picked the images
+        found = found[[pair in picked for pair in zip(found["point"], found["method"], strict=True)]]
+    found = primary(found)
     found = found[found["seed"] == found["seed"].min()]
     keys = [f"{_key(p, t)}|train={i}" for p, t, i in found[["point", "test", "train"]].itertuples(index=False)]
     found = found[[key in images for key in keys]]

@@ -25,6 +25,7 @@ def keep_images(rows: Rows, problem: Problem, tests: dict[str, int], first: Esti
         context.warn("images: these data are no images; none are kept")
         return
     kept: dict[str, NDArray[np.uint8]] = {}
+    there = {(row["method"], row["metric"], row["subject"]) for row in rows.rows}  # candidates have their rows already
     for (name, index), influence in zip(tests.items(), first.influence, strict=True):
         key = f"{rows.point} test={name}".lstrip()
         kept[f"{key}|test"] = pixels(data.test_x[index])
@@ -32,7 +33,8 @@ def keep_images(rows: Rows, problem: Problem, tests: dict[str, int], first: Esti
             kept[f"{key}|train={i}"] = pixels(data.x[i])
             y = data.y[i]
             rows.add("data", "label", float(y.argmax() if y.dim() else y), test=name, train=i)
-            rows.add(first.method, "influence", influence[i], "nats", test=name, train=i)
+            if (first.method, "influence", f"{key} train={i}") not in there:
+                rows.add(first.method, "influence", influence[i], "nats", test=name, train=i)
         for place, value in enumerate(np.sort(influence)[::-1][: problem.spec.images].tolist(), 1):
             rows.add(first.method, "influence_of_rank", value, "nats", test=name, place=place)
     out = io.BytesIO()
