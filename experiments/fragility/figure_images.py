@@ -80,7 +80,8 @@ def influential(rows: pd.DataFrame, images: Images) -> pd.DataFrame:
     found = pick(rows, "influence", method=list(METHODS), size="").drop_duplicates(["seed", "point", *_PICK])
     picked = {tuple(pair) for pair in pick(rows, "influence_of_rank")[["point", "method"]].itertuples(index=False)}
     if picked:  # the method that picked the images
-        found = found[[pair in picked for pair in zip(found["point"], found["method"], strict=True)]]
+        pairs = pd.Series(zip(found["point"], found["method"], strict=True), index=found.index, dtype=object)
+        found = found[pairs.isin(picked)]
     found = primary(found)
     found = found[found["seed"] == found["seed"].min()]
     keys = [f"{_key(p, t)}|train={i}" for p, t, i in found[["point", "test", "train"]].itertuples(index=False)]

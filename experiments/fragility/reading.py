@@ -22,7 +22,7 @@ from experiments.core.sweep.cell import COLUMNS
 
 KEYS = ["setting", "scale", "seed"]
 GRID = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
-WITHIN = ("test", "set", "truth", "size", "train", "group")
+WITHIN = ("test", "set", "truth", "size", "train", "group", "place")
 METHODS = {
     "exact": "exact Hessian", "cg": "conjugate gradient", "lissa": "stochastic (LiSSA)", "low_rank": "low rank",
     "ekfac": "EK-FAC", "gradient": "gradient product",

@@ -101,3 +101,8 @@ def test_points_in_words():
     assert reading.point_words("activation=relu depth=3 wd=0") == "ReLU, depth 3, no decay"
     assert reading.point_words("arch=resnet18 wd=0.001") == "ResNet-18, decay 0.001"
     assert reading.family("small_mnist-digits") == "small_mnist" and reading.family("mine") == "mine"
+
+
+def test_places_are_no_axis_of_the_grid():
+    rows = parsed({"metric": "influence_of_rank", "subject": "arch=lenet test=max place=3"})
+    assert (rows["point"].tolist(), reading.axes(rows)) == (["arch=lenet"], ["arch"])
