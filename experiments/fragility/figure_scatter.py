@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MOST = 12
 """Panels of one figure; what is beyond stands in the CSV only."""
 
+MOST_ROWS = 10_000
+"""Rows above which the CSV, too, has the panels of the figure only."""
+
 Panel = tuple[str, str]
 """A point of the grid and a test point."""
 
@@ -61,7 +64,10 @@ def scatter(rows: pd.DataFrame, name: str) -> Artefact | None:
     found = found[found["size"] == ""].drop(columns=["size", "group"])
     there = panels_of(found)
     shown = chosen(there)
-    more = f"{len(there) - len(shown)} more panels are in the CSV" if len(there) > len(shown) else ""
+    where = "CSV" if len(found) <= MOST_ROWS else "run's metrics.csv"
+    if len(found) > MOST_ROWS:
+        found = found[[pair in shown for pair in zip(found["point"], found["test"], strict=True)]]
+    more = f"{len(there) - len(shown)} more panels are in the {where}" if len(there) > len(shown) else ""
     caption = (
         "Change of the test loss when a training point is removed: estimated against retraining, every point tried. "
         f"In the titles the correlations over the top points (median over seeds). {more}"
@@ -119,12 +125,13 @@ def lissa(rows: pd.DataFrame, name: str) -> Artefact | None:
     found = pick(rows, "norm_curve", method="lissa")
     if found.empty:
         return None
-    caption = "Norm of the stochastic estimate of the inverse-Hessian-vector product over recursions; one seed shown."
+    found = found[found["seed"] == found["seed"].min()]
+    caption = "Norm of the stochastic estimate of the inverse-Hessian-vector product over recursions, first seed."
     return Artefact(name, tidy(found, "test", "round"), lambda: _draw_lissa(found), caption)
 
 
 def _draw_lissa(found: pd.DataFrame) -> Figure:
-    own = found[(found["seed"] == found["seed"].min()) & (found["value"] > 0)]
+    own = found[found["value"] > 0]
     points = list(dict.fromkeys(point for point, _ in panels_of(own)))[:MOST]
     figure, axs = _grid(max(1, len(points)), 2.2)
     tests = ordered(own["test"].unique())[:8]
