@@ -82,7 +82,8 @@ def width(rows: pd.DataFrame, name: str, activation: str = "tanh") -> Artefact |
 def deep_decay(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 8: correlation and curvature over weight decay, deeper networks."""
     paper = {wd: printed(f"iris.figure8.wd{wd}.spearman") for wd in ("0.03", "0.075")}
-    return _curve(rows, name, "wd", paper, "Correlation and curvature over weight decay, " + _SHARE, curvature=True)
+    caption = "Correlation and curvature over weight decay, tanh, " + _SHARE
+    return _curve(_network(rows, "tanh"), name, "wd", paper, caption, curvature=True)
 
 
 def decay(rows: pd.DataFrame, name: str) -> Artefact | None:

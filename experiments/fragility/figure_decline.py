@@ -17,13 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def shape_of(grid: list[str]) -> str:
+    """The axis along which the network grows."""
+    return "shape" if "shape" in grid else "depth"
+
+
 def table(rows: pd.DataFrame, name: str) -> Artefact | None:
     """One row a point of the grid: Spearman over seeds, networks without it, curvature, gradient; and a heat map."""
     points = pick(rows, "train_loss", method="train")
     grid = axes(points)
-    if not {"depth", "wd"} <= set(grid):
+    if shape_of(grid) not in grid or "wd" not in grid:
         return None
     found = correlations(rows)
+    found = found[found["test"] == found["test"].min()]  # max before p50
     spearman = found[found["metric"] == "spearman"].groupby("point")["value"]
     pearson = found[found["metric"] == "pearson"].groupby("point")["value"]
     frame = points[["setting", "scale", "point", *grid]].drop_duplicates().set_index("point")
@@ -46,16 +52,17 @@ def table(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:
-    panel_axes = [key for key in grid if key not in ("depth", "wd")]
+    shape = shape_of(grid)
+    panel_axes = [key for key in grid if key not in (shape, "wd")]
     words = [" ".join(f"{key}={row[key]}" for key in panel_axes) for _, row in frame.iterrows()]
     kinds = list(dict.fromkeys(words))
     columns = min(3, len(kinds))
     figure, panels = new_figure(math.ceil(len(kinds) / columns), columns, height=2.6)
-    depths, decays = ordered(frame["depth"].unique()), ordered(frame["wd"].unique())
+    depths, decays = ordered(frame[shape].unique()), ordered(frame["wd"].unique())
     low = min(0.0, float(frame["spearman"].min()))
     for ax, kind in zip(panels, kinds, strict=False):
         own = frame[[word == kind for word in words]]
-        table = own.pivot_table(index="wd", columns="depth", values="spearman", dropna=False)
+        table = own.pivot_table(index="wd", columns=shape, values="spearman", dropna=False)
         values = table.reindex(index=decays, columns=depths).to_numpy(dtype=float)
         image = ax.imshow(values, cmap="cividis", vmin=low, vmax=1, aspect="auto", origin="lower")
         ax.grid(False)
@@ -63,13 +70,13 @@ def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:
         ax.set_yticks(range(len(decays)), decays)
         ax.set_title(point_words(kind))
         for (row, column), value in np.ndenumerate(values):
-            cell = own[(own["wd"] == decays[row]) & (own["depth"] == depths[column])]
+            cell = own[(own["wd"] == decays[row]) & (own[shape] == depths[column])]
             _write(ax, column, row, value, cell, dark=not value > (low + 1) / 2)
     hide(panels, len(kinds))
     for ax in panels[:: columns or 1]:
         ax.set_ylabel("weight decay $\\lambda$")
     for ax in panels[max(0, len(kinds) - columns) : len(kinds)]:
-        ax.set_xlabel("layers (a/b: a of b undefined)")
+        ax.set_xlabel(f"{shape} (a/b: a of b undefined)")
     figure.colorbar(image, ax=panels[: len(kinds)], label="Spearman, median", shrink=0.9)
     return figure
 

@@ -15,7 +15,7 @@ _GRIDS = {
     "iris_decay": {"activation": ("relu", "tanh"), "wd": ("0.005", "0")},
     "iris_depth": {"activation": ("relu", "tanh"), "depth": ("1", "2", "5", "8")},
     "iris_width": {"activation": ("tanh", "relu"), "width": ("5", "8", "10", "14", "18", "25", "30", "40", "50")},
-    "iris_deep_decay": {"wd": ("0.03", "0.05", "0.075", "0.1")},
+    "iris_deep_decay": {"activation": ("tanh", "relu"), "wd": ("0.03", "0.05", "0.075", "0.1")},
     "iris_scratch": {"depth": ("1", "2", "4", "8")},
     "iris_decline": {
         "depth": ("1", "2", "4", "8"),

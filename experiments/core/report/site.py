@@ -77,7 +77,7 @@ def tally(frame: pd.DataFrame) -> str:
 
 
 def embed(readme: Path, dest: Path) -> None:
-    """Replace what stands between BEGIN and END in `readme` by the table.
+    """Replace what stands between BEGIN and END in `readme` by the table, without the numbers that were not run.
 
     Raises:
         SpecError: when the marks are missing.
@@ -86,7 +86,11 @@ def embed(readme: Path, dest: Path) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SpecError("the marks of the results table are missing", readme.name, f"put in {BEGIN} and {END}")
-    files.atomic_write(readme, f"{before}{BEGIN}\n\n{markdown(table(dest))}\n{END}{after}")
+    frame = table(dest)
+    ran = frame[frame["status"] != "not run"]
+    left = len(frame) - len(ran)
+    more = f"\n{left} printed numbers have not been run; `{dest.name}/README.md` lists them, too.\n" if left else ""
+    files.atomic_write(readme, f"{before}{BEGIN}\n\n{markdown(ran)}{more}\n{END}{after}")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
