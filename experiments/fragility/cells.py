@@ -27,6 +27,7 @@ from experiments.fragility.truth import Groups, Truth, retrain, sample_name, wor
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
 _CURVATURE = 1000  # samples from which the top eigenvalue is measured
+_LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are kept
 _DRIFT = 0.1  # of the spread: a larger drift says that the optimum had not been reached
 
 Sets = dict[tuple[str, str], list[int]]
@@ -83,7 +84,8 @@ def _worlds(spec: FragilitySpec) -> int:
 def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Workers, context: Context) -> None:
     """How well the model was trained, and how curved the objective is there."""
     facts = described(problem, optimum, workers)
-    top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, seed=problem.seed)
+    most = 5 if problem.spec.scale == "smoke" else 100 if problem.net.p <= _LARGE else 20
+    top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, most=most, seed=problem.seed)
     for name, value in {**facts, "top_eigenvalue": top}.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
     warn = _warner(problem, context)

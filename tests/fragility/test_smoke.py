@@ -35,7 +35,7 @@ def folder_of_images(root: Path) -> Path:
     return root / "pets"
 
 
-def test_resnet50_on_an_image_folder(tmp_path):
+def test_a_folder_of_images(tmp_path):
     pets = folder_of_images(tmp_path)
     command = ["fragility", "--setting", "imagenet", "--scale", "smoke", "--out", str(tmp_path / "runs"), "-q"]
     assert main([*command, "--set", f"data.path={pets}", "--device", "cpu"]) == 0

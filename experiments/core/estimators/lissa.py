@@ -18,6 +18,7 @@ from experiments.core.estimators.lanczos import extremes, top_eigenvalue
 _PROBES = 8
 """Mini-batches whose top eigenvalue is measured to propose a scale."""
 _MARGIN = 1.1
+_LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are kept
 _POINTS = 200
 """Points of the norm curve."""
 
@@ -65,8 +66,9 @@ class Lissa(InverseHessian):
     def proposed_scale(self) -> tuple[float, float]:
         """(largest eigenvalue seen in eight mini-batches, damping included; the scale that is safe with it)."""
         batches = self._batches(_PROBES)
+        most = 50 if self.objective.net.p <= _LARGE else 15
         top = max(
-            top_eigenvalue(b, self.theta, 1e-2, 50, self.seed)[0] for b in [next(batches) for _ in range(_PROBES)]
+            top_eigenvalue(b, self.theta, 1e-2, most, self.seed)[0] for b in [next(batches) for _ in range(_PROBES)]
         )
         top = max(top + self.damping, self.damping, 1e-8)
         return top, _MARGIN * top
