@@ -34,7 +34,7 @@ class Truth:
     Attributes:
         loss: world's name -> [T] change of the test points' losses. norm: name -> norm of the parameters' change.
         drift: [T], change of the test points' losses by the continuation itself. drift_norm: of the parameters.
-        states: [1 + worlds, size]. names: of the worlds after the base world. seconds: of retraining.
+        states: [1 + worlds, size]. seconds: of retraining.
     """
 
     loss: dict[str, _Floats]
@@ -42,7 +42,6 @@ class Truth:
     drift: _Floats
     drift_norm: float
     states: Tensor
-    names: list[str]
     seconds: float
 
 
@@ -143,8 +142,8 @@ def _measured(
     x, y = problem.data.test_x[tests], problem.data.test_y[tests]
     before = sample_losses(problem.frozen_way, optimum.theta[None], x, y)[0].double().cpu()
     after = torch.cat([sample_losses(problem.frozen_way, part, x, y) for part in states.split(64)]).double().cpu()
-    moved = states[:, : problem.net.p].double()
-    norms = (moved - moved[:1]).norm(dim=1).cpu()
+    p = problem.net.p
+    norms = torch.stack([(row[:p] - states[0, :p]).double().norm() for row in states]).cpu()
     names = [world.name for world in worlds[1:]]
     lost = [name for name, row in zip(names, after[1:], strict=True) if not bool(row.isfinite().all())]
     if lost:
@@ -155,8 +154,7 @@ def _measured(
         {name: (row - after[0]).numpy() for name, row in zip(names, after[1:], strict=True)},
         {name: float(norm) for name, norm in zip(names, norms[1:], strict=True)},
         (after[0] - before).numpy(),
-        float((moved[0] - optimum.theta[: problem.net.p].double()).norm()),
+        float((states[0, :p] - optimum.theta[:p]).double().norm()),
         states,
-        names,
         seconds,
     )
