@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from experiments.core.estimators.influence_function import group_influence
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
@@ -118,7 +120,8 @@ def of_groups(rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[st
         for (size, number), value in actual.items():
             rows.add("retrain", "actual", value, "nats", test=test, size=size, group=number)
         for estimate in made:
-            guessed = {key: float(estimate.influence[t, members].sum()) for key, members in held.items()}
+            sums = group_influence(torch.from_numpy(estimate.influence), list(held.values()))
+            guessed = dict(zip(held, sums[t].tolist(), strict=True))
             for (size, number), value in guessed.items():
                 rows.add(estimate.method, "influence", value, "nats", test=test, size=size, group=number)
             for size in sorted({size for size, _ in held}):

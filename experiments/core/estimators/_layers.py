@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ class Traced:
         if held:
             raise ValueError(f"parameter {min(held)} lies in no Linear, ungrouped Conv2d or normalisation layer")
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             if not output.requires_grad:
                 output.requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -38,7 +39,7 @@ def ggn(objective: Objective, theta: Tensor) -> Tensor:
     return _mirrored(total) / n
 
 
-def _writer(net: Net):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _writer(net: Net) -> Callable[[Tensor, Tensor, Tensor], None]:
     """The function (theta, x [n, ...], out [C, n, p]) that writes S^(1/2) J: by layers, or by vmap where unknown."""
     try:
         traced = Traced(net)
