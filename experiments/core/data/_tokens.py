@@ -68,7 +68,8 @@ def require_tokenizers() -> None:
 def read_tokens(folder: Path) -> Tokens:
     """The vocabulary in `folder`: vocab.txt (BERT's), or vocab.json with merges.txt (GPT's, GPT-2's).
 
-    It is GPT's where words end in </w>. BERT's is lower-cased unless a tokenizer_config.json beside it says `"do_lower_case": false`.
+    It is GPT's where words end in </w>. BERT's is lower-cased unless a tokenizer_config.json beside it says
+    `"do_lower_case": false`.
 
     Raises:
         MissingError: the files or the library are not there.

@@ -21,7 +21,7 @@ Rows = tuple[list[str], "np.ndarray"]
 
 
 class TextCsv(KeptData):
-    r"""`train.csv` and `test.csv` in a folder: no header, the class from 1, then columns of text; `classes.txt` or none.
+    r"""`train.csv` and `test.csv` in a folder: no header, the class from 1, then columns of text; or classes.txt too.
 
     The columns of a row are joined by a space, and the two signs \n that these files write for a new line become one. A
     sample is its token ids [max_length], padded with 0 at the end (see `Tokens`). There are no natural clients.
