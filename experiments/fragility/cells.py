@@ -12,16 +12,16 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.worlds import World
 from experiments.core.estimators.lanczos import top_eigenvalue
+from experiments.core.spec.grid import at, label
+from experiments.core.spec.grid import points as grid_points
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.fragility import PAPER, points, rows
 from experiments.fragility.estimate import estimate as cost
 from experiments.fragility.estimates import Estimate, estimate, norms_of_change
-from experiments.fragility.grid import at, label
-from experiments.fragility.grid import points as grid_points
 from experiments.fragility.images import keep_images
 from experiments.fragility.optimum import Optimum, described, top5, train
 from experiments.fragility.problem import Problem, build
-from experiments.fragility.spec import FragilitySpec
+from experiments.fragility.spec import ORDER, WORDS, FragilitySpec
 from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
@@ -36,7 +36,7 @@ Sets = dict[tuple[str, str], list[int]]
 def cells(spec: FragilitySpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
     found = []
-    for point, keys in grid_points(spec.grid):
+    for point, keys in grid_points(spec.grid, ORDER, WORDS):
         own = at(spec, keys)
         params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
         work, worlds, memory = cost(own)

@@ -9,10 +9,12 @@ from pydantic import Field, model_validator
 
 from experiments.core.block import Block
 from experiments.core.spec.fields import DataSpec, ModelSpec, SettingSpec, raised
-from experiments.fragility.grid import Axes, faults_of_grid
+from experiments.core.spec.grid import Axes, faults_of_grid
 
 Method = Literal["exact", "cg", "lissa", "low_rank", "ekfac", "gradient"]
 TEST_POINT = re.compile(r"max([2-9]|[1-9]\d+)?|p\d+(\.\d+)?[b-z]?|i\d+")
+ORDER = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
+WORDS = {"weight_decay": "wd"}
 _Pair = Annotated[tuple[int, float], Field(strict=False)]
 
 
@@ -196,4 +198,4 @@ class FragilitySpec(SettingSpec):
             faults.append(f"several: {missing[0]!r} is not among test_points")
         if self.train.optimizer == "lbfgs" and self.retrain.method == "continue":
             faults.append("retrain.method: after lbfgs there are no steps to continue; use newton")
-        return raised(self, faults + faults_of_grid(self))
+        return raised(self, faults + faults_of_grid(self, self.grid, WORDS))

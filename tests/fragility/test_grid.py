@@ -3,8 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
-from experiments.fragility.grid import at, label, points
+from experiments.core.spec.grid import at, label
+from experiments.core.spec.grid import points as all_points
+from experiments.fragility.spec import ORDER, WORDS
 from tests.fragility.tiny import spec
+
+
+def points(axes):
+    return all_points(axes, ORDER, WORDS)
+
 
 DEPTH = {"1": {"model.hidden": [5]}, "2": {"model.hidden": [5, 5]}}
 

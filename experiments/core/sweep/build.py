@@ -20,6 +20,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
@@ -66,7 +67,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.kind}
-    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed), net.flat(), columns)
+    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed, _privacy(spec)), net.flat(), columns)
 
 
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
@@ -157,3 +158,7 @@ def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
 
 def _algorithm(spec: RunSpec) -> Algorithm:
     return FedProx(spec.algorithm.mu) if spec.algorithm.kind == "fedprox" else FedAvg()
+
+
+def _privacy(spec: RunSpec) -> Privacy | None:
+    return None if spec.privacy is None else Privacy(spec.privacy.clip, spec.privacy.noise)
