@@ -38,8 +38,8 @@ class RoundFiles:
 def find_round(run: Path, index: int | None = None) -> RoundFiles:
     """The files of round `index` below `run`, of the last one by default.
 
-    `run` holds `rounds/<number>/`, or is itself one recorded round, or holds just one folder of the first form (as the folder of
-    a setting of `fedlab train` does with one seed).
+    `run` holds `rounds/<number>/`, or is itself one recorded round, or holds just one folder of the first form (as the
+    folder of a setting of `fedlab train` does with one seed).
 
     Raises:
         MissingError: there is no such folder. SpecError: no such round, models missing, pickles in their place.
@@ -75,6 +75,8 @@ def _located(run: Path, index: int | None) -> tuple[Path, Path]:
             raise SpecError(f"round {index} is not recorded", shown(run), "only one round lies here: leave --round out")
         return (run.parent.parent if run.parent.name == ROUNDS and not (run / RUN_FILE).is_file() else run), run
     known = {int(f.name): f for f in (run / ROUNDS).glob("*") if f.is_dir() and f.name.isdigit()}
+    # `fedlab train` writes round.json last: a round without it was cut short, where others have one.
+    known = {t: f for t, f in known.items() if (f / ROUND_FILE).is_file()} or known
     if known:
         return run, _chosen(known, index, run)
     below = sorted({f.parent for f in run.glob(f"*/{ROUNDS}")})
@@ -147,15 +149,21 @@ def _agree(folder: Path, clients: Sequence[str], there: Sequence[str]) -> None:
     """Raise SpecError unless the client models are those of the participants, and more than one."""
     lost, extra = sorted(set(clients) - set(there)), sorted(set(there) - set(clients))
     if lost:
-        raise SpecError(f"no {CLIENT.format(lost[0])}, though {ROUND_FILE} names client {lost[0]}", shown(folder), "add it")
+        raise SpecError(
+            f"no {CLIENT.format(lost[0])}, though {ROUND_FILE} names client {lost[0]}", shown(folder), "add it"
+        )
     if extra:
         raise SpecError(
-            f"{CLIENT.format(extra[0])} is there, but {ROUND_FILE} names no client {extra[0]}", shown(folder), "remove one"
+            f"{CLIENT.format(extra[0])} is there, but {ROUND_FILE} names no client {extra[0]}",
+            shown(folder),
+            "remove one",
         )
     if not clients:
         for path in sorted(folder.glob("client*")):
             refuse_pickle(path)
-        raise SpecError(f"no client models: no {CLIENT.format('<id>')}", shown(folder), "save each client's state dict so")
+        raise SpecError(
+            f"no client models: no {CLIENT.format('<id>')}", shown(folder), "save each client's state dict so"
+        )
     if len(clients) == 1:
         raise SpecError(
             "one client only: its share of the responsibility is the whole", shown(folder), "trace a round of several"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.spec.record import RecordSpec
+from experiments.core.models.state import read_state
 from experiments.core.spec.reader import shown
+from experiments.core.spec.record import RecordSpec
 from experiments.trace.own_files import refuse_pickle
-from experiments.trace.own_states import read_tensors
 
 INPUTS = ("inputs", "x", "images", "test_images")
 LABELS = ("labels", "label", "y", "test_labels")
@@ -37,18 +37,21 @@ class OwnInputs:
 def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
     """Read .npz, .npy or .safetensors; nothing is unpickled.
 
-    Arrays named `inputs` or `x` (or the only one of a .npy file) are taken as they are, in the form the model was trained on:
-    floats [n, ...], or token ids. Arrays named `images` or `test_images` may also be uint8, [n, H, W] or [n, H, W, C]: they are divided
-    by 255 and brought to [n, C, H, W]. Labels are optional.
+    Arrays named `inputs` or `x` (or the only one of a .npy file) are taken as they are, in the form the model was
+    trained on: floats [n, ...], or token ids. Arrays named `images` or `test_images` may also be uint8, [n, H, W] or
+    [n, H, W, C]: they are divided by 255 and brought to [n, C, H, W]. Labels are optional.
 
     Raises:
-        MissingError: the file is not there. SpecError: another format, nothing of these names, or unfit for the model of `spec`.
+        MissingError: the file is not there.
+        SpecError: another format, nothing of these names, or unfit for the model of `spec`.
     """
     arrays = _arrays(path)
     name = next((key for key in INPUTS if key in arrays), None)
     if name is None:
         raise SpecError(
-            f"no inputs in the file (it holds {', '.join(sorted(arrays)) or 'nothing'})", shown(path), "name an array `inputs`"
+            f"no inputs in the file (it holds {', '.join(sorted(arrays)) or 'nothing'})",
+            shown(path),
+            "name an array `inputs`",
         )
     x = _images(arrays[name], spec) if name.endswith("images") else arrays[name]
     _check(x, spec, path)
@@ -62,7 +65,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise MissingError("no file of inputs", shown(path), "name a .npz, .npy or .safetensors file with --inputs")
     if path.suffix == ".safetensors":
-        return {key: _numpy(tensor) for key, tensor in read_tensors(path).items()}
+        return {key: _numpy(tensor) for key, tensor in read_state(path).items()}
     if path.suffix not in (".npz", ".npy"):
         raise SpecError(f"inputs in a {path.suffix or 'nameless'} file", shown(path), "give .npz, .npy or .safetensors")
     try:
@@ -72,7 +75,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         with opened:
             return {key: opened[key] for key in opened.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, AttributeError) as fault:
-        raise SpecError(f"not a sound {path.suffix} file ({fault})", shown(path), "write it again with numpy") from fault
+        raise SpecError(
+            f"not a sound {path.suffix} file ({fault})", shown(path), "write it again with numpy"
+        ) from fault
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
@@ -95,7 +100,9 @@ def _check(x: np.ndarray, spec: RecordSpec, path: Path) -> None:
     wanted = "[n, " + ", ".join(map(str, spec.shape)) + "]" if spec.shape else "[n, ...], n at least 1"
     if x.ndim < 2 or not len(x) or (spec.shape is not None and x.shape[1:] != spec.shape):
         raise SpecError(
-            f"inputs of shape {list(x.shape)}, but the model takes {wanted}", shown(path), "save them as they were in training"
+            f"inputs of shape {list(x.shape)}, but the model takes {wanted}",
+            shown(path),
+            "save them as they were in training",
         )
     if x.dtype.kind not in "fiu":
         raise SpecError(f"inputs of type {x.dtype}", shown(path), "give floating-point numbers or integer token ids")
@@ -124,11 +131,15 @@ def _labels(labels: np.ndarray, count: int, spec: RecordSpec, path: Path) -> Ten
     flat = labels.reshape(-1)
     if flat.dtype.kind not in "iu" or len(flat) != count:
         raise SpecError(
-            f"{count} inputs, but labels of shape {list(labels.shape)} and type {labels.dtype}", shown(path), "give n integers"
+            f"{count} inputs, but labels of shape {list(labels.shape)} and type {labels.dtype}",
+            shown(path),
+            "give n integers",
         )
     wrong = np.flatnonzero((flat < 0) | (flat >= spec.classes))
     if len(wrong):
         raise SpecError(
-            f"label {int(flat[wrong[0]])} of input {int(wrong[0])} is outside 0..{spec.classes - 1}", shown(path), "mend it"
+            f"label {int(flat[wrong[0]])} of input {int(wrong[0])} is outside 0..{spec.classes - 1}",
+            shown(path),
+            "mend it",
         )
     return torch.from_numpy(flat.astype(np.int64))

@@ -1,4 +1,4 @@
-"""A recorded round of anybody's federated run as the estimators take it: the model, and the states of server and clients."""
+"""A recorded round of anybody's federated run as the estimators take it: model, global state, states of the clients."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import CLIENT, GLOBAL, RUN_FILE, Described, read_run_file
+from experiments.core.spec.record import CLIENT, GLOBAL, INPUTS_FILE, RUN_FILE, Described, read_run_file
 from experiments.trace.own_files import RoundFiles, find_round
-from experiments.trace.own_states import dtype_of, flat_state, read_tensors
+from experiments.trace.own_states import dtype_of, flat_state
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class OwnRound:
 
     files: RoundFiles
     described: Described
+
+    @property
+    def inputs_file(self) -> Path:
+        """Where `fedlab train --record` leaves inputs to trace.
+
+        Raises:
+            SpecError: nothing is there.
+        """
+        path = self.files.home / INPUTS_FILE
+        if not path.is_file():
+            raise SpecError("no inputs are named", shown(self.files.home), "give --inputs FILE")
+        return path
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,14 +77,14 @@ class OwnRound:
         if getattr(block, "weights", None) is not None:  # those of the record take their place
             block = block.model_copy(update={"weights": None})
         module: nn.Module = block.build(shape, self.described.spec.classes)
-        dtype = dtype_of(read_tensors(self.files.folder / GLOBAL))
+        dtype = dtype_of(self.files.folder / GLOBAL)
         return Net.of(module.to(device, dtype).eval())
 
     def after(self, net: Net) -> Tensor:
         """[size] theta_G, the global model after the round.
 
         Raises:
-            SpecError, NumericalError: see `flat_state`.
+            MissingError, SpecError: see `flat_state`.
         """
         return flat_state(net, self.files.folder / GLOBAL, self.described.model_from)
 
@@ -80,10 +92,13 @@ class OwnRound:
         """[len(places), size] theta_k of some participants, by their places in `files.clients`.
 
         Raises:
-            SpecError, NumericalError: see `flat_state`.
+            MissingError, SpecError: see `flat_state`.
         """
-        paths = [self.files.folder / CLIENT.format(self.files.clients[k]) for k in places]
-        return torch.stack([flat_state(net, path, self.described.model_from) for path in paths])
+        found = net.flat().new_empty(len(places), net.size)
+        for row, k in enumerate(places):
+            path = self.files.folder / CLIENT.format(self.files.clients[k])
+            found[row] = flat_state(net, path, self.described.model_from)
+        return found
 
     @property
     def _run_file(self) -> str:

@@ -1,8 +1,8 @@
 """`run.yaml`: what a folder of recorded rounds says of itself, so that its models can be built again.
 
-A recorded round is a folder with `global.safetensors` (the model after the round) and one `client_<id>.safetensors` for each
-participant. It lies under `<run>/rounds/<number>/`, or is `<run>` itself. `fedlab train --record` writes such folders; anybody
-else's server needs to save no more than these files, and to describe them in `<run>/run.yaml`:
+A recorded round is a folder with `global.safetensors` (the model after the round) and one `client_<id>.safetensors` for
+each participant. It lies under `<run>/rounds/<number>/`, or is `<run>` itself. `fedlab train --record` writes such
+folders; anybody else's server needs to save no more than these files, and to describe them in `<run>/run.yaml`:
 
     model: {kind: torchvision, name: resnet18}   # a kind of `fedlab list --kinds`; or --model on the command line
     classes: 10
@@ -57,7 +57,7 @@ class Described:
 
 
 def read_run_file(folder: Path, model: str | None = None) -> Described:
-    """Read `folder`/run.yaml. `model`, a torchvision name or "package.module:callable" of the command line, wins over it.
+    """Read `folder`/run.yaml; `model` of the command line, a torchvision name or "package.module:callable", wins.
 
     Raises:
         SpecError: the file is missing or faulty, no model is named, or the file names foreign code.
@@ -81,7 +81,9 @@ def _with_model(tree: Tree, model: str | None, name: str) -> Tree:
         return merge(tree, planted(("model",), {"kind": kind, key: model}, f"--model {model}"))
     if tree.value.get("model") is None:
         raise SpecError(
-            "no model is named", name, "add `model: {kind: ...}`, or give --model NAME or --model package.module:callable"
+            "no model is named",
+            name,
+            "add `model: {kind: ...}`, or give --model NAME or --model package.module:callable",
         )
     no_foreign_code(tree)
     return tree
