@@ -13,8 +13,8 @@ from experiments.trace.own_trace import GAP, Traced
 
 _EQUAL = f"no numbers of samples are known: all clients count the same (add `sizes` to {RUN_FILE})"
 _GAP = (
-    "the global model is not the weighted mean of these clients (off by {:.0%} of their mean update): wrong sizes, noise "
-    "or another aggregation than FedAvg's, which the change without a client assumes"
+    "the global model is not the weighted mean of these clients (off by {:.0%} of their mean update): wrong sizes, "
+    "noise or another aggregation than FedAvg's, which the change without a client assumes"
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.core.data._split import KeptData
+from experiments.core.data._images import ScaledImages
 from experiments.core.data.pool import Pool
 from experiments.core.errors import MissingError, SpecError
 
@@ -23,7 +23,7 @@ TEST = {10: "test_batch.bin", 100: "test.bin"}
 PIXELS = 3 * 32 * 32
 
 
-class Cifar(KeptData):
+class Cifar(ScaledImages):
     """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): the archive as downloaded, or the `.bin` files out of it.
 
     Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The version for Python is refused: it is pickled,
@@ -46,7 +46,6 @@ class Cifar(KeptData):
         import numpy as np
 
         from experiments.core.data._files import locate
-        from experiments.core.data._scale import by_channel
         from experiments.core.data.pool import make_pool
 
         place = locate(self.path, data_dir)
@@ -57,7 +56,7 @@ class Cifar(KeptData):
         # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
         train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
         pool = make_pool(str(place), train, test, self.classes, f"cifar{self.classes}")
-        return by_channel(pool) if self.normalise else pool
+        return self.finished(pool, str(place))
 
     def _content(self, place: Path) -> dict[str, bytes]:
         """The content of each binary file, by its name."""

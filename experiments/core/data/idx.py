@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from experiments.core.data._split import KeptData
+from experiments.core.data._images import ShapedImages
 from experiments.core.data.pool import Pool
 from experiments.core.errors import MissingError, SpecError
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-class Idx(KeptData):
+class Idx(ShapedImages):
     """`{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]` in a folder or in `raw/` below it.
 
-    Pixels become 0..1, ink = 1. There are no natural clients: choose a partition.
+    Pixels become 0..1, ink = 1, before mean and deviation are applied. Without natural clients: choose a partition.
     """
 
     kind: Literal["idx"] = "idx"
     path: str = Field("MNIST", description="folder, from the working directory or else inside the data folder")
     name: str | None = Field(None, description="name in results; default: the folder's in small letters")
     outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
-    size: int | None = Field(None, ge=1, description="enlarge or shrink the images to size x size pixels (bilinear)")
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the four files; see `DataBlock.load`."""
@@ -39,10 +38,11 @@ class Idx(KeptData):
         classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
         rows, test_rows = self.kept(len(y), "train"), self.kept(len(test_y), "test")
         train, test = (
-            (_resized(pixels(images), self.size), labels)
+            (self.shaped(pixels(images), str(folder)), labels)
             for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))
         )
-        return make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
+        pool = make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
+        return self.finished(pool, str(folder))
 
 
 def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -65,17 +65,6 @@ def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nd
 def pixels(images: np.ndarray) -> np.ndarray:
     """Images [n, H, W] of 0..255 as inputs [n, 1, H, W] of 0..1."""
     return images[:, None].astype("float32") / 255
-
-
-def _resized(x: np.ndarray, size: int | None) -> np.ndarray:
-    """[n, C, H, W] -> [n, C, size, size], smoothed before it is made smaller."""
-    if size is None or x.shape[2:] == (size, size):
-        return x
-    import torch
-    from torch.nn.functional import interpolate
-
-    large = interpolate(torch.from_numpy(x), (size, size), mode="bilinear", align_corners=False, antialias=True)
-    return large.numpy()
 
 
 def read_idx(file: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from experiments.core.data._split import KeptData
+from experiments.core.data._images import ShapedImages
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class ImageNpz(KeptData):
+class ImageNpz(ShapedImages):
     """An npz with train_images, train_labels, test_images, test_labels (MedMNIST's layout; nothing is unpickled).
 
     Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An
@@ -35,7 +35,6 @@ class ImageNpz(KeptData):
         import numpy as np
 
         from experiments.core.data._files import locate
-        from experiments.core.data._scale import by_channel
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
@@ -50,7 +49,7 @@ class ImageNpz(KeptData):
             names = tuple(found.tolist())
         parts = ((x, y[rows]), (test_x, test_y[test_rows]))
         pool = make_pool(str(file), *parts, classes, self.name or file.stem, owner, names)
-        return by_channel(pool) if self.normalise else pool
+        return self.finished(pool, str(file))
 
     def _part(
         self, held: dict[str, np.ndarray], part: Literal["train", "test"], file: Path
@@ -62,7 +61,7 @@ class ImageNpz(KeptData):
                 f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label an image"
             )
         rows = self.kept(len(labels), part)
-        return _images(images[rows]), labels, rows
+        return self.shaped(_images(images[rows]), str(file)), labels, rows
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -62,7 +62,7 @@ class Iid(Partition):
         """Shuffle and cut; see `Partition.split`."""
         import numpy as np
 
-        rng = _stream(self, seed)
+        rng = partition_stream(self, seed)
         order = rng.permutation(len(pool.y))
         wanted = self.clients * self.samples_per_client if self.samples_per_client else len(order)
         if wanted > len(order) or self.clients > len(order):
@@ -74,7 +74,7 @@ class Iid(Partition):
             )
         owner = np.full(len(order), -1)
         owner[order[:wanted]] = np.arange(wanted) % self.clients
-        return deal(self._fewer_tests(pool, rng), owner, _numbered(self.clients))
+        return deal(self._fewer_tests(pool, rng), owner, numbered(self.clients))
 
     def _fewer_tests(self, pool: Pool, rng: np.random.Generator) -> Pool:
         """The pool with `test_samples` of its test samples."""
@@ -105,9 +105,9 @@ class Dirichlet(Partition):
 
     def split(self, pool: Pool, seed: int) -> Federation:
         """Draw the shares; see `Partition.split`."""
-        rng = _stream(self, seed)
+        rng = partition_stream(self, seed)
         owner = dirichlet_owners(pool.y.numpy(), self.clients, self.alpha, self.min_size, rng, pool.name)
-        return deal(pool, owner, _numbered(self.clients))
+        return deal(pool, owner, numbered(self.clients))
 
 
 class Shards(Partition):
@@ -129,13 +129,13 @@ class Shards(Partition):
                 "partition: shards",
                 "lower clients or shards_per_client",
             )
-        rng = _stream(self, seed)
+        rng = partition_stream(self, seed)
         shuffled = rng.permutation(len(pool.y))
         ordered = shuffled[np.argsort(pool.y.numpy()[shuffled], kind="stable")]
         owner = np.empty(len(pool.y), np.int64)
         for shard, rows in zip(rng.permutation(count), np.array_split(ordered, count), strict=True):
             owner[rows] = shard % self.clients
-        return deal(pool, owner, _numbered(self.clients))
+        return deal(pool, owner, numbered(self.clients))
 
 
 def dirichlet_owners(
@@ -182,12 +182,12 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     return Federation(pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
 
 
-def _numbered(count: int) -> tuple[str, ...]:
+def numbered(count: int) -> tuple[str, ...]:
     """Names for clients that have none."""
     return tuple(str(k) for k in range(count))
 
 
-def _stream(block: Iid | Dirichlet | Shards, seed: int) -> np.random.Generator:
+def partition_stream(block: Any, seed: int) -> np.random.Generator:
     """The stream of a partition: its own seed, or else the run's."""
     from experiments.core.engine.seeds import stream
 

@@ -47,4 +47,4 @@ def test_no_kind_needs_torch_to_be_listed():
     assert done.stdout.strip() == "[]"
     assert {"leaf_synthetic", "leaf_json", "femnist", "mnist_by_writer", "sklearn_digits"} <= kinds().keys()
     assert {"image_npz", "image_folder", "csv", "idx"} <= kinds().keys()
-    assert list(partitions()) == ["dirichlet", "iid", "natural", "shards"]
+    assert list(partitions()) == ["dirichlet", "dirichlet_balanced", "iid", "natural", "shards"]

@@ -66,6 +66,8 @@ LOCALS = {
         0.1, epochs=2, batch_size=2, momentum=0.9, weight_decay=0.01, lr_schedule="step", gamma=0.5, every=3
     ),
     "nesterov": LocalTraining(0.05, epochs=1, batch_size=3, momentum=0.5, nesterov=True, lr_schedule="cosine", every=8),
+    "adam": LocalTraining(0.02, epochs=2, batch_size=3, weight_decay=0.1, optimizer="adam"),
+    "adamw": LocalTraining(0.02, epochs=1, batch_size=2, weight_decay=0.1, optimizer="adamw", betas=(0.8, 0.9)),
 }
 WORLDS = [
     BASE,

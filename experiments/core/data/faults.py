@@ -1,0 +1,51 @@
+"""Faults put into a federation on purpose, so that one can see whether they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from experiments.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from experiments.core.engine.federation import Federation
+
+
+def flip_labels(
+    federation: Federation, clients: Sequence[int], to: int, labels: Sequence[int] | None = None
+) -> Federation:
+    """The federation in which `clients` train on wrong labels (Gill et al. 2025, section V-B and their code).
+
+    Args:
+        federation: the sound one; it is not changed, and its test set is shared.
+        clients: numbers of the faulty clients, 0..K-1.
+        to: the label that the flipped ones become.
+        labels: which labels are flipped; None means every label.
+
+    Raises:
+        SpecError: a client or label that is not there, or labels that are not whole numbers.
+    """
+    import torch
+
+    if federation.y.is_floating_point():
+        raise SpecError("labels can be flipped only where they are classes", "faults", "use loss: cross_entropy")
+    _check("client", clients, len(federation.sizes))
+    _check("label", [to, *(labels or ())], federation.classes)
+    y = federation.y.clone()
+    for client in set(clients):
+        own = y[federation.offsets[client] : federation.offsets[client + 1]]
+        if labels is None:
+            own.fill_(to)
+        else:
+            own[torch.isin(own, torch.tensor(list(labels), dtype=own.dtype, device=own.device))] = to
+    return replace(federation, y=y)
+
+
+def _check(what: str, numbers: Sequence[int], count: int) -> None:
+    """Raise SpecError unless all numbers are below `count`."""
+    unknown = sorted({number for number in numbers if not 0 <= number < count})
+    if unknown:
+        raise SpecError(
+            f"no {what} {', '.join(map(str, unknown))}", "faults", f"{what}s are numbered 0 to {count - 1} here"
+        )

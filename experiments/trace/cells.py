@@ -1,0 +1,107 @@
+"""The cells of Gill et al. 2025: one per point of a setting's grid and seed. Train, trace every round, judge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from experiments.core.data.faults import flip_labels
+from experiments.core.engine.device import Workers
+from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.worlds import BASE
+from experiments.core.errors import SpecError
+from experiments.core.spec.grid import at, label, points
+from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
+from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.estimate import size_of, training
+from experiments.trace import PAPER
+from experiments.trace.picture import keep_inputs
+from experiments.trace.recorder import Recorder
+from experiments.trace.spec import ORDER, WORDS, TraceSpec
+
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
+
+
+def cells(spec: TraceSpec) -> list[Cell]:
+    """The cells of one setting: every point of the grid, every seed."""
+    found = []
+    for point, keys in points(spec.grid, ORDER, WORDS):
+        own = at(spec, keys)
+        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
+        size = size_of(own)
+        found += [
+            Cell(
+                PAPER.name,
+                spec.name,
+                spec.scale,
+                seed,
+                label(point) or PAPER.name,
+                {**params, "seed": seed},
+                PAPER.version,
+                work=training(own, size, 1) if size else 0.0,
+                compute=partial(compute, own, label(point), seed),
+            )
+            for seed in spec.seeds
+        ]
+    return found
+
+
+def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:
+    """Train the federation, faulty clients included, and trace predictions of every round."""
+    built = build(spec, seed, context)
+    problem = _with_faults(spec, built.problem)
+    chosen = formulation(spec, problem, 1, context)
+    with Workers(context.threads) as workers:
+        recorder = Recorder(
+            spec, point, problem, chosen, workers,
+            partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+        )  # fmt: skip
+        _describe(spec, recorder, problem)
+        simulate(
+            problem,
+            [BASE],
+            built.start,
+            chosen,
+            observers=[recorder],
+            threads=context.threads,
+            checkpoint=checkpoint(spec, context, "trace"),
+            progress=progress_of(context, "rounds"),
+        )
+    if recorder.kept is None:
+        context.warn("no prediction could be traced in any round: the model predicts no held label right")
+    else:
+        keep_inputs(recorder.kept, problem.federation, recorder.held, spec.data, context)
+    return [{**built.columns, **row} for row in recorder.found.rows]
+
+
+def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:
+    """The problem with the faulty clients' labels turned.
+
+    Raises:
+        SpecError: a faulty client or a label that the data do not have.
+    """
+    if spec.faults is None:
+        if "feddebug" in spec.methods:
+            raise SpecError("feddebug looks for faulty clients, but there are none", "methods", "give `faults`")
+        return problem
+    federation = flip_labels(problem.federation, spec.faults.clients, spec.faults.to, spec.faults.labels)
+    return replace(problem, federation=federation)
+
+
+def _describe(spec: TraceSpec, recorder: Recorder, problem: Problem) -> None:
+    """The configuration as run."""
+    federation = problem.federation
+    alpha = getattr(spec.partition, "alpha", None)
+    facts = {
+        "clients": len(federation.sizes),
+        "participants": spec.clients_per_round,
+        "rounds": spec.rounds,
+        "train_samples": federation.offsets[-1],
+        "test_samples": len(federation.test_y),
+        "labels_per_client": float((recorder.held > 0).sum(1).double().mean()),
+        "parameters": problem.net.p,
+        "faulty": len(spec.faults.clients) if spec.faults else 0,
+        **({} if alpha is None else {"alpha": alpha}),
+    }
+    for key, value in facts.items():
+        recorder.found.add("config", "config", float(value), key=key)

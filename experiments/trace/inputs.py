@@ -1,0 +1,55 @@
+"""Which predictions of a round are traced, and which participants would be right (section 1.2 of the artefact)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.federation import Federation
+from experiments.trace.spec import FaultSpec
+
+
+def histograms(federation: Federation) -> Tensor:
+    """[clients, classes] training samples of each label, as the clients train on them."""
+    return torch.stack(
+        [torch.bincount(federation.of(k)[1].cpu(), minlength=federation.classes) for k in range(len(federation.sizes))]
+    )
+
+
+def correct(predicted: Tensor, y: Tensor, held: Tensor, per_label: int) -> list[int]:
+    """Test samples: for each label that a participant holds, the first `per_label` that are predicted right.
+
+    Args:
+        predicted, y: [n] predicted and true labels.
+        held: [K, classes] training samples of the participants.
+        per_label: a label with fewer right predictions is left out.
+    """
+    found: list[int] = []
+    for label in held.sum(0).nonzero()[:, 0].tolist():
+        rows = ((predicted == y) & (y == label)).nonzero()[:per_label, 0].tolist()
+        found += rows if len(rows) == per_label else []
+    return found
+
+
+def wrong(predicted: Tensor, y: Tensor, faults: FaultSpec, most: int) -> list[int]:
+    """Test samples: the first `most` that have a label that is turned, and are predicted as what it is turned to.
+
+    Args:
+        predicted, y: [n] predicted and true labels.
+    """
+    turned = y != faults.to
+    if faults.labels is not None:
+        turned &= torch.isin(y, torch.tensor(faults.labels, device=y.device))
+    return (turned & (predicted == faults.to)).nonzero()[:most, 0].tolist()
+
+
+def holders(labels: Tensor, held: Tensor) -> Tensor:
+    """[n, K] whether participant k holds training samples of label i: labels [n], held [K, classes]."""
+    return held.T[labels] > 0
+
+
+def guilty(participants: Sequence[int], faults: FaultSpec, n: int) -> Tensor:
+    """[n, K] whether participant k is faulty, the same for each of n inputs."""
+    return torch.tensor([k in faults.clients for k in participants]).expand(n, -1)

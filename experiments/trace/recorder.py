@@ -1,0 +1,204 @@
+"""An observer that traces predictions of the global model to the participants of the round, and judges who is named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.device import Workers
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.truth import without_each
+from experiments.core.estimators import update
+from experiments.core.estimators.feddebug import feddebug, random_inputs
+from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
+from experiments.trace import inputs, rows
+from experiments.trace.picture import Kept
+from experiments.trace.spec import TraceSpec
+
+_BLOCK = 256  # test samples sent through the model at a time, by one thread
+
+
+class Recorder:
+    """Traces the chosen predictions of every round with every method of the setting.
+
+    Attributes:
+        found: the rows so far.
+        kept: what the picture of the last round with inputs needs, or None.
+        held: [clients, classes] training samples by label.
+    """
+
+    needs_iterates = False
+
+    def __init__(
+        self,
+        spec: TraceSpec,
+        point: str,
+        problem: Problem,
+        formulation: Formulation,
+        workers: Workers,
+        partial: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+    ) -> None:
+        self._spec, self._problem, self._formulation, self._workers = spec, problem, formulation, workers
+        self._partial = partial
+        self.held = inputs.histograms(problem.federation)
+        self.found = rows.Rows(point)
+        self.kept: Kept | None = None
+
+    def observe(self, record: Round) -> None:
+        """Evaluate the global model, and trace the round's predictions, where it is their turn."""
+        t, last = record.index, record.index == record.rounds
+        judged = t % self._spec.evaluate_every == 0 or last
+        traced = t % self._spec.trace_every == 0 or last
+        if not (judged or traced):
+            return
+        theta = record.aggregate if self._spec.traced == "before" else record.after
+        x, y = self._tests()
+        outputs = torch.cat(list(self._workers.map(lambda part: self._outputs(theta, part), x.split(_BLOCK))))
+        if judged:
+            losses = self._problem.net.losses(outputs, y)
+            self.found.add("global", "loss", float(losses.double().mean()), "nats", t=t, n=len(y))
+            right = (outputs.argmax(-1) == y).double().mean()
+            self.found.add("global", "accuracy", 100 * float(right), "%", t=t, n=len(y))
+        if traced:
+            self._trace(record, theta, outputs.argmax(-1), y)
+            self._partial(self.found.rows)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"rows": self.found.rows, "kept": self.kept}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up a state written by `state`."""
+        self.found.rows, self.kept = state["rows"], state["kept"]
+
+    def _tests(self) -> tuple[Tensor, Tensor]:
+        f, most = self._problem.federation, self._spec.inputs.among
+        return f.test_x[:most], f.test_y[:most]
+
+    def _outputs(self, theta: Tensor, x: Tensor) -> Tensor:
+        """Outputs [n, C] of the model with state theta [size]."""
+        return self._formulation.outputs(theta[None], x)[0]
+
+    def _trace(self, record: Round, theta: Tensor, predicted: Tensor, y: Tensor) -> None:
+        """Every scope of the round: right predictions, and those that the faults explain."""
+        spec, faults = self._spec, self._spec.faults
+        held = self.held[list(record.participants)]
+        chosen = {"correct": inputs.correct(predicted, y, held.to(y.device), spec.inputs.per_label)}
+        present = faults is not None and any(k in faults.clients for k in record.participants)
+        if faults is not None:
+            chosen["wrong"] = inputs.wrong(predicted, y, faults, spec.inputs.wrong) if present else []
+        for name, samples in chosen.items():
+            self.found.add("inputs", "inputs", len(samples), "count", t=record.index, scope=name)
+        traced = {name: samples for name, samples in chosen.items() if samples}
+        if traced:
+            self._of_inputs(record, theta, traced, held)
+        if present and "feddebug" in spec.methods:
+            self._feddebug(record)
+
+    def _of_inputs(self, record: Round, theta: Tensor, traced: dict[str, list[int]], held: Tensor) -> None:
+        """Scores of all methods for all chosen inputs of the round at once, then judged scope by scope."""
+        samples = [i for chosen in traced.values() for i in chosen]
+        x, y = (part[torch.tensor(samples, device=part.device)] for part in self._tests())
+        began = self._now()
+        found = contributions(self._problem.net, theta, record.locals, x, active=self._spec.active)
+        shared = self._now() - began
+        scores, seconds = self._scores(record, found, shared / len(samples))
+        fall = self._fall(record, theta, x, found) if self._spec.truth else None
+        labels, at = y.cpu(), 0
+        for name, chosen in traced.items():
+            part = slice(at, at + len(chosen))
+            at += len(chosen)
+            right, most = inputs.holders(labels[part], held), held.T[labels[part]].argmax(1)
+            if name == "wrong" and self._spec.faults is not None:
+                right = inputs.guilty(record.participants, self._spec.faults, len(chosen))
+            gone = None if fall is None else fall[part]
+            scope = rows.Scope(name, record.index, right, most if name == "correct" else None, gone)
+            rows.of_chance(self.found, scope)
+            for method, values in scores.items():
+                rows.of_scores(self.found, method, values[part], scope)
+                self.found.add(method, "seconds", seconds[method], "s", t=record.index, n=len(chosen), scope=name)
+        self._keep(record, traced, samples, found, scores, fall)
+
+    def _scores(self, record: Round, found: Contributions, shared: float) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Scores [n, K] of every method but FedDebug, on the CPU, and their seconds per input."""
+        spec, n = self._spec, len(found.target)
+        p = record.sizes / record.sizes.sum()
+        ways: dict[str, Callable[[], Tensor]] = {
+            "tracefl": lambda: provenance(found, decay=spec.decay, shares=p if spec.shares else None, bias=spec.bias),
+            "tracefl_shares": lambda: provenance(found, decay=spec.decay, shares=p, bias=spec.bias),
+            "tracefl_flat": lambda: provenance(found, decay=1.0, bias=spec.bias),
+            "tracefl_centred": lambda: provenance(found, decay=spec.decay, bias="centred"),
+            "first_order": lambda: -first_order(found, p),
+            "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
+            "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),
+        }
+        scores, seconds = {}, {}
+        for method in spec.methods:
+            if method in ways:
+                began = self._now()
+                scores[method] = ways[method]().cpu()
+                own = (self._now() - began) / n
+                seconds[method] = own if method in ("cosine", "norm") else own + shared
+        return scores, seconds
+
+    def _fall(self, record: Round, theta: Tensor, x: Tensor, found: Contributions) -> Tensor:
+        """[n, K] how far the traced logit falls when participant k is left out of the round."""
+        if theta is not record.aggregate:  # the same noise in every world moves all of them alike
+            noise = theta - record.aggregate
+        place = found.target[:, None]
+        whole = self._outputs(theta, x).gather(1, place)[:, 0]
+        falls = []
+        for state in without_each(record):
+            moved = state if theta is record.aggregate else state + noise
+            falls.append(whole - self._outputs(moved, x).gather(1, place)[:, 0])
+        return torch.stack(falls, 1).double().cpu()
+
+    def _feddebug(self, record: Round) -> None:
+        """Accuracy of differential testing: the share of the faulty participants it declares."""
+        spec, problem, faults = self._spec, self._problem, self._spec.faults
+        assert faults is not None
+        true = {place for place, k in enumerate(record.participants) if k in faults.clients}
+        shape, seed = tuple(problem.federation.x.shape[1:]), problem.seed * 100_003 + record.index
+        x = random_inputs(shape, spec.feddebug.inputs, seed).to(record.locals)
+        began = self._now()
+        declared = feddebug(problem.net, record.locals, x, len(true), spec.feddebug.threshold)
+        seconds = (self._now() - began) / len(x)
+        share = sum(len(true & set(named)) / len(true) for named in declared) / len(declared)
+        common = {"t": record.index, "n": len(declared), "scope": "wrong"}
+        self.found.add("feddebug", "localization", 100 * share, "%", **common)  # type: ignore[arg-type]
+        self.found.add("feddebug", "seconds", seconds, "s", **common)  # type: ignore[arg-type]
+
+    def _keep(
+        self,
+        record: Round,
+        traced: dict[str, list[int]],
+        samples: list[int],
+        found: Contributions,
+        scores: dict[str, Tensor],
+        fall: Tensor | None,
+    ) -> None:
+        """Remember the round for the picture."""
+        raw = scores.get("tracefl", next(iter(scores.values())))
+        faulty = self._spec.faults.clients if self._spec.faults else ()
+        self.kept = {
+            "round": record.index,
+            "scope": [name for name, chosen in traced.items() for _ in chosen],
+            "sample": samples,
+            "predicted": found.target.tolist(),
+            "clients": list(record.participants),
+            "faulty": [k in faulty for k in record.participants],
+            "scores": normalised(raw),
+            "raw": raw,
+            "fall": fall,
+        }
+
+    def _now(self) -> float:
+        """The clock, once the device has done what it was told."""
+        if self._problem.federation.x.is_cuda:
+            torch.cuda.synchronize(self._problem.federation.x.device)
+        return time.perf_counter()

@@ -1,0 +1,95 @@
+"""A cell's findings as rows of metrics.csv."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.core.scores.correlation import pearson, spearman
+from experiments.core.scores.localization import chance, localized, rank
+from experiments.core.sweep.cell import Row
+
+
+@dataclass
+class Rows:
+    """Rows whose subjects all begin with the cell's point of the grid."""
+
+    point: str
+    rows: list[Row] = field(default_factory=list)
+
+    def add(
+        self,
+        method: str,
+        metric: str,
+        value: float,
+        unit: str = "",
+        *,
+        t: int | None = None,
+        n: int | None = None,
+        **words: object,
+    ) -> None:
+        """One number of round t; `words` complete the subject. What is not finite has no row."""
+        if not np.isfinite(value):
+            return
+        subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items())]))
+        row: Row = {"method": method, "metric": metric, "subject": subject, "value": float(value)}
+        optional = {"unit": unit or None, "round": t, "n": n}
+        self.rows.append({**row, **{key: value for key, value in optional.items() if value is not None}})
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Predictions of one kind that were traced in round t, and who would be right.
+
+    Attributes:
+        name: "correct" or "wrong". t: the round.
+        right: [n, K] whether participant k may be named for input i.
+        most: [n] the participant with most training samples of the input's label, or None where that is no question.
+        fall: [n, K] how far the predicted logit falls without participant k, or None.
+    """
+
+    name: str
+    t: int
+    right: Tensor
+    most: Tensor | None
+    fall: Tensor | None
+
+
+def of_chance(rows: Rows, scope: Scope) -> None:
+    """Accuracy of naming a participant at random."""
+    value = 100 * float(chance(scope.right).mean())
+    rows.add("chance", "chance", value, "%", t=scope.t, n=len(scope.right), scope=scope.name)
+
+
+def of_scores(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
+    """Whether `scores` [n, K] name the right participants, how they rank the one with most samples, and the truth."""
+
+    def add(metric: str, value: float, unit: str = "") -> None:
+        rows.add(method, metric, value, unit, t=scope.t, n=len(scores), scope=scope.name)
+
+    add("localization", _percent(localized(scores, scope.right)), "%")
+    if scope.most is not None:
+        add("rank_most", float(rank(scores, scope.most).mean()), "rank")
+        add("hit_most", _percent(localized(scores, _only(scope.most, scores))), "%")
+    if scope.fall is None:
+        return
+    add("hit_truth", _percent(localized(scores, _only(scope.fall.argmax(1), scores))), "%")
+    pairs = list(zip(scores.double().cpu().numpy(), scope.fall.double().cpu().numpy(), strict=True))
+    for name, correlation in (("pearson", pearson), ("spearman", spearman)) if scores.shape[1] > 2 else ():
+        # An input all of whose participants score the same has no correlation.
+        defined = [r for r in (correlation(a, b).value for a, b in pairs) if np.isfinite(r)]
+        if defined:
+            mean = float(np.mean(defined))
+            rows.add(method, f"{name}_truth", mean, t=scope.t, n=len(defined), scope=scope.name)
+
+
+def _only(client: Tensor, like: Tensor) -> Tensor:
+    """[n, K] true at `client` [n]."""
+    return torch.arange(like.shape[1], device=client.device) == client[:, None]
+
+
+def _percent(right: Tensor) -> float:
+    return 100 * float(right.double().mean())

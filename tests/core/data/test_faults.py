@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from experiments.core.data.faults import flip_labels
+from experiments.core.engine.federation import Federation
+from experiments.core.errors import SpecError
+
+
+@pytest.fixture
+def federation():
+    y = torch.tensor([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3])
+    x = torch.arange(12.0)[:, None]
+    return Federation(x, y, (0, 4, 7, 12), x[:4], y[:4], ("a", "b", "c"), 4, "toy")
+
+
+def test_only_the_named_clients_and_labels_change(federation):
+    before = federation.y.clone()
+    flipped = flip_labels(federation, [1], to=3, labels=[0, 2])
+    assert flipped.y.tolist() == [0, 1, 2, 3, 3, 1, 3, 3, 0, 1, 2, 3]
+    assert flip_labels(federation, (0, 2), to=0).y.tolist() == [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0]
+    # At the same time, not one after the other: 1 -> 2 leaves nothing for 2 to be flipped again.
+    assert flip_labels(federation, [0], to=2, labels=[1]).y.tolist()[:4] == [0, 2, 2, 3]
+    assert torch.equal(federation.y, before)
+    assert flipped.x is federation.x and flipped.test_y is federation.test_y
+    assert (flipped.offsets, flipped.clients, flipped.classes) == (federation.offsets, federation.clients, 4)
+    assert torch.equal(flip_labels(federation, [], to=0).y, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"clients": [3], "to": 0}, "no client 3"),
+        ({"clients": [0, -1], "to": 0}, "no client -1"),
+        ({"clients": [0], "to": 4}, "no label 4"),
+        ({"clients": [0], "to": 0, "labels": [1, 9, 7]}, "no label 7, 9"),
+    ],
+)
+def test_what_is_not_there(federation, arguments, said):
+    with pytest.raises(SpecError, match=said) as caught:
+        flip_labels(federation, **arguments)
+    assert caught.value.where == "faults" and "numbered 0 to" in caught.value.todo
+
+
+def test_real_targets_are_refused(federation):
+    from dataclasses import replace
+
+    with pytest.raises(SpecError, match="only where they are classes"):
+        flip_labels(replace(federation, y=federation.y.float()), [0], to=1)
