@@ -94,8 +94,16 @@ def _try_out(net: Net, theta: Tensor, x: Tensor, spec: RecordSpec, where: str) -
     """Send one input through the model, so that a misfit shows in one line.
 
     Raises:
-        SpecError: it fails, has another number of outputs than there are classes, or no layer to look into.
+        SpecError: it fails, knows fewer token ids, has another number of outputs than there are classes, or no layer
+            to look into.
     """
+    known = getattr(net.module, "vocabulary", None)
+    if known is not None and not x.is_floating_point() and int(x.max()) >= known:
+        raise SpecError(
+            f"the inputs hold the id {int(x.max())}, but the model knows {known} ids (0 to {known - 1})",
+            where,
+            "cut the texts into tokens as in training",
+        )
     try:
         with torch.no_grad():
             outputs = net.call(theta, x[:1])
