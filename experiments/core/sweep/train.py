@@ -23,6 +23,7 @@ from experiments.core.sweep.build import Built, build, checkpoint, formulation, 
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
+from experiments.core.sweep.record import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,8 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
     """
     built = build(spec, seed, context)
     world, chosen = _world(spec), formulation(spec, built.problem, 1, context)
+    if spec.record:
+        describe(spec, built.problem.federation, context.folder)
     with Workers(context.threads) as workers:
         diary = _Diary(spec, built.problem, world, chosen, workers, context)
         final = (
