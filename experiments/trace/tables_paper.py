@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.trace.figure_axis import draw as draw_over
+from experiments.trace.figure_axis import numbers
 from experiments.trace.reading import (
     ABOUT,
     ARCHITECTURES,
@@ -126,7 +128,9 @@ def _over(rows: pd.DataFrame, name: str, axis: str, what: str) -> Artefact | Non
         "predictions (mean over rounds) in %, averaged over seeds; chance: naming a participant at random; clients "
         "left: those with enough samples to take part."
     )
-    return Artefact(name, filled(pd.DataFrame(lines)), None, caption, table_md=True)
+    found = numbers(rows)
+    draw = None if found[axis].nunique() < 2 else lambda: draw_over(found, axis)
+    return Artefact(name, filled(pd.DataFrame(lines)), draw, caption, table_md=True)
 
 
 def _point(rows: pd.DataFrame, point: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
