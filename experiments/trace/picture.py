@@ -45,7 +45,7 @@ def keep_inputs(kept: Kept, federation: Federation, held: torch.Tensor, data: Da
     if x.dim() == 4:
         arrays["images"] = x.float().numpy()
     elif hasattr(data, "decode"):
-        arrays["texts"] = np.array([data.decode(ids.tolist()) for ids in x])
+        arrays["texts"] = np.array([data.decode(ids.tolist(), context.data_dir) for ids in x])
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
     files.atomic_write(context.folder / "inputs.npz", out.getvalue())
