@@ -22,6 +22,7 @@ from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.estimate import size_of, training
+from experiments.core.sweep.privacy import privacy_rows
 from experiments.core.sweep.record import describe
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
             else _engine(spec, built, chosen, diary, context)
         )
     _save(built.problem, final, context, "model.safetensors")
-    return [{**built.columns, **row} for row in diary.rows]
+    return [{**built.columns, **row} for row in [*diary.rows, *privacy_rows(spec, built.problem, world)]]
 
 
 def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:
