@@ -185,7 +185,7 @@ def point_words(point: str) -> str:
 
 
 def panel_words(rows: pd.DataFrame, point: str) -> str:
-    """The title of a panel: the point, or model and data where that has no task; a subset of the data is said to be one.
+    """The title of a panel: the point, or model and data without one; a subset of the data is said to be one.
 
     A task stands on a line of its own.
 
