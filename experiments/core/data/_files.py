@@ -11,8 +11,8 @@ from pathlib import Path
 from experiments.core.errors import MissingError, SpecError
 
 
-def locate(path: str, data_dir: Path | None) -> Path:
-    """The file or folder a spec names: as given (from the working directory), else inside the data folder.
+def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
+    """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
     Raises:
         MissingError: it is in neither place.
@@ -23,9 +23,9 @@ def locate(path: str, data_dir: Path | None) -> Path:
         if place.exists():
             return place
     raise MissingError(
-        f"no data at {path}",
+        f"{'no data' if key == 'data.path' else 'nothing'} at {path}",
         "looked for " + " and ".join(str(place) for place in tried),
-        "correct data.path, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
+        f"correct {key}, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
     )
 
 

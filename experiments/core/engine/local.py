@@ -11,19 +11,27 @@ from torch import Tensor
 
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.seeds import stream
+from experiments.core.errors import SpecError
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a client trains: full-batch gradient descent for `steps` iterations, or mini-batch SGD for `epochs`.
+    """How a client trains: for `steps` full-batch iterations, or for `epochs` in mini-batches; by SGD, Adam or AdamW.
 
     Attributes:
         lr: eta, the learning rate of round 1.
         steps: m, full-batch iterations (Eq. 2 of Xue et al. 2021); excludes `epochs`.
         epochs, batch_size: passes over the client's data in mini-batches, reshuffled each epoch; the last may be short.
-        momentum, nesterov, weight_decay: as in torch.optim.SGD; momentum starts at zero in every round.
+        optimizer: "sgd"; "adam" (Kingma and Ba 2015); "adamw" (Loshchilov and Hutter 2019: weight decay beside the
+            gradient, not in it). As in torch.optim, and anew in every round: no memory of earlier ones.
+        momentum, nesterov: of SGD. betas, eps: of Adam and AdamW. weight_decay: of all three.
         lr_schedule: over rounds: "constant"; "step" (times `gamma` every `every` rounds); "exponential" (times `gamma`
             a round); "cosine" (to zero over `every` rounds).
+
+    Raises:
+        SpecError: an unknown optimiser, momentum without SGD.
     """
 
     lr: float
@@ -36,6 +44,17 @@ class LocalTraining:
     lr_schedule: str = "constant"
     gamma: float = 1.0
     every: int = 1
+    optimizer: str = "sgd"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise SpecError(
+                f"unknown optimiser {self.optimizer!r}", "local.optimizer", f"use one of {', '.join(OPTIMIZERS)}"
+            )
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise SpecError(f"{self.optimizer} has no momentum to set", "local.momentum", "use it with sgd only")
 
     def lr_at(self, t: int) -> float:
         """The learning rate of round t."""
@@ -87,7 +106,7 @@ def train_stack(
         keep: where given, a copy of the first model's state before each step is appended to it.
     """
     theta, p = start.clone(), formulation.net.p
-    velocity: Tensor | None = None
+    move = (_sgd if local.optimizer == "sgd" else _adam)(theta, p, local, lr)
     for rows in batches:
         if keep is not None:
             keep.append(theta[0].clone())
@@ -95,10 +114,45 @@ def train_stack(
         step = formulation.gradient(theta, bx, by, bw)
         if correct is not None:
             step = correct(step, theta, start)
+        move(step)
+    return theta
+
+
+_Move = Callable[[Tensor], None]
+"""Takes gradients [B, p] (and may overwrite them), and changes the states."""
+
+
+def _sgd(theta: Tensor, p: int, local: LocalTraining, lr: float) -> _Move:
+    velocity: Tensor | None = None
+
+    def move(step: Tensor) -> None:
+        nonlocal velocity
         if local.weight_decay:
             step = step.add_(theta[:, :p], alpha=local.weight_decay)
         if local.momentum:
             velocity = step.clone() if velocity is None else velocity.mul_(local.momentum).add_(step)
             step = step.add_(velocity, alpha=local.momentum) if local.nesterov else velocity
         theta[:, :p].add_(step, alpha=-lr)
-    return theta
+
+    return move
+
+
+def _adam(theta: Tensor, p: int, local: LocalTraining, lr: float) -> _Move:
+    """PyTorch's own fused kernel on the stack: one pass over memory, four times as fast as Adam operation by operation.
+
+    Where a gradient is nothing but rounding (a bias before BatchNorm), Adam makes the rounding large: there two
+    formulations agree less closely than elsewhere, and the model's outputs do not care.
+    """
+    whole = theta[:, :p]  # the kernel wants dense tensors: all models at once, or model by model beside buffers
+    dense = whole.is_contiguous()
+    parts = [whole] if dense else list(whole)
+    kind = torch.optim.Adam if local.optimizer == "adam" else torch.optim.AdamW
+    fused = theta.device.type in ("cpu", "cuda")
+    optimiser = kind(parts, lr, local.betas, local.eps, local.weight_decay, fused=fused)
+
+    def move(step: Tensor) -> None:
+        for part, gradient in zip(parts, [step] if dense else step, strict=True):
+            part.grad = gradient
+        optimiser.step()
+
+    return move

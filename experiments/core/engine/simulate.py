@@ -17,6 +17,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
 from experiments.core.engine.worlds import World, check, fork_rounds
 from experiments.core.errors import NumericalError
@@ -32,6 +33,7 @@ class Problem:
     local: LocalTraining
     algorithm: Algorithm
     seed: int
+    privacy: Privacy | None = None
 
 
 @dataclass
@@ -42,8 +44,9 @@ class Round:
         index, rounds: t and T.
         lr: the learning rate eta of this round.
         before, after: [size] the global state before and after.
+        aggregate: [size] the state after averaging, before the noise of `Problem.privacy`; without it `after` itself.
         participants: C_t. sizes: [K] n_k of the participants.
-        locals: [K, size] their local states w_t,m^k.
+        locals: [K, size] their local states w_t,m^k, after clipping.
         iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
         batches: [K][m] rows of each local step within the client's data, None for the full batch.
         states: () -> [W, size], the states of all worlds after the round.
@@ -54,6 +57,7 @@ class Round:
     lr: float
     before: Tensor
     after: Tensor
+    aggregate: Tensor
     participants: tuple[int, ...]
     sizes: Tensor
     locals: Tensor
@@ -166,14 +170,19 @@ def _resume(checkpoint: Checkpoint | None, stack: _Stack, observers: Sequence[Ob
 
 @dataclass
 class _Task:
-    """One piece of work: some worlds of one client."""
+    """One piece of work: some worlds of one client. `only`: the row, where there is but one world."""
 
     place: int
     client: int
     rows: Tensor
+    only: int | None
     share: Tensor
     worlds: list[World]
     first: bool
+
+    def of(self, states: Tensor, some: slice) -> Tensor:
+        """The states of `some` of these worlds; for one world a view, so that a large model is not copied."""
+        return states[self.rows[some]] if self.only is None else states[self.only].unsqueeze(0)
 
 
 def _round(
@@ -201,9 +210,10 @@ def _round(
             with_base = keep if some.start == 0 else None
             if with_base is not None:
                 with_base.clear()
-            rows, weights = stack.states[task.rows[some]], None if weight is None else weight[some]
+            rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
             steps = batches[task.place]
-            return train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base)
+            trained = train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base)
+            return trained if problem.privacy is None else problem.privacy.clipped(rows, trained)
 
         return task, halving(train, slice(0, len(task.rows)))
 
@@ -214,16 +224,22 @@ def _round(
     for task, trained in workers.map(
         work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)
     ):
-        mean.index_add_(0, task.rows, trained * task.share[:, None])
         if task.first:
             locals_[task.place] = trained[0]
-    _aggregate(problem.algorithm, stack, mean, share, t)
+        mean.index_add_(0, task.rows, trained.mul_(task.share[:, None]))
+    rows = _aggregate(problem.algorithm, stack, mean, share, t)
+    aggregate = after = stack.states[0].clone()
+    if problem.privacy is not None and problem.privacy.noise:
+        # The same in every world that had a participant: a truth holds no difference of noise.
+        stack.states[rows] += problem.privacy.draw(before, problem.seed, t, len(drawn))
+        after = stack.states[0].clone()
     return Round(
         t,
         len(problem.schedule),
         lr,
         before,
-        stack.states[0].clone(),
+        after,
+        aggregate,
         drawn,
         torch.tensor([federation.sizes[k] for k in drawn], dtype=before.dtype, device=before.device),
         locals_,
@@ -265,8 +281,9 @@ def _tasks(
         room = chunk or max(1, free // formulation.scratch(problem.federation.sizes[k], shape))
         pieces = math.ceil(len(here) / room) if chunk else max(math.ceil(len(here) / room), min(threads, len(here)))
         for part in here.chunk(pieces) if len(here) else ():
-            rows, shares = live[part].to(like.device), share[part, place].to(like.device, like.dtype)
-            yield _Task(place, k, rows, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
+            rows, only = live[part].to(like.device), int(live[part]) if len(part) == 1 else None
+            shares = share[part, place].to(like.device, like.dtype)
+            yield _Task(place, k, rows, only, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
 
 
 def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None:
@@ -280,14 +297,20 @@ def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None
     return weight
 
 
-def _aggregate(algorithm: Algorithm, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> None:
-    """Take the algorithm's step in every live world that had a participant; the others stay as they are."""
-    rows = torch.tensor(stack.live)[share.sum(1) > 0].to(mean.device)
+def _aggregate(algorithm: Algorithm, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:
+    """Take the algorithm's step in every live world that had a participant; the others stay as they are.
+
+    Returns:
+        The rows of these worlds; all of them as a slice, so that a large model is not copied.
+    """
+    moved = torch.tensor(stack.live)[share.sum(1) > 0].to(mean.device)
+    rows: Tensor | slice = moved if len(moved) < len(mean) else slice(None)
     stack.states[rows] = algorithm.aggregate(stack.states[rows], mean[rows])
     finite = torch.isfinite(stack.states[rows]).all(1)
     if not bool(finite.all()):
         raise NumericalError(
-            f"the model is no longer finite in round {t} (world number {int(rows[~finite][0])})",
+            f"the model is no longer finite in round {t} (world number {int(moved[~finite][0])})",
             "training",
             "lower local.lr, or check the data for NaN and huge values",
         )
+    return rows

@@ -1,7 +1,7 @@
 """The same rounds, one world at a time, in the most ordinary PyTorch: the twin that the engine is tested against.
 
-It shares with the engine what defines the numbers (schedule, batch order, initial state) and none of its arithmetic:
-a copied module, torch.optim.SGD, loss.backward().
+It shares with the engine what defines the numbers (schedule, batch order, initial state, drawn noise) and none of its
+arithmetic: a copied module, torch.optim tensor by tensor, loss.backward().
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.simulate import Problem
 from experiments.core.engine.worlds import World, check
 from experiments.core.errors import NumericalError
@@ -31,10 +33,12 @@ def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: i
         total, parts = 0, []
         for k in world.participants(t, problem.schedule[t - 1]):
             local, n = _train(problem, world, state, k, t)
-            parts.append((n, local))
+            parts.append((n, local if problem.privacy is None else _clipped(problem.privacy, state, local)))
             total += n
         if total:
             state = torch.stack([local * (n / total) for n, local in parts]).sum(0)
+            if problem.privacy is not None and problem.privacy.noise:
+                state = state + problem.privacy.draw(state, problem.seed, t, len(problem.schedule[t - 1]))
         if not bool(torch.isfinite(state).all()):
             raise NumericalError(f"the model is no longer finite in round {t}", f"world {world.name}", "lower local.lr")
         yield t, state
@@ -46,14 +50,7 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
     x, y = problem.federation.of(k)
     module = load(problem.net, state)
     anchor = [p.detach().clone() for p in module.parameters()] if isinstance(problem.algorithm, FedProx) else []
-    optimiser = torch.optim.SGD(
-        module.parameters(),
-        local.lr_at(t),
-        local.momentum,
-        0.0,
-        local.weight_decay,
-        local.nesterov and local.momentum > 0,
-    )
+    optimiser = _optimiser(local, module, t)
     gone = torch.tensor(
         [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
     )
@@ -72,6 +69,19 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
                 p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
         optimiser.step()
     return flatten(problem.net, module), len(y) - len(gone)
+
+
+def _clipped(privacy: Privacy, state: Tensor, local: Tensor) -> Tensor:
+    update = local - state
+    return state + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
+
+
+def _optimiser(local: LocalTraining, module: nn.Module, t: int) -> torch.optim.Optimizer:
+    if local.optimizer == "sgd":
+        nesterov = local.nesterov and local.momentum > 0
+        return torch.optim.SGD(module.parameters(), local.lr_at(t), local.momentum, 0.0, local.weight_decay, nesterov)
+    kind = torch.optim.Adam if local.optimizer == "adam" else torch.optim.AdamW
+    return kind(module.parameters(), local.lr_at(t), local.betas, local.eps, local.weight_decay, foreach=False)
 
 
 def _kept(rows: Tensor, gone: Tensor) -> Tensor:

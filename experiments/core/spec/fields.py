@@ -68,15 +68,18 @@ else:
 
 
 class LocalSpec(Block):
-    """How a client trains: full-batch gradient descent for `steps`, or mini-batch SGD for `epochs`."""
+    """How a client trains: full-batch for `steps`, or in mini-batches for `epochs`."""
 
     lr: float = Field(gt=0, allow_inf_nan=False, description="eta, the learning rate of round 1")
     steps: int | None = Field(None, ge=1, description="m, full-batch gradient steps; excludes epochs")
     epochs: int | None = Field(None, ge=1, description="passes over the client's data in mini-batches")
     batch_size: int | None = Field(None, ge=1, description="samples of a mini-batch; goes with epochs")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="as in torch.optim, anew in every round")
     momentum: float = Field(0.0, ge=0, lt=1, description="as in torch.optim.SGD, from zero in every round")
     nesterov: bool = Field(False, description="Nesterov's momentum")
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="L2 penalty, added to the gradient")
+    weight_decay: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="L2 penalty, added to the gradient (adamw: beside it)"
+    )
     lr_schedule: Literal["constant", "step", "exponential", "cosine"] = Field(
         "constant",
         description="over rounds: step (times gamma every `every` rounds), exponential (times gamma), cosine (to zero)",
@@ -91,13 +94,25 @@ class LocalSpec(Block):
             faults.append("steps: give either steps (full batch) or epochs (mini-batches)")
         if (self.epochs is None) != (self.batch_size is None):
             faults.append("batch_size: goes together with epochs")
-        if self.nesterov and not self.momentum:
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            faults.append(f"optimizer: momentum and nesterov go with sgd, not with {self.optimizer}")
+        elif self.nesterov and not self.momentum:
             faults.append("nesterov: needs a momentum above 0")
         if self.lr_schedule in ("step", "exponential") and self.gamma == 1.0:
             faults.append(f"gamma: the {self.lr_schedule} schedule needs a gamma below 1")
         if self.lr_schedule in ("step", "cosine") and self.every == 1:
             faults.append(f"every: the {self.lr_schedule} schedule needs the number of rounds")
         return raised(self, faults)
+
+
+class PrivacySpec(Block):
+    """DP-FedAvg on the server (McMahan et al. 2018): clipped updates, Gaussian noise on their average."""
+
+    clip: float = Field(gt=0, allow_inf_nan=False, description="largest norm of a client's update")
+    noise: float = Field(
+        ge=0, allow_inf_nan=False, description="noise multiplier: deviation noise * clip / participants"
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="delta of the reported epsilon")
 
 
 class SettingSpec(Block):
@@ -128,6 +143,7 @@ class RunSpec(SettingSpec):
     )
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")
+    privacy: PrivacySpec | None = Field(None, description="differentially private averaging; null = none")
     rounds: int = Field(ge=1, description="T, number of rounds")
     clients_per_round: int = Field(ge=1, description="participants of each round")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")

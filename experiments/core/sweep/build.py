@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from experiments.core.block import Block
 from experiments.core.engine.algorithms.base import Algorithm
 from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.algorithms.fedprox import FedProx
@@ -20,9 +21,11 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
+from experiments.core.models import build as build_model
 from experiments.core.spec.fields import RunSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
@@ -53,7 +56,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
             "clients_per_round",
             "lower clients_per_round, or split the data over more clients",
         )
-    module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
+    module = build_module(spec.model, tuple(federation.x.shape[1:]), federation.classes, context)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     if spec.loss == "squared":
@@ -66,7 +69,22 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.kind}
-    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed), net.flat(), columns)
+    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed, _privacy(spec)), net.flat(), columns)
+
+
+def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Context) -> torch.nn.Module:
+    """The module of a spec's model, not yet initialised; what weights it came with is noted.
+
+    Raises:
+        MissingError: a file that the model names is not there. SpecError: the model does not fit the inputs.
+    """
+    module = build_model(model, shape, classes, context.data_dir)
+    loaded = getattr(module, "weights_from", None)
+    if loaded is not None:
+        context.facts["weights"] = loaded
+    if loaded == "none" and getattr(model, "weights", None) == "auto":
+        context.warn("torchvision's cache holds no weights for this model: it starts from drawn ones")
+    return module
 
 
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
@@ -109,8 +127,9 @@ def try_out(net: Net, federation: Federation) -> None:
     """Send one sample through the model, so that a misfit shows here and in one line.
 
     Raises:
-        SpecError: the model fails on it, or has another number of outputs than the data has classes.
+        SpecError: the model fails on it, has another number of outputs than the data has classes, or knows fewer ids.
     """
+    _vocabulary_fits(net, federation)
     try:
         with torch.no_grad():
             outputs = net.module.eval()(federation.test_x[:1])
@@ -131,6 +150,20 @@ def try_out(net: Net, federation: Federation) -> None:
         )
 
 
+def _vocabulary_fits(net: Net, federation: Federation) -> None:
+    """Raise SpecError where a text holds an id that the model's embedding does not."""
+    known = getattr(net.module, "vocabulary", None)
+    if known is None or federation.x.is_floating_point():
+        return
+    highest = max(int(x.max()) for x in (federation.x, federation.test_x))
+    if highest >= known:
+        raise SpecError(
+            f"the texts hold the id {highest}, but the model knows {known} ids (0 to {known - 1})",
+            "model.vocabulary",
+            "give the model the vocabulary of data.tokenizer (a trained one: data.vocabulary)",
+        )
+
+
 def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
     """Labels as targets [N, classes] for the squared loss."""
     y, test_y = (
@@ -142,3 +175,7 @@ def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
 
 def _algorithm(spec: RunSpec) -> Algorithm:
     return FedProx(spec.algorithm.mu) if spec.algorithm.kind == "fedprox" else FedAvg()
+
+
+def _privacy(spec: RunSpec) -> Privacy | None:
+    return None if spec.privacy is None else Privacy(spec.privacy.clip, spec.privacy.noise)

@@ -1,0 +1,48 @@
+"""The global model as tracing needs it: evaluation mode, a copy of its own, logits with a graph."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from experiments.core.engine.net import Net
+from experiments.core.errors import SpecError
+
+
+def template(net: Net) -> nn.Module:
+    """A copy of the net's module in evaluation mode, without values for its parameters and with nothing in place.
+
+    Hooks may be put on it, and modes changed, without touching what training uses.
+    """
+    memo: dict[int, object] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False) for p in net.module.parameters()
+    }
+    module = copy.deepcopy(net.module, memo).eval()
+    for part in module.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False  # type: ignore[assignment]
+    return module
+
+
+def leaves(net: Net, theta: Tensor) -> list[Tensor]:
+    """The parameters in theta [size], one tensor a slot, each a leaf that collects a gradient of its own."""
+    return [theta[s.start : s.stop].detach().view(s.shape).requires_grad_() for s in net.params]
+
+
+def logits(net: Net, module: nn.Module, theta: Tensor, x: Tensor, parameters: list[Tensor] | None = None) -> Tensor:
+    """Outputs [n, C] of `module` with the flat state theta [size]; by `parameters`, if given, they have a graph.
+
+    Raises:
+        SpecError: the model returns something else.
+    """
+    tensors = net.views(theta.detach())
+    if parameters is not None:
+        tensors.update({slot.name: tensor for slot, tensor in zip(net.params, parameters, strict=True)})
+    with torch.enable_grad():
+        outputs = functional_call(module, tensors, (x,))
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(x):
+        raise SpecError("tracing needs a model that returns one row of logits per input", "model", "use a classifier")
+    return outputs
