@@ -23,7 +23,7 @@ def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
         if place.exists():
             return place
     raise MissingError(
-        f"no {'data' if key == 'data.path' else 'file'} at {path}",
+        f"{'no data' if key == 'data.path' else 'nothing'} at {path}",
         "looked for " + " and ".join(str(place) for place in tried),
         f"correct {key}, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.core.block import Block
 from experiments.core.errors import SpecError
@@ -19,7 +19,7 @@ class Pool:
     """Training and test samples of one data set.
 
     Attributes:
-        x: [N, C, H, W] or [N, d] float32 training inputs.
+        x: [N, C, H, W] or [N, d] float32 training inputs, or [N, L] int64 token ids.
         y: [N] int64 labels in 0..classes-1.
         owner: [N] int64, the natural client of each training sample (an index into `names`), or -1 where there is none.
         test_x, test_y: the test set, pooled over clients.
@@ -39,7 +39,13 @@ class Pool:
 
 
 class DataBlock(Block):
-    """A kind of data: its fields say which samples, `load` reads or draws them."""
+    """A kind of data: its fields say which samples, `load` reads or draws them.
+
+    Attributes:
+        integers: whether inputs are token ids (int64) and not numbers to compute with.
+    """
+
+    integers: ClassVar[bool] = False
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
         """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
@@ -68,11 +74,13 @@ def make_pool(
     name: str,
     owner: np.ndarray | None = None,
     names: tuple[str, ...] = (),
+    tokens: bool = False,
 ) -> Pool:
     """Check arrays and turn them into a pool.
 
     `where` is the file or folder they came from, for messages; `train` and `test` are pairs of x [N, ...] of any real
-    type and y [N] integers; `owner` [N] holds indices into `names`, or is None for data without natural clients.
+    type and y [N] integers; `owner` [N] holds indices into `names`, or is None for data without natural clients. With
+    `tokens` inputs are ids: they stay integers (int64), and the models take them so; else they become float32.
 
     Raises:
         SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range.
@@ -82,7 +90,7 @@ def make_pool(
 
     checked = []
     for part, (x, y) in (("training", train), ("test", test)):
-        inputs, labels = np.asarray(x, dtype=np.float32), np.asarray(y)
+        inputs, labels = np.asarray(x, dtype=np.int64 if tokens else np.float32), np.asarray(y)
         _check_part(where, part, inputs, labels, classes)
         checked += [torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels.astype(np.int64))]
     if checked[0].shape[1:] != checked[2].shape[1:]:

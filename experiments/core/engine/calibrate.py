@@ -43,7 +43,7 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
     Raises:
         SpecError: an unknown formulation, or one that cannot compute this model here.
     """
-    device, dtype = federation.x.device, federation.x.dtype
+    device, dtype = federation.x.device, _real(net, federation)
     known = formulations()
     able = {name: kind for name, kind in known.items() if kind.supports(net, device, dtype)}
     if wanted == "fixed":
@@ -64,6 +64,11 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
     return Choice(able[min(seconds, key=seconds.__getitem__)](net), seconds)
 
 
+def _real(net: Net, federation: Federation) -> torch.dtype:
+    """The arithmetic: the inputs', or the model's where inputs are ids."""
+    return federation.x.dtype if federation.x.is_floating_point() else net.flat().dtype
+
+
 class _Trial:
     """One gradient of `models` models on a client of median size."""
 
@@ -71,7 +76,7 @@ class _Trial:
         sizes = federation.sizes
         client = sorted(range(len(sizes)), key=sizes.__getitem__)[len(sizes) // 2]
         self.net, (self.x, self.y) = net, federation.of(client)
-        self.theta: Tensor = net.flat().to(federation.x).repeat(models, 1)
+        self.theta: Tensor = net.flat().to(federation.x.device, _real(net, federation)).repeat(models, 1)
 
     def key(self, able: dict[str, type[Formulation]]) -> str:
         """What the result depends on."""
@@ -80,7 +85,7 @@ class _Trial:
             self.net.loss,
             list(self.x.shape),
             len(self.theta),
-            str(self.x.dtype),
+            str(self.theta.dtype),
             sorted(able),
             torch.__version__,
         ]

@@ -14,7 +14,7 @@ class Federation:
     """Training data of K clients laid end to end, and one pooled test set.
 
     Attributes:
-        x: [N, ...] training inputs; client k owns rows offsets[k]:offsets[k+1].
+        x: [N, ...] training inputs, real numbers or integer ids; client k owns rows offsets[k]:offsets[k+1].
         y: [N] integer labels (or [N, classes] real targets for the squared loss).
         offsets: K + 1 row numbers, strictly increasing (no client is empty).
         test_x, test_y: the pooled test set.
@@ -43,17 +43,17 @@ class Federation:
         return self.x[rows], self.y[rows]
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Federation:
-        """The same federation on `device`, inputs (and real targets) as `dtype`."""
+        """The same federation on `device`, real inputs and targets as `dtype`; ids and labels stay integers."""
 
-        def target(y: Tensor) -> Tensor:
-            return y.to(device, dtype) if y.is_floating_point() else y.to(device)
+        def moved(values: Tensor) -> Tensor:
+            return values.to(device, dtype) if values.is_floating_point() else values.to(device)
 
         return Federation(
-            self.x.to(device, dtype),
-            target(self.y),
+            moved(self.x),
+            moved(self.y),
             self.offsets,
-            self.test_x.to(device, dtype),
-            target(self.test_y),
+            moved(self.test_x),
+            moved(self.test_y),
             self.clients,
             self.classes,
             self.name,

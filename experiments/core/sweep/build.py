@@ -127,8 +127,9 @@ def try_out(net: Net, federation: Federation) -> None:
     """Send one sample through the model, so that a misfit shows here and in one line.
 
     Raises:
-        SpecError: the model fails on it, or has another number of outputs than the data has classes.
+        SpecError: the model fails on it, has another number of outputs than the data has classes, or knows fewer ids.
     """
+    _vocabulary_fits(net, federation)
     try:
         with torch.no_grad():
             outputs = net.module.eval()(federation.test_x[:1])
@@ -146,6 +147,20 @@ def try_out(net: Net, federation: Federation) -> None:
             f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes",
             "model",
             "give the model one output a class",
+        )
+
+
+def _vocabulary_fits(net: Net, federation: Federation) -> None:
+    """Raise SpecError where a text holds an id that the model's embedding does not."""
+    known = getattr(net.module, "vocabulary", None)
+    if known is None or federation.x.is_floating_point():
+        return
+    highest = max(int(x.max()) for x in (federation.x, federation.test_x))
+    if highest >= known:
+        raise SpecError(
+            f"the texts hold the id {highest}, but the model knows {known} ids (0 to {known - 1})",
+            "model.vocabulary",
+            "give the model the vocabulary of data.tokenizer (a trained one: data.vocabulary)",
         )
 
 

@@ -53,7 +53,7 @@ def test_cnn1_is_linear_but_for_its_pools():
     assert zero.shape == (3, 62)
 
 
-@pytest.mark.parametrize("kind", sorted(kinds()))
+@pytest.mark.parametrize("kind", sorted(set(kinds()) - {"transformer"}))  # test_transformer.py: it takes ids
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_every_model_gives_one_output_a_class(kind, shape):
     if kind == "vgg" and shape[1] < 32:

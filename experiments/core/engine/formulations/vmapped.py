@@ -14,7 +14,7 @@ from experiments.core.engine.formulations._common import sample_scale
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
 
-_RANDOM = (nn.modules.dropout._DropoutNd, nn.MultiheadAttention, nn.RNNBase)
+_RANDOM = (nn.MultiheadAttention, nn.RNNBase)
 
 
 class Vmapped(Formulation):
@@ -32,8 +32,8 @@ class Vmapped(Formulation):
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """Modules without dropout, recurrence or attention."""
-        return not any(isinstance(part, _RANDOM) for part in net.module.modules())
+        """Modules without dropout, recurrence or torch's attention (dropout of nothing is none)."""
+        return not any(isinstance(part, _RANDOM) or _drops(part) for part in net.module.modules())
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `Formulation.gradient`. BatchNorm with left-out samples goes one model after another."""
@@ -70,3 +70,7 @@ class Vmapped(Formulation):
         if not hasattr(self._local, "module"):
             self._local.module = copy.deepcopy(self.net.module)
         return self._local.module.train(training)
+
+
+def _drops(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0
