@@ -21,10 +21,11 @@ Rows = tuple[list[str], "np.ndarray"]
 
 
 class TextCsv(KeptData):
-    r"""`train.csv` and `test.csv` in a folder: no header, the class from 1, then columns of text; or classes.txt too.
+    r"""A folder of `train.csv` and `test.csv`: no header, the class from 1, then columns of text.
 
-    The columns of a row are joined by a space, and the two signs \n that these files write for a new line become one. A
-    sample is its token ids [max_length], padded with 0 at the end (see `Tokens`). There are no natural clients.
+    A `classes.txt` beside them counts the classes. The columns of a row are joined by a space, and the two signs \n
+    that these files write for a new line become one. A sample is its token ids [max_length], padded with 0 at the end
+    (see `Tokens`). There are no natural clients.
 
     Without a tokenizer a byte-level BPE is trained on the training texts that are kept, those of all clients together:
     a convenience, which a federation without a common vocabulary would not have.

@@ -70,7 +70,7 @@ class Net:
     def views(self, theta: Tensor) -> dict[str, Tensor]:
         """Named views of a flat state `theta` [..., size]; leading dimensions are kept."""
         lead = theta.shape[:-1]
-        return {s.name: theta[..., s.start : s.stop].reshape(*lead, *s.shape) for s in self.params + self.buffers}
+        return {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.params + self.buffers}
 
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""

@@ -117,7 +117,7 @@ def test_a_head_that_differs_in_more_than_its_width_is_a_fault(tmp_path):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(MissingError, match=r"no file at none.pth") as caught:
+    with pytest.raises(MissingError, match=r"nothing at none.pth") as caught:
         build(Torchvision(weights="none.pth"), COLOUR, 4, tmp_path)
     assert "model.weights" in caught.value.todo
     with torch.device("meta"):  # an estimate of cost reads no file
