@@ -131,6 +131,18 @@ def test_a_torchvision_model_named_on_the_command_line(tmp_path, capsys):
             assert float(change[i, k]) == pytest.approx(-delta / 2, rel=1e-3, abs=1e-3)  # p / (1 - p) = 1/2
 
 
+def test_weights_named_by_the_run_are_not_needed(tmp_path):
+    """The states of the record take their place, so that their file need not be there any more."""
+    from torchvision.models import get_model
+
+    dicts = own.states(get_model("squeezenet1_1", num_classes=5), 2)
+    block = {"kind": "torchvision", "name": "squeezenet1_1", "weights": "no/such/file.pth"}
+    round_ = open_round(own.save(tmp_path, dicts, model=block, classes=5))
+    net = round_.build((3, 32, 32), CPU)
+    views = net.views(round_.locals(net, [1])[0])
+    assert all(torch.equal(views[n], dicts[2][n]) for n in views) and len(views) == len(dicts[2])
+
+
 NETS = """
 from torch import nn
 
