@@ -331,3 +331,14 @@ def test_colour_images_come_channels_first(tmp_path):
     np.savez(tmp_path / "x.npz", images=pictures)
     x = read_inputs(tmp_path / "x.npz", spec).x
     assert x.shape == (2, 3, 5, 4) and float(x[1, 2, 4, 3]) == pytest.approx(pictures[1, 4, 3, 2] / 255)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_says_the_same(linear_round):
+    run, _, _, _, file = linear_round
+    one = open_round(run)
+    given = read_inputs(file, one.described.spec)
+    here, there = (trace_own(one, given, Choices(), torch.device(d), nothing) for d in ("cpu", "cuda"))
+    for name in ("raw", "score", "change", "logit"):
+        torch.testing.assert_close(getattr(here, name), getattr(there, name).cpu(), rtol=1e-9, atol=1e-12)
