@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ from experiments.trace.reading import (
     KEYS,
     axes,
     ordered,
+    panel_words,
     pick,
     point_words,
     printed,
@@ -44,6 +45,7 @@ _WORDS = {
     "per_round": "clients in a round",
     "dp": "noise multiplier",
 }
+_PLAIN: dict[str, Any] = {"color": "0.2", "linewidth": 1, "linestyle": (0, (5, 2))}
 _HOW = {"accuracy": "max", "localization": "mean", "chance": "mean"}
 _PANELS = 12
 
@@ -96,8 +98,7 @@ def draw(found: pd.DataFrame, axis: str) -> Figure:
     places = ordered(found[axis].unique())
     for i, (ax, (fixed, own)) in enumerate(zip(panels, parts.items(), strict=False)):
         _panel(ax, own, axis, places)
-        subset = own["dataset"].str.endswith("_subset").any()
-        ax.set_title(point_words(fixed) + (" (subset)" if subset and fixed else ""))
+        ax.set_title(panel_words(own, fixed))
         percent(ax, "%" if i % columns == 0 else "")
         places_of(ax, places, _WORDS.get(axis, axis) if i >= len(parts) - columns else "")
     hide(panels, len(parts))
@@ -136,7 +137,8 @@ def noise(rows: pd.DataFrame, name: str) -> Artefact | None:
     found = found.assign(noise=found["dp"].map(lambda d: told[d][0]), clip=found["dp"].map(lambda d: told[d][1]))
     caption = (
         "Under differential privacy: accuracy of the global model in its best round and localization accuracy of "
-        "TraceFL over the noise multiplier, by clipping norm (stars: the paper's), and accuracy over the rounds."
+        "TraceFL over the noise multiplier, by clipping norm (stars: the paper's), and accuracy over the rounds. The "
+        "paper's settings of clipping norm 50 have alpha 0.2, the others 0.3."
     )
     frame = pd.concat([tidy(found), tidy(rounds, "round")], ignore_index=True)
     return Artefact(name, frame, lambda: _draw_noise(found, rounds), caption)
@@ -151,7 +153,7 @@ def _draw_noise(found: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
         _over_noise(ax, known, metric, method, places)
         plain = found[(found["dp"] == "none") & (found["metric"] == metric) & (found["method"] == method)]["value"]
         if len(plain):
-            ax.axhline(plain.mean(), color="0.2", linewidth=1, linestyle=(0, (5, 2)), label="no privacy")
+            ax.axhline(plain.mean(), label="no privacy", **_PLAIN)
     chance = known[known["metric"] == "chance"]
     chance = chance.assign(place=chance["noise"].map(lambda v: places.index(f"{v:g}")))
     chance_line(panels[1], chance, "place", "correct")
@@ -161,7 +163,7 @@ def _draw_noise(found: pd.DataFrame, rounds: pd.DataFrame) -> Figure:
     for ax in panels:
         percent(ax, "%" if ax is panels[0] else "")
     note = seeds_note(found["seed"].nunique(), "dots: seeds, marks: their mean; bands: their range")
-    legend(figure, panels, note, columns=5)
+    legend(figure, panels, note, columns=6)
     return figure
 
 
@@ -170,10 +172,10 @@ def _over_noise(ax: Axes, known: pd.DataFrame, metric: str, method: str, places:
     for index, (clip, own) in enumerate(known.groupby("clip")):
         own = own.assign(place=own["noise"].map("{:g}".format))
         series = own[(own["metric"] == metric) & (own["method"] == method)]
-        placed(ax, series, places, "place", f"clipping norm {clip:g}", index + 4)
+        placed(ax, series, places, "place", f"clipping norm {clip:g}", index)
         firsts = own.drop_duplicates("point")
         values = [printed(str(r["setting"]), of[0], method, f"{r['point']}{of[1]}") for _, r in firsts.iterrows()]
-        star(ax, [places.index(p) for p in firsts["place"]], values, index + 4, "the paper")
+        star(ax, [places.index(p) for p in firsts["place"]], values, index, "the paper")
     places_of(ax, places, _WORDS["dp"])
     ax.tick_params(axis="x", rotation=45)
 
@@ -190,6 +192,7 @@ def _noisy_rounds(ax: Axes, rounds: pd.DataFrame) -> None:
     for i, dp in enumerate(names):
         color = colormaps["viridis_r"](0.1 + 0.9 * i / max(1, len(names) - 1))
         style = {"color": color, "linestyle": look(i)["linestyle"], "linewidth": 1.1}
+        style = style if dp != "none" else _PLAIN
         line(ax, rounds[rounds["dp"] == dp], "round", point_words(f"dp={dp}"), **style)
     ax.set_xlabel("round")
     ax.set_title("accuracy over the rounds")

@@ -21,7 +21,7 @@ LABELS = {
     "accuracy": "accuracy of the global model", "correct": "TraceFL, correct predictions",
     "wrong": "TraceFL, mispredictions", "feddebug": "FedDebug",
 }  # fmt: skip
-STARRED = "the paper: best accuracy, mean localization"
+STARRED = "the paper's number"
 _CHANCE: dict[str, dict[str, Any]] = {
     "correct": {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "label": "chance, correct predictions"},
     "wrong": {"color": "0.45", "linewidth": 0.8, "linestyle": (0, (5, 2)), "label": "chance, mispredictions"},
@@ -69,8 +69,9 @@ def star(ax: Axes, x: Sequence[float], values: Sequence[float], index: int, labe
     """The paper's numbers in the colour of their series; those that it does not print are left out."""
     told = [(a, v) for a, v in zip(x, values, strict=True) if not math.isnan(v)]
     if told:
-        face = {"markerfacecolor": PALETTE[index % len(PALETTE)], "markeredgewidth": 0.6, "clip_on": False}
-        ax.plot(*zip(*told, strict=True), label=label, **{**STAR, "markersize": 9, **face})
+        style = {**STAR, "markersize": 9, "markeredgewidth": 0.6}
+        ax.plot(*zip(*told, strict=True), clip_on=False, **{**style, "markerfacecolor": PALETTE[index % len(PALETTE)]})
+        ax.plot([], [], label=label, **{**style, "markerfacecolor": "0.8"})  # of no series
 
 
 def percent(ax: Axes, label: str = "%") -> None:
@@ -80,12 +81,14 @@ def percent(ax: Axes, label: str = "%") -> None:
     ax.set_ylabel(label)
 
 
-def legend(figure: Figure, panels: Sequence[Axes], note: str = "", columns: int = 3) -> None:
-    """All entries of `panels`, each once, under them, and a note."""
+def legend(figure: Figure, panels: Sequence[Axes], note: str = "", columns: int = 4) -> None:
+    """All entries of `panels`, each once, under them, and a note; as many columns as fit, at most `columns`."""
     entries = {name: handle for ax in panels for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
     if entries:
+        fit = int(figure.get_figwidth() / (0.06 * max(map(len, entries)) + 0.5))  # inches of the longest entry
+        columns = max(1, min(columns, len(entries), fit))
         figure.legend(
-            list(entries.values()), list(entries), loc="outside lower center", ncols=min(columns, len(entries)),
+            list(entries.values()), list(entries), loc="outside lower center", ncols=columns,
             title=note or None, title_fontsize=7,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ _HITS = {
     "hit_most": "the client with most samples of the label",
     "hit_truth": "the client whose absence costs the logit most",
 }
+_CHANCE = {"correct": "chance to hold the label", "wrong": "chance to be faulty"}
 _STEP = 0.2
 
 
@@ -53,14 +54,16 @@ def _draw(each: pd.DataFrame, chance: float) -> Figure:
     left.set_xlabel("correlation with leave-one-out truth")
     left.set_yticks(range(len(names)), [METHODS[name] for name in names])
     _strips(right, each, names, _HITS, 2)
-    right.axvline(chance, color="0.3", linewidth=1, linestyle=(0, (4, 2)), zorder=0, label="chance to hold the label")
+    right.axvline(
+        chance, color="0.3", linewidth=1, linestyle=(0, (4, 2)), zorder=0, label=_CHANCE[str(each["scope"].iloc[0])]
+    )
     right.set_xlim(0, 104)
     right.set_xlabel("first-ranked client, %")
     right.set_yticks(range(len(names)), [""] * len(names))
     for ax in (left, right):
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.grid(axis="y", visible=False)
-    legend(figure, (left, right), columns=3)
+    legend(figure, (left, right))
     return figure
 
 

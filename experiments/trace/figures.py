@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.core.report.artefacts import Artefact
 from experiments.trace import (
     figure_axis,
+    figure_inputs,
     figure_rounds,
     figure_time,
     figure_truth,
@@ -55,13 +56,13 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     found: list[Artefact] = []
     for setting, own in metrics.groupby("setting", sort=True):
         rows = parse(own.reset_index(drop=True))
-        for name, make in _makers(rows, family(str(setting))):
+        for name, make in _makers(rows, family(str(setting)), folders):
             made = make(rows, str(setting) if f"{setting}-".startswith(f"{name}-") else f"{name}-{setting}")
             found += [] if made is None else [made]
     return found
 
 
-def _makers(rows: pd.DataFrame, setting: str) -> Iterator[tuple[str, Maker]]:
+def _makers(rows: pd.DataFrame, setting: str, folders: list[Path]) -> Iterator[tuple[str, Maker]]:
     own = _OWN.get(setting, {})
     yield from own.items()
     yield from _EVERY.items()
@@ -72,3 +73,4 @@ def _makers(rows: pd.DataFrame, setting: str) -> Iterator[tuple[str, Maker]]:
     for axis in axes(rows):
         if axis != "task" and (setting, axis) not in _DRAWN:
             yield f"over_{axis}", partial(figure_axis.over, axis=axis)
+    yield "inputs", lambda rows, name: figure_inputs.traced_inputs(rows, folders, name)

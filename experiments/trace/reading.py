@@ -185,13 +185,20 @@ def point_words(point: str) -> str:
 
 
 def panel_words(rows: pd.DataFrame, point: str) -> str:
-    """The title of a panel: the point, or model and data where there is none; a subset of the data is said to be one.
+    """The title of a panel: the point, or model and data without one; a subset of the data is said to be one.
 
-    `rows`: those of the point, with the columns model and dataset.
+    A task stands on a line of its own.
+
+    Args:
+        rows: those of the point, with the columns model and dataset. point: as in column `point`.
     """
-    first = rows.iloc[0]
-    words = point_words(point) or ", ".join(filter(None, [str(first["model"]), str(first["dataset"])]))
-    return f"{words} (subset)" if point and str(first["dataset"]).endswith("_subset") else words
+    dataset, model = str(rows["dataset"].iloc[0]), str(rows["model"].iloc[0])
+    data, words = dataset.removesuffix("_subset"), [w for w in point.split(" ") if w]
+    tasks = [word for word in words if word.startswith("task=")]
+    others = [word for word in words if word not in tasks]
+    head = point_words(tasks[0]) if tasks else "" if others else f"{model}, {DATA.get(data, data)}"
+    head += " (subset)" if head and dataset != data else ""
+    return "\n".join(filter(None, [head, point_words(" ".join(others))]))
 
 
 def tidy(rows: pd.DataFrame, *more: str) -> pd.DataFrame:
