@@ -180,7 +180,7 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
     if curves.empty:
         return []
-    last = curves[curves["round"] == curves["round"].max()]
+    last = metrics[(metrics["round"] == curves["round"].max()) | (metrics["method"] == "privacy")]
     final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
     columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
     return [
