@@ -14,6 +14,7 @@ from experiments.core.spec.record import CLIENT, GLOBAL, ROUND_FILE, ROUNDS, RUN
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 """Suffixes of files that could run code when they are read."""
 
+_NAMED = 12
 _UNPICKLE = "write it with safetensors.torch.save_file(model.state_dict(), path)"
 
 
@@ -88,11 +89,17 @@ def _located(run: Path, index: int | None) -> tuple[Path, Path]:
 def _chosen(known: dict[int, Path], index: int | None, run: Path) -> Path:
     number = max(known) if index is None else index
     if number not in known:
-        span = f"{min(known)} to {max(known)}" if len(known) > 1 else str(*known)
-        raise SpecError(f"round {number} is not recorded", shown(run / ROUNDS), f"recorded: {span}")
+        raise SpecError(f"round {number} is not recorded", shown(run / ROUNDS), f"recorded: {_span(sorted(known))}")
     if not (known[number] / GLOBAL).is_file():
         raise _no_round(known[number], [])
     return known[number]
+
+
+def _span(rounds: Sequence[int]) -> str:
+    """Sorted numbers of rounds in words."""
+    if len(rounds) > 2 and rounds[-1] - rounds[0] + 1 == len(rounds):
+        return f"{rounds[0]} to {rounds[-1]}"
+    return ", ".join(map(str, rounds[:_NAMED])) + (f", ... {rounds[-1]}" if len(rounds) > _NAMED else "")
 
 
 def _no_round(folder: Path, below: Sequence[Path]) -> FedlabError:

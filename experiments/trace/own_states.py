@@ -29,7 +29,7 @@ def flat_state(net: Net, path: Path, model_from: str) -> Tensor:
     misfit = first_mismatch(net.module, tensors)
     if misfit is not None:
         raise SpecError(
-            f"{misfit}: not a state of the model", f"{shown(path)}; model from {model_from}", _mend(tensors)
+            f"the state does not fit the model: {misfit}", f"{shown(path)}; model from {model_from}", _mend(tensors)
         )
     # Buffers that a module keeps out of its state dict are constants of its own.
     own = {**dict(net.module.named_parameters()), **dict(net.module.named_buffers())}

@@ -44,9 +44,8 @@ def keep_inputs(kept: Kept, federation: Federation, held: torch.Tensor, data: Da
     x = federation.test_x[rows].cpu()
     if x.dim() == 4:
         arrays["images"] = x.float().numpy()
-    elif hasattr(data, "tokens"):
-        words = data.tokens(context.data_dir)
-        arrays["texts"] = np.array([words.decode(ids.tolist()) for ids in x])
+    elif hasattr(data, "decode"):
+        arrays["texts"] = np.array([data.decode(ids.tolist(), context.data_dir) for ids in x])
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
     files.atomic_write(context.folder / "inputs.npz", out.getvalue())

@@ -19,6 +19,7 @@ from tests.trace.tiny import spec
         ({"faults": {"clients": [], "to": 0}}, "at least 1"),
         ({"decay": 0}, "greater than 0"),
         ({"bias": "some"}, "centred"),
+        ({"methods": ["feddebug"], "grid": {"decay": [0.5]}}, "decay=0.5: methods: feddebug looks for faulty"),
         ({"grid": {"partition.alpha": [0.1, -1]}}, "alpha=-1"),
         ({"privacy": {"clip": 0, "noise": 1}}, "clip"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ PAD = 0
 TEXT_EXTRA = "install fedlab-influence[text]"
 SPECIAL = ("[PAD]", "[CLS]")
 """The first entries of a vocabulary trained here: padding, and the sign before every text (BERT classifies there)."""
+
+_BLOCK = 10_000  # texts encoded at a time: the library keeps kilobytes of each
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class Tokens:
 
         self.rules.enable_truncation(length)
         ids = np.full((len(texts), length), PAD, np.int64)
-        for row, found in enumerate(self.rules.encode_batch(list(texts))):
-            ids[row, : len(found.ids)] = np.asarray(found.ids, np.int64) + self.shift
+        for start in range(0, len(texts), _BLOCK):
+            for row, found in enumerate(self.rules.encode_batch(list(texts[start : start + _BLOCK])), start):
+                ids[row, : len(found.ids)] = np.asarray(found.ids, np.int64) + self.shift
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -59,8 +63,6 @@ def require_tokenizers() -> None:
     Raises:
         MissingError: it is.
     """
-    from importlib.util import find_spec
-
     if find_spec("tokenizers") is None:
         raise MissingError("text needs the package tokenizers, which is not installed", "data.kind", TEXT_EXTRA)
 

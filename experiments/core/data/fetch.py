@@ -66,12 +66,22 @@ _ZALANDO = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/mast
 _QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
 _FEMNIST = "https://huggingface.co/datasets/flwrlabs/femnist/resolve/main/data"
 _TORONTO = "https://www.cs.toronto.edu/~kriz"
+_TEXTS = "https://s3.amazonaws.com/fast-ai-nlp"
+_AG_NEWS = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
+_HUB = "https://huggingface.co"
 _ZENODO = "https://zenodo.org/records/10519652/files"
 
 
 def _idx(folder: str, base: str, *files: tuple[str, int, str]) -> tuple[File, ...]:
     """The files of an IDX data set."""
     return tuple(File(f"{folder}/raw/{name}", f"{base}/{name}", size, f"sha256:{sha}") for name, size, sha in files)
+
+
+def _checkpoint(folder: str, base: str, *vocabulary: tuple[str, int, str]) -> tuple[File, ...]:
+    """A model of the hub: its vocabulary, of known content; its configuration and weights, of unknown."""
+    words = (File(f"tokenizers/{folder}/{n}", f"{base}/{n}", size, f"sha256:{sha}") for n, size, sha in vocabulary)
+    weights = (File(f"models/{folder}/{n}", f"{base}/{n}", 0) for n in ("config.json", "model.safetensors"))
+    return (*words, *weights)
 
 
 CATALOGUE: tuple[Known, ...] = (
@@ -183,6 +193,69 @@ CATALOGUE: tuple[Known, ...] = (
             ("organamnist", "OrganAMNIST: 58,830 slices of abdominal CT of 28x28, 11 classes",
              "68e3f8846a6bd62f0c9bf841c0d9eacc"),
         )
+    ),
+    Known(
+        "dbpedia",
+        "DBpedia ontology: 630,000 short texts, 14 classes (Zhang et al. 2015)",
+        "CC BY-SA 3.0 and GFDL",
+        "text_csv, path: dbpedia_csv",
+        (
+            File(
+                "dbpedia_csv.tgz",
+                f"{_TEXTS}/dbpedia_csv.tgz",
+                0,
+                "sha256:42db5221ddedddb673a4cabcc5f3a7d869714c878bcfe4ba94b29d14aa38e417",
+            ),
+        ),
+        "it is read packed as it is; a folder dbpedia_csv beside it is read instead",
+    ),
+    Known(
+        "yahoo_answers",
+        "Yahoo! Answers topics: 1,460,000 questions and answers, 10 classes (Zhang et al. 2015)",
+        "non-commercial research only",
+        "text_csv, path: yahoo_answers_csv",
+        (
+            File(
+                "yahoo_answers_csv.tgz",
+                f"{_TEXTS}/yahoo_answers_csv.tgz",
+                0,
+                "sha256:2d4277855faf8b35259009425fa8f7fe1888b5644b47165508942d000f4c96ae",
+            ),
+        ),
+        "it is read packed as it is; a folder yahoo_answers_csv beside it is read instead",
+    ),
+    Known(
+        "ag_news",
+        "AG's News: 127,600 short texts, 4 classes (Zhang et al. 2015)",
+        "non-commercial use only",
+        "text_csv, path: ag_news_csv",
+        (
+            File("ag_news_csv/train.csv", f"{_AG_NEWS}/train.csv", 0, "md5:b1a00f826fdfbd249f79597b59e1dc12"),
+            File("ag_news_csv/test.csv", f"{_AG_NEWS}/test.csv", 1857427, "md5:d52ea96a97a2d943681189a97654912d"),
+        ),
+    ),
+    Known(
+        "bert",
+        "BERT, base size, lower case: vocabulary and weights (Devlin et al. 2019)",
+        "Apache 2.0",
+        "text_csv, tokenizer: tokenizers/bert-base-uncased; model: transformer, checkpoint: models/bert-base-uncased",
+        _checkpoint(
+            "bert-base-uncased", f"{_HUB}/google-bert/bert-base-uncased/resolve/main",
+            ("vocab.txt", 231508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
+        ),
+        "no checksum of the weights is published with them",
+    ),
+    Known(
+        "gpt",
+        "GPT: vocabulary and weights (Radford et al. 2018)",
+        "MIT",
+        "text_csv, tokenizer: tokenizers/openai-gpt; model: transformer, arch: gpt, checkpoint: models/openai-gpt",
+        _checkpoint(
+            "openai-gpt", f"{_HUB}/openai-community/openai-gpt/resolve/main",
+            ("vocab.json", 815973, "fdf49b19e7de236852091da09b84a7a3cd5e7b0e79916376cf45f6b8127b8078"),
+            ("merges.txt", 458495, "0ea9b51ae695073cd871e0358f7016311d671a7ff3963e367d5236522f294725"),
+        ),
+        "no checksum of the weights is published with them",
     ),
 )  # fmt: skip
 

@@ -95,7 +95,7 @@ def _constants(part: nn.Module) -> None:
 
 
 def _quick_gelu(part: nn.Module) -> None:
-    """GPT's activation in one kernel of torch: the same formula, and on a CPU a step of a small GPT in half the time."""
+    """GPT's activation in one kernel of torch: the same formula, and on a CPU a small GPT's step in half the time."""
     from torch import nn
 
     for name, child in part.named_children():

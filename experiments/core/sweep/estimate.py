@@ -34,6 +34,8 @@ def size_of(spec: RunSpec) -> Size | None:
     shape, classes, samples, clients = outline
     if getattr(spec.partition, "samples_per_client", None):
         samples = spec.partition.samples_per_client
+    elif getattr(spec.partition, "clients", None):  # all samples are dealt anew
+        samples = samples * clients / spec.partition.clients
     clients = spec.known_clients or clients
     try:
         with torch.device("meta"):

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from experiments.core.engine.checkpoint import Checkpoint
-from experiments.core.engine.privacy import Privacy, effective_noise, epsilon, weakest_noise
+from experiments.core.engine.privacy import Privacy, distance, effective_noise, epsilon, weakest_noise
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, fork_rounds
@@ -63,6 +63,16 @@ def test_clipping_scales_what_is_too_long_and_nothing_else():
                 found[b] - start[b], (trained[b] - start[b]) * (0.7 / length), rtol=1e-4, atol=1e-6
             )
     assert [torch.equal(a, b) for a, b in zip(found, trained, strict=True)] == [True, True, True, False, False, False]
+
+
+def test_distances_lose_no_digits_over_millions_of_squares():
+    """In float32 one running sum would be off in the fourth digit; several blocks, and a part of one."""
+    g = torch.Generator().manual_seed(0)
+    start = torch.zeros(2, 3_000_001)
+    trained = torch.rand(2, 3_000_001, generator=g)
+    exact = trained.double().norm(dim=1)
+    torch.testing.assert_close(distance(start, trained).double(), exact, rtol=2e-7, atol=0)
+    assert distance(start[:, :3], start[:, :3]).tolist() == [0, 0]
 
 
 def test_a_wide_clip_without_noise_is_plain_averaging():
