@@ -115,10 +115,11 @@ def test_images_of_any_range_are_shown_and_equal_channels_are_grey():
     assert not figure_inputs.shown_image(np.full((1, 2, 2), 7.0)).any()
 
 
-def test_dollars_in_a_text_are_no_formula(tmp_path):
+def test_dollars_in_a_text_are_no_formula_and_letters_without_a_glyph_are_boxes(tmp_path):
     cell = synthetic.inputs(tmp_path / "cell", kind="texts", scopes=("correct",))
-    _change(cell, texts=np.array([r"costs $5 or \$6_{ and $x^"]))
-    assert any("$5" in text.get_text() for ax in drawn(picture([cell])).axes for text in ax.texts)
+    _change(cell, texts=np.array(["costs $5 or \\$6_{ and $x^, \u00e9t\u00e9 \u5d14"]))
+    shown = [text.get_text() for ax in drawn(picture([cell])).axes for text in ax.texts]
+    assert any("$5" in text and "\u00e9t\u00e9 \u25a1" in text for text in shown)
 
 
 def _change(cell, **arrays):
