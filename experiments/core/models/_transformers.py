@@ -15,6 +15,7 @@ from experiments.core.data._tokens import PAD, TEXT_EXTRA
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 _FAMILIES = {
@@ -123,10 +124,9 @@ def classifier(arch: str) -> Any:
 
         def forward(self, ids: Tensor) -> Tensor:
             """Outputs [n, classes] of ids [n, L]."""
-            mask = ids != PAD
-            mask[:, 0] = True
+            mask = _mask(arch, ids, self.get_input_embeddings().weight.dtype)
             with _drawing(ids, self.training and _drops(self)):
-                return super().forward(ids, attention_mask=mask.long()).logits
+                return super().forward(ids, attention_mask=mask).logits
 
         def reset_parameters(self) -> None:
             """Draw anew, as the library does, all that did not come from a checkpoint."""
@@ -135,6 +135,24 @@ def classifier(arch: str) -> Any:
             self.load_state_dict({**fresh, **kept})
 
     return TextClassifier
+
+
+def _mask(arch: str, ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the family's attention wants of ids [n, L]: ones and zeros for GPT, else what is added to the scores.
+
+    From ones and zeros the library makes that itself for BERT and GPT-2, but it looks at the values on the way: a wait
+    for the device in every pass, and no pass over samples by vmap or over shapes alone.
+    """
+    import torch
+
+    attended = ids != PAD
+    attended[:, 0] = True
+    if arch == "gpt":
+        return attended.to(dtype)
+    allowed = attended[:, None, None, :]
+    if arch == "gpt2":
+        allowed = allowed & torch.ones(2 * ids.shape[1:], dtype=torch.bool, device=ids.device).tril()
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def _drops(module: nn.Module) -> bool:
