@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.core.data.pool import DataBlock, Pool
 from experiments.core.engine.calibrate import choose
@@ -23,7 +23,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
-from experiments.core.sweep.build import fingerprint, one_hot, try_out
+from experiments.core.sweep.build import build_module, fingerprint, one_hot, try_out
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
@@ -94,7 +94,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     data = Federation(
         pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name
     )  # fmt: skip
-    module: nn.Module = spec.model.build(tuple(data.x.shape[1:]), data.classes)
+    module = build_module(spec.model, tuple(data.x.shape[1:]), data.classes, context)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)

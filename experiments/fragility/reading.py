@@ -13,12 +13,11 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from experiments.core.report import reference
+from experiments.core.report import reference, subjects
 from experiments.core.report.artefacts import stand_in_of
-from experiments.core.sweep.cell import COLUMNS
+from experiments.core.report.subjects import pick as pick
 
 KEYS = ["setting", "scale", "seed"]
 GRID = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
@@ -64,33 +63,12 @@ def parse(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Columns of GRID and WITHIN are always there.
     """
-    told = {subject: _tokens(subject) for subject in metrics["subject"].unique()}
-    keys = dict.fromkeys(("point", *GRID, *WITHIN, *(key for one in told.values() for key in one)))
-    named = pd.DataFrame([{"subject": s, **dict.fromkeys(keys, ""), **one} for s, one in told.items()], dtype=object)
-    return metrics.merge(named, on="subject", how="left")
-
-
-def _tokens(subject: str) -> dict[str, str]:
-    words = [word.partition("=") for word in subject.split(" ")] if subject else []
-    if not all(equal for _, equal, _ in words):
-        return {"point": ""}
-    told = {f"{key}_" if key in COLUMNS else key: value for key, _, value in words}
-    return told | {"point": " ".join(f"{key}={value}" for key, value in told.items() if key not in WITHIN)}
+    return subjects.parse(metrics, GRID, WITHIN)
 
 
 def axes(rows: pd.DataFrame) -> list[str]:
     """The keys of the grid in `rows`, in the order of the contract, keys of a setting's own last."""
-    found = {word.partition("=")[0] for point in rows["point"].unique() if point for word in point.split(" ")}
-    return [key for key in GRID if key in found] + sorted(found - set(GRID))
-
-
-def pick(rows: pd.DataFrame, metric: str | Sequence[str], **wanted: str | Sequence[str]) -> pd.DataFrame:
-    """Rows of `metric` whose columns `wanted` hold that value (one of them); values that are not finite left out."""
-    asked = [metric] if isinstance(metric, str) else list(metric)
-    found = rows[rows["metric"].isin(asked) & np.isfinite(rows["value"].astype(float))]
-    for column, value in wanted.items():
-        found = found[found[column].isin([value] if isinstance(value, str) else list(value))]
-    return found.reset_index(drop=True)
+    return subjects.axes(rows, GRID)
 
 
 def estimators(rows: pd.DataFrame) -> list[str]:

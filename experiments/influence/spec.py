@@ -51,6 +51,12 @@ class InfluenceSpec(RunSpec):
             faults.append(f"tracked_client: unknown client {self.tracked_client}; clients are 0 to {known - 1}")
         if self.algorithm.kind != "fedavg" or self.local.momentum or self.local.weight_decay:
             faults.append("local: Eq. 10 is derived for FedAvg and plain gradient steps (no momentum, no weight decay)")
+        if self.local.optimizer != "sgd":
+            faults.append(
+                f"local.optimizer: Eq. 10 is derived for plain gradient steps, not for {self.local.optimizer}"
+            )
+        if self.privacy is not None:
+            faults.append("privacy: Eq. 10 is derived for the plain mean, without clipping and noise")
         if self.clients_per_round < 2:
             faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
         if self.cleansing is not None and self.cleansing.round >= self.rounds:

@@ -9,11 +9,11 @@ from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
-from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.estimate import size_of, training
+from experiments.core.sweep.privacy import privacy_rows
 from experiments.trace import PAPER
 from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder
@@ -81,8 +81,6 @@ def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:
         SpecError: a faulty client or a label that the data do not have.
     """
     if spec.faults is None:
-        if "feddebug" in spec.methods:
-            raise SpecError("feddebug looks for faulty clients, but there are none", "methods", "give `faults`")
         return problem
     federation = flip_labels(problem.federation, spec.faults.clients, spec.faults.to, spec.faults.labels)
     return replace(problem, federation=federation)
@@ -105,3 +103,5 @@ def _describe(spec: TraceSpec, recorder: Recorder, problem: Problem) -> None:
     }
     for key, value in facts.items():
         recorder.found.add("config", "config", float(value), key=key)
+    for row in privacy_rows(spec, problem):
+        recorder.found.add(row["method"], row["metric"], row["value"], row["unit"], n=row["n"])

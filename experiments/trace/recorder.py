@@ -14,7 +14,6 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import without_each
 from experiments.core.estimators import update
-from experiments.core.estimators.feddebug import feddebug, random_inputs
 from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
@@ -137,7 +136,8 @@ class Recorder:
             "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
             "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),
         }
-        scores, seconds = {}, {}
+        scores: dict[str, Tensor] = {}
+        seconds: dict[str, float] = {}
         for method in spec.methods:
             if method in ways:
                 began = self._now()
@@ -160,6 +160,8 @@ class Recorder:
 
     def _feddebug(self, record: Round) -> None:
         """Accuracy of differential testing: the share of the faulty participants it declares."""
+        from experiments.core.estimators.feddebug import feddebug, random_inputs
+
         spec, problem, faults = self._spec, self._problem, self._spec.faults
         assert faults is not None
         true = {place for place, k in enumerate(record.participants) if k in faults.clients}

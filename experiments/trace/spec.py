@@ -28,16 +28,18 @@ class FaultSpec(Block):
 class InputSpec(Block):
     """Which test samples are traced in a round (section 1.2 of the artefact)."""
 
-    among: int = Field(2048, ge=1, description="test samples looked at, the first ones; the model's accuracy is theirs")
-    per_label: int = Field(2, ge=1, description="correct predictions of each label that a participant holds")
-    wrong: int = Field(10, ge=1, description="mispredictions that the faults explain")
+    among: int = Field(
+        default=2048, ge=1, description="test samples looked at, the first ones; the model's accuracy is theirs"
+    )
+    per_label: int = Field(default=2, ge=1, description="correct predictions of each label that a participant holds")
+    wrong: int = Field(default=10, ge=1, description="mispredictions that the faults explain")
 
 
 class FedDebugSpec(Block):
     """Differential testing (Gill et al. 2023)."""
 
-    inputs: int = Field(10, ge=1, description="random inputs")
-    threshold: float = Field(0.003, ge=0, description="scaled activation above which a neuron is active")
+    inputs: int = Field(default=10, ge=1, description="random inputs")
+    threshold: float = Field(default=0.003, ge=0, description="scaled activation above which a neuron is active")
 
 
 class TraceSpec(RunSpec):

@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, influence, retraining
+from tests.bench import engine, fedavg, formulations, influence, privacy, retraining
 
 
 def main() -> None:
@@ -29,6 +29,7 @@ def main() -> None:
         print(f"estimator: skipped, {fault.what}")
     fedavg.main()
     retraining.main()
+    privacy.main()
     try:
         influence.main()
     except MissingError as fault:

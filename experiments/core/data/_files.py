@@ -12,7 +12,7 @@ from experiments.core.errors import MissingError, SpecError
 
 
 def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
-    """The file or folder a spec names under `key`: as given (from the working directory), else inside the data folder.
+    """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
     Raises:
         MissingError: it is in neither place.
@@ -23,7 +23,7 @@ def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
         if place.exists():
             return place
     raise MissingError(
-        f"nothing at {path}" if key != "data.path" else f"no data at {path}",
+        f"{'no data' if key == 'data.path' else 'nothing'} at {path}",
         "looked for " + " and ".join(str(place) for place in tried),
         f"correct {key}, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
     )

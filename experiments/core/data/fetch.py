@@ -177,19 +177,22 @@ CATALOGUE: tuple[Known, ...] = (
         ),
         "it is read packed as it is",
     ),
-    Known(
-        "pneumoniamnist",
-        "PneumoniaMNIST: 5,856 chest X-rays of 28x28, 2 classes (MedMNIST v2)",
-        "CC BY 4.0",
-        "image_npz, path: medmnist/pneumoniamnist.npz",
-        (
-            File(
-                "medmnist/pneumoniamnist.npz",
-                f"{_ZENODO}/pneumoniamnist.npz?download=1",
-                0,
-                "md5:28209eda62fecd6e6a2d98b1501bb15f",
-            ),
-        ),
+    *(
+        Known(
+            name,
+            f"{what} (MedMNIST v2)",
+            "CC BY 4.0",
+            f"image_npz, path: medmnist/{name}.npz",
+            (File(f"medmnist/{name}.npz", f"{_ZENODO}/{name}.npz?download=1", 0, f"md5:{md5}"),),
+        )
+        for name, what, md5 in (
+            ("pneumoniamnist", "PneumoniaMNIST: 5,856 chest X-rays of 28x28, 2 classes",
+             "28209eda62fecd6e6a2d98b1501bb15f"),
+            ("pathmnist", "PathMNIST: 107,180 colour images of colon tissue of 28x28, 9 classes",
+             "a8b06965200029087d5bd730944a56c1"),
+            ("organamnist", "OrganAMNIST: 58,830 slices of abdominal CT of 28x28, 11 classes",
+             "68e3f8846a6bd62f0c9bf841c0d9eacc"),
+        )
     ),
     Known(
         "dbpedia",

@@ -70,7 +70,7 @@ class Net:
     def views(self, theta: Tensor) -> dict[str, Tensor]:
         """Named views of a flat state `theta` [..., size]; leading dimensions are kept."""
         lead = theta.shape[:-1]
-        return {s.name: theta[..., s.start : s.stop].reshape(*lead, *s.shape) for s in self.params + self.buffers}
+        return {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.params + self.buffers}
 
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""
@@ -113,19 +113,44 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     "koh_liang" (Koh and Liang 2017, code): every tensor of two or more dimensions ~ N(0, s^2) drawn within two s, with
     s = 2 / sqrt(fan_in) for convolutions and 1 / sqrt(fan_in) for matrices.
     In both, normalisation weights stay one and other vectors become zero.
-    "default" leaves PyTorch's own scheme, drawn from a generator seeded by name.
+    "default" leaves PyTorch's own scheme, drawn from a generator seeded by name; a module that has a
+    `reset_parameters` of its own answers for its children.
+    Tensors named in the module's attribute `loaded_tensors`, if it has one, keep their values; the others are drawn as
+    they would be without.
 
     Raises:
         ValueError: on an unknown scheme.
     """
+    held = {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+    kept = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(seed, "init").integers(2**31)))
-            for part in module.modules():
-                reset = getattr(part, "reset_parameters", None)
-                if callable(reset):
-                    reset()
+            _reset(module, set())
+    else:
+        _draw(module, seed, scheme)
+    with torch.no_grad():
+        for tensor, value in kept:
+            tensor.copy_(value)
+
+
+def _reset(module: nn.Module, seen: set[nn.Module]) -> None:
+    """PyTorch's own scheme, from the top: once for each module, and not below one that resets its children itself."""
+    seen.add(module)
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
         return
+    for child in module.children():
+        if child not in seen:
+            _reset(child, seen)
+
+
+def _draw(module: nn.Module, seed: int, scheme: str) -> None:
+    """A scheme that is ours: each tensor from a stream of its own name."""
     draw = {"glorot_uniform": _glorot_uniform, "koh_liang": _koh_liang}.get(scheme)
     if draw is None:
         raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default")

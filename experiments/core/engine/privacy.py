@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.engine.schedule import Schedule
 from experiments.core.engine.seeds import stream
-from experiments.core.errors import SpecError
+from experiments.core.engine.worlds import BASE, World
+from experiments.core.errors import MissingError, SpecError
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,9 @@ class Privacy:
 
     Updates and noise cover the whole floating-point state, BatchNorm statistics included, as Flower's server-side
     wrapper does (which also counts BatchNorm's integer counter in the norm; ours is a constant and not exchanged).
+
+    Noise may take BatchNorm's running variance below zero, where the model gives NaN: privacy suits models without
+    BatchNorm, or noise that is small beside its variances.
 
     Attributes:
         clip: S, the largest Euclidean norm of an update theta_k - w.
@@ -37,12 +46,109 @@ class Privacy:
 
     def clipped(self, start: Tensor, trained: Tensor) -> Tensor:
         """Bring `trained` [B, size] within `clip` of `start`, in place; what is within stays exactly as it is."""
-        norm = torch.linalg.vector_norm(trained - start, dim=1)
+        norm = distance(start, trained)
+        if not norm.is_cuda and bool((norm <= self.clip).all()):  # on a GPU asking costs more than a pass
+            return trained
         keep = (self.clip / norm.clamp(min=self.clip)).unsqueeze(1)
         return torch.lerp(start, trained, keep, out=trained)
 
     def draw(self, like: Tensor, seed: int, t: int, participants: int) -> Tensor:
         """Round t's noise [size] for a state like `like` [size]; drawn on the CPU and by name (law 1)."""
         generator = torch.Generator().manual_seed(int(stream(seed, "privacy", round=t).integers(2**31)))
-        drawn = torch.randn(len(like), generator=generator, dtype=like.dtype)
-        return drawn.mul_(self.noise * self.clip / participants).to(like.device)
+        drawn = torch.empty(len(like), dtype=like.dtype)
+        return drawn.normal_(0, self.noise * self.clip / participants, generator=generator).to(like.device)
+
+
+def distance(start: Tensor, trained: Tensor) -> Tensor:
+    """Euclidean distances of the rows of two [B, size], [B].
+
+    Block by block, and summed in float64 where there is float64: no copy of a large model, and no digits lost over
+    millions of squares.
+    """
+    block = max(1, (_BLOCK if not start.is_cuda else 64 * _BLOCK) // len(start))
+    total = start.new_zeros(len(start), dtype=torch.float32 if start.device.type == "mps" else torch.float64)
+    for a in range(0, start.shape[1], block):
+        some = slice(a, a + block)
+        total += (trained[:, some] - start[:, some]).square_().sum(1)
+    return total.sqrt().to(start.dtype)
+
+
+_BLOCK = 1 << 18  # numbers that fit into a core's cache
+
+
+ACCOUNTANTS = ("rdp", "prv")
+_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # little noise is told by orders close to 1
+_MOST = 600.0  # epsilon beyond which the numbers of the prv accountant overflow (about exp(709))
+
+
+def epsilon(noise: float, rate: float, rounds: int, delta: float, accountant: str = "rdp") -> float:
+    """Epsilon of (epsilon, delta)-differential privacy for whole clients after `rounds` rounds, by opacus.
+
+    The accountants take every client to join a round independently with probability `rate`; `draw_schedule` draws a
+    fixed number without replacement, which is accounted for as if it were that.
+
+    Args:
+        noise: z, the noise multiplier in units of what one client can change (see `effective_noise`).
+        rate: participants over clients.
+        rounds: T.
+        delta: the probability that is left over.
+        accountant: "rdp" (Mironov 2017, an upper bound) or "prv" (Gopi et al. 2021, nearly exact).
+
+    Returns:
+        Epsilon; infinite without noise, and where the accountant cannot tell (prv: above about 600).
+
+    Raises:
+        SpecError: an unknown accountant, a number out of range. MissingError: opacus is not installed.
+    """
+    if accountant not in ACCOUNTANTS:
+        raise SpecError(f"unknown accountant {accountant!r}", "accountant", f"use one of {', '.join(ACCOUNTANTS)}")
+    if not (noise >= 0 and 0 < rate <= 1 and rounds >= 1 and 0 < delta < 1):
+        raise SpecError(
+            f"no epsilon for noise {noise:g}, rate {rate:g}, {rounds} rounds and delta {delta:g}",
+            "privacy",
+            "give a noise of 0 or more, a rate above 0 up to 1, 1 round or more, a delta between 0 and 1",
+        )
+    try:
+        from opacus.accountants import PRVAccountant, RDPAccountant
+    except ImportError as fault:
+        raise MissingError(
+            "opacus, which accounts for privacy, is not installed", "privacy", "pip install opacus"
+        ) from fault
+    if noise == 0:
+        return float("inf")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # about orders at the end of their range
+        bound, exact = RDPAccountant(), PRVAccountant()
+        bound.history = exact.history = [(noise, rate, rounds)]
+        found = bound.get_epsilon(delta, alphas=[*_ORDERS, *RDPAccountant.DEFAULT_ALPHAS, 128, 256, 512, 1024])
+        if accountant == "prv":
+            found = exact.get_epsilon(delta) if found < _MOST else float("inf")
+    return float("inf") if math.isnan(found) else float(found)
+
+
+def effective_noise(noise: float, shares: Sequence[float]) -> float:
+    """The noise multiplier of a round whose mean is weighted by `shares` p_k, for the client with the largest share.
+
+    Noise of deviation z S / m (Flower's, McMahan et al. 2018 with equal weights) suits clients of share 1/m. FedAvg
+    weights by samples: without its update, a client's part of the mean is gone, at most p_k S. So the multiplier that
+    protects the largest is z / (m max_k p_k), below z wherever shares differ. (The shares themselves, and with them
+    the sizes of the data, are taken as known.)
+
+    Args:
+        noise: z. shares: [m] p_k of the round's participants, summing to 1.
+
+    Returns:
+        What `epsilon` should be given.
+    """
+    return noise / (len(shares) * max(shares))
+
+
+def weakest_noise(noise: float, sizes: Sequence[int], schedule: Schedule, world: World = BASE) -> float:
+    """The smallest `effective_noise` over the rounds of `world`, when client k has sizes[k] samples."""
+    found = [noise]
+    for t, drawn in enumerate(schedule, 1):
+        here = world.participants(t, drawn)
+        total = sum(sizes[k] for k in here)
+        if total:  # the deviation is made for all that were drawn; who is left out has no share of the mean
+            found.append(effective_noise(noise, [sizes[k] / total * (k in here) for k in drawn]))
+    return min(found)

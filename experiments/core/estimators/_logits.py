@@ -46,9 +46,3 @@ def logits(net: Net, module: nn.Module, theta: Tensor, x: Tensor, parameters: li
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(x):
         raise SpecError("tracing needs a model that returns one row of logits per input", "model", "use a classifier")
     return outputs
-
-
-def gradient(parameters: list[Tensor], logit: Tensor) -> Tensor:
-    """Gradient of one logit in all parameters, as one vector [p]; zero where a tensor took no part."""
-    found = torch.autograd.grad(logit, parameters, allow_unused=True, materialize_grads=True)
-    return torch.cat([g.reshape(-1) for g in found])

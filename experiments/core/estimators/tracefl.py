@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
 from experiments.core.errors import NumericalError, SpecError
-from experiments.core.estimators._logits import gradient, leaves, logits, template
-from experiments.core.estimators._products import inner_products
+from experiments.core.estimators._calls import is_traced
+from experiments.core.estimators._tracing import Tracer
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,6 @@ def traced_layers(module: nn.Module) -> tuple[Layer, ...]:
         if own:
             layers.append(Layer(name, own))
     return tuple(layers)
-
-
-def is_traced(part: nn.Module) -> bool:
-    """Whether TraceFL hooks this layer. Hugging Face's Conv1D is told by its class name: nothing is imported."""
-    return isinstance(part, nn.Linear | nn.Conv2d | nn.LayerNorm) or (
-        type(part).__name__ == "Conv1D" and not isinstance(part, nn.Conv1d)
-    )
 
 
 @dataclass(frozen=True)
@@ -100,7 +93,10 @@ def contributions(
         locals: [K, size], theta_k: what the participants sent.
         x: [n, ...] inputs, floating-point or token ids.
         target: [n] class to trace; None: the predicted one.
-        active: only neurons whose activation is positive take part (section IV-A). Not available yet.
+        active: only neurons of traced layers whose activation is positive take part (section IV-A; the published
+            results use all). The activation is the output of the activation module that takes the layer's output,
+            directly or after BatchNorm, GroupNorm or dropout; where there is none it is the layer's own output.
+            Tensors outside traced layers stay as they are.
         progress: called with (inputs done, n).
 
     Raises:
@@ -109,25 +105,12 @@ def contributions(
     """
     if len(locals) < 2:
         raise SpecError("one client only: its share of the responsibility is the whole", "trace", "give two or more")
-    if active:
-        raise NotImplementedError
-    module = template(net)
-    parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    for i in range(len(x)):
-        outputs, chosen, g = _one(net, module, theta, x[i : i + 1], None if target is None else target[i : i + 1])
-        parts.append((outputs, chosen, *inner_products(net, theta, locals, g[None])))
-        if progress is not None:
-            progress(i + 1, len(x))
-    outputs, chosen, base, delta = (torch.cat([p[j] for p in parts]).cpu() for j in range(4))
+    tracer = Tracer(net, theta, locals, active)
+    found = tracer.products(x, target, lambda done: None if progress is None else progress(done, len(x)))
+    outputs, values = found.outputs.cpu(), found.values.cpu()
+    base, delta = values[:, :, 0], values[:, :, 1:].transpose(1, 2)
     _check(outputs, base, delta)
-    return Contributions(outputs, chosen, *_places(net), base, delta)
-
-
-def _one(net: Net, module: nn.Module, theta: Tensor, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    parameters = leaves(net, theta)
-    outputs = logits(net, module, theta, x, parameters)
-    chosen = outputs.detach().argmax(1) if target is None else target
-    return outputs.detach(), chosen, gradient(parameters, outputs.gather(1, chosen[:, None]).sum())
+    return Contributions(outputs, found.target.cpu(), *_places(net), base, delta)
 
 
 def _places(net: Net) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...]]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def kinds() -> dict[str, type]:
     """Every kind of model, by the word a spec uses for it. Imports no torch."""
@@ -10,3 +16,13 @@ def kinds() -> dict[str, type]:
     from experiments.core.discover import subclasses
 
     return subclasses(package, Block)
+
+
+def build(block: Any, shape: tuple[int, ...], classes: int, data_dir: Path | None) -> nn.Module:
+    """The module of a block, for inputs of `shape`; files that the block names are looked for in `data_dir` too.
+
+    Raises:
+        MissingError: a file is not there. SpecError: the model does not fit the inputs, or the file the model.
+    """
+    located = getattr(block, "located", None)
+    return (block if located is None else located(data_dir)).build(shape, classes)

@@ -1,7 +1,8 @@
-"""Any image classifier of torchvision, untrained, with a head for the data's classes."""
+"""Any image classifier of torchvision, untrained or from a local file, with a head for the data's classes."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -14,16 +15,39 @@ if TYPE_CHECKING:
 
 
 class Torchvision(Block):
-    """`torchvision.models.get_model(name, weights=None, num_classes=...)`; the first convolution fits the channels."""
+    """`torchvision.models.get_model(name, weights=None, num_classes=...)`; the first convolution fits the channels.
+
+    With `weights` the state in a file is copied in, except for a head of another number of classes, which is drawn.
+    """
 
     kind: Literal["torchvision"] = "torchvision"
     name: str = Field("resnet18", description="a name of torchvision.models.list_models()")
+    weights: str | None = Field(
+        None,
+        description="file of a state dict (.safetensors, .pth), from the working directory or else in the data folder; "
+        "auto: ImageNet's, if torchvision's cache holds them, else none. Nothing is fetched",
+    )
+
+    def located(self, data_dir: Path | None) -> Torchvision:
+        """The block with the place of its file in the working directory or the data folder.
+
+        Raises:
+            MissingError: it is in neither.
+        """
+        from experiments.core.data._files import locate
+
+        if self.weights in (None, "auto"):
+            return self
+        return self.model_copy(update={"weights": str(locate(self.weights, data_dir, "model.weights"))})
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W] to outputs [n, classes].
 
+        Its attribute `weights_from` tells the file that was loaded ("none" where there was none).
+
         Raises:
-            SpecError: torchvision has no such classifier, or the inputs are no images.
+            MissingError: the file of weights is not there.
+            SpecError: torchvision has no such classifier, the inputs are no images, or the weights do not fit.
         """
         import difflib
 
@@ -48,7 +72,22 @@ class Torchvision(Block):
         module = models.get_model(self.name, weights=None, num_classes=classes, **options)
         if shape[0] != 3:
             _first_convolution(module, shape[0])
+        for part in module.modules():
+            if hasattr(part, "inplace"):
+                part.inplace = False  # hooks that keep a layer's output must not see it overwritten
+        self._load(module)
         return module
+
+    def _load(self, module: nn.Module) -> None:
+        """Fill the module from the file of weights, if there is to be one."""
+        from experiments.core.models._weights import SCRATCH, cached, load_weights
+
+        module.weights_from = SCRATCH  # type: ignore[assignment]
+        if self.weights is None or next(module.parameters()).is_meta:
+            return
+        file = cached(self.name) if self.weights == "auto" else Path(self.weights)
+        if file is not None:
+            load_weights(module, file)
 
 
 def _first_convolution(module: nn.Module, channels: int) -> None:

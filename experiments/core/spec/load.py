@@ -62,7 +62,7 @@ def load(
     if data_override is not None:
         tree = stood_in(tree, data_override)
     tree = overridden(tree, overrides)
-    _no_foreign_code(tree)
+    no_foreign_code(tree)
     if model_factory is not None:
         block = {"kind": "custom", "factory": model_factory}
         tree = merge(tree, planted(("model",), block, f"--model {model_factory}"))
@@ -131,7 +131,12 @@ def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
     return named[choice]
 
 
-def _no_foreign_code(tree: Tree) -> None:
+def no_foreign_code(tree: Tree) -> None:
+    """Let no file name code to import.
+
+    Raises:
+        SpecError: the model's kind is `custom`.
+    """
     model = tree.value.get("model")
     if isinstance(model, dict) and model.get("kind") == "custom":
         raise SpecError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from experiments.core.block import Block
 from experiments.core.engine.algorithms.base import Algorithm
 from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.algorithms.fedprox import FedProx
@@ -24,6 +25,7 @@ from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
+from experiments.core.models import build as build_model
 from experiments.core.spec.fields import RunSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
@@ -54,7 +56,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
             "clients_per_round",
             "lower clients_per_round, or split the data over more clients",
         )
-    module: torch.nn.Module = spec.model.build(tuple(federation.x.shape[1:]), federation.classes)
+    module = build_module(spec.model, tuple(federation.x.shape[1:]), federation.classes, context)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     if spec.loss == "squared":
@@ -68,6 +70,21 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["device"] = str(device)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.kind}
     return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed, _privacy(spec)), net.flat(), columns)
+
+
+def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Context) -> torch.nn.Module:
+    """The module of a spec's model, not yet initialised; what weights it came with is noted.
+
+    Raises:
+        MissingError: a file that the model names is not there. SpecError: the model does not fit the inputs.
+    """
+    module = build_model(model, shape, classes, context.data_dir)
+    loaded = getattr(module, "weights_from", None)
+    if loaded is not None:
+        context.facts["weights"] = loaded
+    if loaded == "none" and getattr(model, "weights", None) == "auto":
+        context.warn("torchvision's cache holds no weights for this model: it starts from drawn ones")
+    return module
 
 
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:

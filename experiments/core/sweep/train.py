@@ -22,6 +22,8 @@ from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.estimate import size_of, training
+from experiments.core.sweep.privacy import privacy_rows
+from experiments.core.sweep.record import describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +68,8 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
     """
     built = build(spec, seed, context)
     world, chosen = _world(spec), formulation(spec, built.problem, 1, context)
+    if spec.record:
+        describe(spec, built.problem.federation, context.folder)
     with Workers(context.threads) as workers:
         diary = _Diary(spec, built.problem, world, chosen, workers, context)
         final = (
@@ -74,7 +78,7 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
             else _engine(spec, built, chosen, diary, context)
         )
     _save(built.problem, final, context, "model.safetensors")
-    return [{**built.columns, **row} for row in diary.rows]
+    return [{**built.columns, **row} for row in [*diary.rows, *privacy_rows(spec, built.problem, world)]]
 
 
 def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:

@@ -100,6 +100,14 @@ def test_the_catalogue_is_sound():
         assert known.kind.partition(",")[0] in kinds() or known.kind.startswith("not read")
 
 
+def test_medmnist_s_sets_lie_where_they_are_read():
+    for name in ("pneumoniamnist", "pathmnist", "organamnist"):
+        known = fetch.catalogue()[name]
+        (file,) = known.files
+        assert known.kind == f"image_npz, path: {file.path}" and file.path == f"medmnist/{name}.npz"
+        assert f"/{name}.npz" in file.url and len(file.digest) == len("md5:") + 32
+
+
 def test_real_files_are_the_published_ones(real_data):
     found = {s.name: s.state for s in fetch.status(real_data)}
     assert found["mnist"] == found["qmnist_labels"] == found["mnist_by_writer"] == "there"

@@ -4,6 +4,7 @@ Law 3: formulations agree to rounding, wherever they compute.
 """
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from experiments.core.engine.device import Workers, free_bytes, resolve_device
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.estimators.fed_influence import FedInfluence, Variant
@@ -27,7 +29,7 @@ on_each = pytest.mark.parametrize("name", ["cpu", CUDA])
 def moved(p: Problem, device: torch.device) -> Problem:
     """The problem with a model and data of its own on `device`."""
     net = Net.of(copy.deepcopy(p.net.module).to(device), p.net.loss)
-    return Problem(net, p.federation.to(device, torch.float64), p.schedule, p.local, p.algorithm, p.seed)
+    return Problem(net, p.federation.to(device, torch.float64), p.schedule, p.local, p.algorithm, p.seed, p.privacy)
 
 
 def able(net, device):
@@ -69,6 +71,19 @@ def test_simulations(name, model, local):
     for kind in able(there.net, device):
         states = simulate(there, worlds, there.net.flat(), kind, chunk=4)
         torch.testing.assert_close(states.cpu(), torch.stack(plain), rtol=1e-8, atol=1e-11)
+
+
+@on_each
+@pytest.mark.parametrize("local", ["adam", "adamw"])
+def test_private_simulations(name, local):
+    """The noise is drawn by name, not by device."""
+    device = resolve_device(name)
+    here = replace(problem("cnn", local), privacy=Privacy(0.08, 0.2))
+    there, worlds = moved(here, device), worlds_for("cnn")
+    states = simulate(there, worlds, there.net.flat(), formulations()["looped"](there.net))
+    for row, world in zip(states, worlds, strict=True):
+        *_, (_, plain) = simulate_plain(here, world, here.net.flat())
+        torch.testing.assert_close(row.cpu(), plain, rtol=1e-7, atol=1e-10)
 
 
 @on_each

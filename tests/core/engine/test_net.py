@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments.core.engine.net import initialise
+from experiments.core.engine.seeds import stream
 from experiments.core.models.small_cnn import SmallCnn
 
 
@@ -55,3 +56,63 @@ def test_a_tensor_is_drawn_by_its_name(scheme):
 def test_an_unknown_scheme():
     with pytest.raises(ValueError, match="known: glorot_uniform, koh_liang, default"):
         initialise(nn.Linear(2, 2), 0, "he")
+
+
+class Owner(nn.Module):
+    """A module that draws its children itself, as a transformer of a library does."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.other = nn.Linear(3, 3)
+
+    def reset_parameters(self):
+        with torch.no_grad():
+            for part in (self.inner, self.other):
+                part.weight.fill_(7.0)
+                part.bias.normal_()
+
+
+def test_a_module_that_resets_its_children_is_not_overruled():
+    module = nn.Sequential(nn.Linear(3, 3), Owner(), nn.Linear(3, 2))
+    first, again, other = (drawn(module, seed, "default") for seed in (1, 1, 2))
+    assert first["1.inner.weight"].eq(7).all() and first["1.other.weight"].eq(7).all()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, again[name])
+        assert (name.startswith("1.") and name.endswith("weight")) or not torch.equal(tensor, other[name])
+    # Nor does anything below it draw numbers in secret: what comes after is what comes after its own two draws.
+    plain = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    with torch.random.fork_rng():
+        torch.manual_seed(int(stream(1, "init").integers(2**31)))
+        plain[0].reset_parameters()
+        torch.randn(3), torch.randn(3)
+        plain[1].reset_parameters()
+    assert torch.equal(plain[0].weight, first["0.weight"]) and torch.equal(plain[1].weight, first["2.weight"])
+
+
+def test_a_shared_layer_is_drawn_once():
+    shared = nn.Linear(3, 3)
+    twice, once = (
+        nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(3, 2)),
+        nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)),
+    )
+    assert torch.equal(drawn(twice, 1, "default")["3.weight"], drawn(once, 1, "default")["1.weight"])
+
+
+@pytest.mark.parametrize("scheme", ["koh_liang", "glorot_uniform", "default"])
+def test_loaded_tensors_are_left_alone_and_the_others_drawn_as_ever(scheme):
+    def made():
+        return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+    plain, loaded = made(), made()
+    with torch.no_grad():
+        for tensor in loaded.state_dict().values():
+            tensor.fill_(3)
+    loaded.loaded_tensors = frozenset({"0.weight", "1.running_var", "1.weight", "1.num_batches_tracked", "3.bias"})
+    initialise(plain, 4, scheme)
+    initialise(loaded, 4, scheme)
+    for name, tensor in loaded.state_dict().items():
+        if name in loaded.loaded_tensors:
+            assert tensor.eq(3).all(), name
+        elif scheme == "default" or name.endswith("weight") or name in ("0.bias", "3.bias"):
+            assert torch.equal(tensor, plain.state_dict()[name]), name

@@ -114,14 +114,15 @@ def test_stacked_equals_plain(name, model, local):
     assert (stacked[1:] - stacked[0]).abs().amax(1).min() > 1e-6  # every world differs from the base world
 
 
-def test_fedprox_equals_plain_and_differs_from_fedavg():
-    p = problem(algorithm=FedProx(0.7))
+@pytest.mark.parametrize("local", ["full batch", "adam", "adamw"])
+def test_fedprox_equals_plain_and_differs_from_fedavg(local):
+    p = problem(local=local, algorithm=FedProx(0.7))
     f = make(p, "looped")
     prox = simulate(p, WORLDS, p.net.flat(), f)
     for row, world in zip(prox, WORLDS, strict=True):
         *_, (_, plain) = simulate_plain(p, world, p.net.flat())
         torch.testing.assert_close(row, plain, rtol=1e-9, atol=1e-12)
-    avg = simulate(problem(), [BASE], p.net.flat(), f)
+    avg = simulate(problem(local=local), [BASE], p.net.flat(), f)
     assert (prox[0] - avg[0]).abs().max() > 1e-4
 
 

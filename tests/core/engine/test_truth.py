@@ -1,16 +1,22 @@
 """The truth of a world is its difference to the base world, in loss, accuracy and parameters."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn import functional
 
+from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import formulations
+from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load, simulate_plain
-from experiments.core.engine.truth import parameter_change, truth
-from experiments.core.engine.worlds import leave_one_out
-from tests.core.engine.test_simulate import problem
+from experiments.core.engine.truth import parameter_change, truth, without_each, without_one_by_one
+from experiments.core.engine.worlds import BASE, leave_one_out, without_client
+from tests.core.engine.test_simulate import SIZES, Watcher, problem
 
 
 def test_truth_is_the_difference_of_two_plain_runs():
@@ -45,3 +51,42 @@ def test_a_world_equal_to_the_base_world_has_no_influence():
             found = truth(formulations()[name](p.net), states, p.federation, workers)
         assert found.loss.nonzero().tolist() == [[4]]
         assert found.accuracy[[k for k in range(11) if k != 4]].tolist() == [0.0] * 10
+
+
+class HalfWay(FedAvg):
+    """A server that goes half of the way to the mean."""
+
+    def aggregate(self, start, mean):
+        return start + (mean - start) / 2
+
+
+@pytest.mark.parametrize("model", ["mlp", "batchnorm"])
+@pytest.mark.parametrize("algorithm", [None, FedProx(0.5), HalfWay()], ids=["fedavg", "fedprox", "half way"])
+@pytest.mark.parametrize("private", [None, Privacy(0.05, 0.3)], ids=["", "private"])
+def test_a_round_without_each_participant_is_what_their_worlds_train(model, algorithm, private):
+    """Every world trained anew from the round on, against the round's own local models averaged anew."""
+    p = dataclasses.replace(problem(model, algorithm=algorithm, rounds=4), privacy=private)
+    p = dataclasses.replace(p, schedule=draw_schedule(2, len(SIZES), 4, 4))
+    kind, watcher = formulations()["looped"](p.net), Watcher()
+    simulate(p, [BASE], p.net.flat(), kind, observers=[watcher])
+    for t, record in enumerate(watcher.records, 1):
+        worlds = [BASE, *(without_client(k, since=t) for k in record.participants)]
+        upto = dataclasses.replace(p, schedule=p.schedule[:t])
+        trained = simulate(upto, worlds, p.net.flat(), kind)
+        ours = without_each(record, p.algorithm.aggregate)
+        noise = record.after - record.aggregate
+        torch.testing.assert_close(ours, trained[1:] - noise, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(torch.stack(list(without_one_by_one(record, p.algorithm.aggregate))), ours)
+        assert (ours - record.aggregate).abs().amax(1).min() > 1e-5
+        assert (float(noise.abs().max()) > 1e-4) == (private is not None)
+        if isinstance(algorithm, HalfWay):  # the mean alone is not this server's step
+            assert float((without_each(record) - ours).abs().max()) > 1e-5
+
+
+@pytest.mark.parametrize("private", [None, Privacy(0.05, 0.3)], ids=["", "private"])
+def test_without_its_only_participant_a_round_changes_nothing(private):
+    p = dataclasses.replace(problem(rounds=1), schedule=((3,),), privacy=private)
+    watcher, kind = Watcher(), formulations()["looped"](p.net)
+    states = simulate(p, [BASE, without_client(3)], p.net.flat(), kind, observers=[watcher])
+    assert torch.equal(without_each(watcher.records[0]), p.net.flat()[None])
+    assert torch.equal(states[1], p.net.flat()) and not torch.equal(states[0], states[1])

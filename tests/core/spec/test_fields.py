@@ -1,11 +1,11 @@
 import pytest
 
-from experiments.core.spec.fields import COSMETIC, CustomModel, LocalSpec, RunSpec
+from experiments.core.spec.fields import COSMETIC, CustomModel, LocalSpec, PrivacySpec, RunSpec
 from experiments.core.spec.load import load
 
 
 def test_every_field_is_described():
-    blocks = [RunSpec, LocalSpec, CustomModel]
+    blocks = [RunSpec, LocalSpec, PrivacySpec, CustomModel]
     assert all(f.description for b in blocks for key, f in b.model_fields.items() if key != "kind")
     assert set(RunSpec.model_fields) >= COSMETIC
 

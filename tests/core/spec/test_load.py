@@ -76,6 +76,12 @@ def faults_known() -> str:
         ("steps: 2", "steps: 2, epochs: 1, batch_size: 3", "F:5: local.steps: give either"),
         ("steps: 2", "epochs: 1", "local.batch_size: goes together"),
         ("steps: 2", "steps: 2, nesterov: true", "local.nesterov: needs a momentum"),
+        ("steps: 2", "steps: 2, optimizer: adagrad", "F:5: local.optimizer: unknown value 'adagrad'; known: adam"),
+        ("steps: 2", "steps: 2, optimizer: adam, momentum: 0.9", "local.optimizer: momentum and nesterov go with sgd"),
+        ("rounds: 20", "rounds: 20\nprivacy: {clip: 0, noise: 1}", "F:7: privacy.clip: input should be greater than 0"),
+        ("rounds: 20", "rounds: 20\nprivacy: {clip: 1, noise: -1}", "privacy.noise: input should be greater than or"),
+        ("rounds: 20", "rounds: 20\nprivacy: {clip: 1}", "privacy.noise: is required"),
+        ("rounds: 20", "rounds: 20\nprivacy: {clip: 1, noise: 1, delta: 1}", "privacy.delta: input should be less"),
         ("steps: 2", "steps: 2, lr_schedule: exponential", "local.gamma"),
         ("steps: 2", "steps: true", "local.steps: input should be a valid integer"),
         ("lr: 0.1", "lr: .inf", "local.lr: input should be a finite number"),
@@ -156,3 +162,15 @@ def test_faults_of_an_influence_setting(change, key):
         load("setting1", overrides=[change])
     assert [f.split(": ")[1] for f in caught.value.faults] == [key]
     assert caught.value.where == f"--set {change}"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("local.optimizer=adam", "local.optimizer: Eq. 10 is derived for plain gradient steps, not for adam"),
+        ("privacy={clip: 1, noise: 0.1}", "privacy: Eq. 10 is derived for the plain mean"),
+    ],
+)
+def test_influence_refuses_what_its_equations_do_not_cover(override, said):
+    (found,) = faults("setting1", overrides=[override])
+    assert said in found

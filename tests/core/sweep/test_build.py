@@ -7,6 +7,7 @@ import torch
 
 from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.net import initialise
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.sweep.build import build, checkpoint, fingerprint, formulation
@@ -38,6 +39,15 @@ def test_a_problem_is_what_the_spec_says(tmp_path):
     torch.testing.assert_close(built.start.float(), torch.nn.utils.parameters_to_vector(expected.parameters()))
     assert built.columns == {"dataset": "leaf_synthetic", "partition": "natural", "model": "leaf_logreg"}
     assert context.facts == {"parameters": 305, "data": fingerprint(p.federation), "device": "cpu"}
+
+
+def test_optimiser_and_privacy_reach_the_problem(tmp_path):
+    local = {"lr": 0.01, "epochs": 2, "batch_size": 8, "optimizer": "adamw"}
+    private = ("privacy.clip=2.5", "privacy.noise=0.1")
+    p = build(spec_of(tmp_path, *private, local=local), 0, Context(tmp_path)).problem
+    assert (p.local.optimizer, p.local.betas, p.local.eps) == ("adamw", (0.9, 0.999), 1e-8)
+    assert p.privacy == Privacy(2.5, 0.1)
+    assert build(spec_of(tmp_path), 0, Context(tmp_path)).problem.privacy is None
 
 
 def test_the_seed_moves_weights_and_schedule_but_not_the_data(tmp_path):

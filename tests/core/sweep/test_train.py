@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
+from experiments.core.engine.privacy import epsilon
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE
 from experiments.core.report import artefacts
@@ -48,6 +49,27 @@ def test_rows_are_the_plain_path_s(tmp_path, plain):
         assert tiny.value(frame, metric="accuracy", round=t) == pytest.approx(
             100 * float((z.argmax(1) == y).double().mean()), abs=1e-7
         )
+
+
+@pytest.mark.parametrize("more", [(), ("--exclude-clients", "7,9")])
+def test_a_private_run_tells_its_epsilon(tmp_path, more):
+    private = ("--set", "privacy.clip=0.5", "--set", "privacy.noise=0.9", "--set", "privacy.delta=1e-3")
+    config, out = config_of(tmp_path, clients_per_round=3), [tmp_path / "private", tmp_path / "bare"]
+    assert tiny.command("train", config, out[0], *private, *more) == 0
+    assert tiny.command("train", config, out[1], *more) == 0
+    frame, bare = tiny.metrics(out[0]), tiny.metrics(out[1])
+    kept = frame[frame["method"] != "privacy"]
+    assert len(frame) == len(bare) + 2 and not (kept["value"].to_numpy() == bare["value"].to_numpy()).any()
+    p = build(tiny.loaded(config, "smoke", *private[1::2]), 0, Context(tmp_path)).problem
+    out_of = set(map(int, more[1].split(","))) if more else set()
+    weakest = 0.9
+    for drawn in p.schedule:
+        counts = [0 if k in out_of else p.federation.sizes[k] for k in drawn]
+        weakest = min(weakest, 0.9 * sum(counts) / (len(drawn) * max(counts)))
+    for metric, noise in (("epsilon", weakest), ("epsilon_equal", 0.9)):
+        told = tiny.value(frame, method="privacy", metric=metric)
+        assert told == pytest.approx(epsilon(noise, 3 / 20, 6, 1e-3), rel=1e-9)
+    assert tiny.value(frame, metric="epsilon") > tiny.value(frame, metric="epsilon_equal") > 0
 
 
 def test_a_last_round_off_the_grid_is_evaluated_too(tmp_path):

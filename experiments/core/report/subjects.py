@@ -1,0 +1,55 @@
+"""Subjects of rows that are `key=value` words: first the point of a setting's grid, then what is measured there.
+
+Read, every key is a column of text, "" where a row has none, and `point` is the first part whole. A key that names a
+column of metrics.csv gets an underscore (`method_`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from experiments.core.sweep.cell import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def parse(metrics: pd.DataFrame, grid: Sequence[str], within: Collection[str]) -> pd.DataFrame:
+    """Rows of metrics.csv with a column for every key of their subjects, and `point`; a subject of other form has none.
+
+    Args:
+        metrics: rows with sweep's COLUMNS.
+        grid: keys of points that are always a column. within: keys that are no part of a point; always columns, too.
+    """
+    import pandas as pd
+
+    told = {subject: _tokens(subject, within) for subject in metrics["subject"].unique()}
+    keys = dict.fromkeys(("point", *grid, *within, *(key for one in told.values() for key in one)))
+    named = pd.DataFrame([{"subject": s, **dict.fromkeys(keys, ""), **one} for s, one in told.items()], dtype=object)
+    return metrics.merge(named, on="subject", how="left")
+
+
+def _tokens(subject: str, within: Collection[str]) -> dict[str, str]:
+    words = [word.partition("=") for word in subject.split(" ")] if subject else []
+    if not all(equal for _, equal, _ in words):
+        return {"point": ""}
+    told = {f"{key}_" if key in COLUMNS else key: value for key, _, value in words}
+    return told | {"point": " ".join(f"{key}={value}" for key, value in told.items() if key not in within)}
+
+
+def axes(rows: pd.DataFrame, grid: Sequence[str]) -> list[str]:
+    """The keys of the points in `rows`: those of `grid` in its order, a setting's own after them, sorted."""
+    found = {word.partition("=")[0] for point in rows["point"].unique() if point for word in point.split(" ")}
+    return [key for key in grid if key in found] + sorted(found - set(grid))
+
+
+def pick(rows: pd.DataFrame, metric: str | Sequence[str], **wanted: str | Sequence[str]) -> pd.DataFrame:
+    """Rows of `metric` whose columns `wanted` hold that value (one of them); values that are not finite left out."""
+    import numpy as np
+
+    asked = [metric] if isinstance(metric, str) else list(metric)
+    found = rows[rows["metric"].isin(asked) & np.isfinite(rows["value"].astype(float))]
+    for column, value in wanted.items():
+        found = found[found[column].isin([value] if isinstance(value, str) else list(value))]
+    return found.reset_index(drop=True)

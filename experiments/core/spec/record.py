@@ -1,0 +1,89 @@
+"""`run.yaml`: what a folder of recorded rounds says of itself, so that its models can be built again.
+
+A recorded round is a folder with `global.safetensors` (the model after the round) and one `client_<id>.safetensors` for
+each participant. It lies under `<run>/rounds/<number>/`, or is `<run>` itself. `fedlab train --record` writes such
+folders; anybody else's server needs to save no more than these files, and to describe them in `<run>/run.yaml`:
+
+    model: {kind: torchvision, name: resnet18}   # a kind of `fedlab list --kinds`; or --model on the command line
+    classes: 10
+    shape: [3, 32, 32]                           # of one input; default: that of the inputs
+    sizes: {0: 600, 1: 480}                      # samples of each client; default: round.json's, else equal shares
+    labels: [airplane, automobile]               # names of the classes
+    clients: {0: hospital A, 1: hospital B}      # names of the clients
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, PositiveInt, model_validator
+
+from experiments.core.block import Block
+from experiments.core.errors import SpecError
+from experiments.core.spec.fields import ModelSpec, raised
+from experiments.core.spec.load import no_foreign_code, validated
+from experiments.core.spec.reader import Tree, read_file, shown
+from experiments.core.spec.tree import merge, planted
+
+RUN_FILE, INPUTS_FILE, ROUNDS = "run.yaml", "inputs.npz", "rounds"
+GLOBAL, CLIENT = "global.safetensors", "client_{}.safetensors"
+ROUND_FILE = "round.json"
+"""In a recorded round, where there is one: {"round": t, "participants": [ids], "sizes": [samples of each]}."""
+
+
+class RecordSpec(Block):
+    """The content of `run.yaml`."""
+
+    model: ModelSpec = Field(description="the model: a block of a known kind, never foreign code")
+    classes: int = Field(ge=2, description="number of outputs of the model")
+    shape: tuple[PositiveInt, ...] | None = Field(None, description="shape of one input; default: that of the inputs")
+    sizes: dict[str, PositiveInt] = Field({}, description="training samples of each client")
+    labels: tuple[str, ...] = Field((), description="names of the classes")
+    clients: dict[str, str] = Field({}, description="names of the clients")
+
+    @model_validator(mode="after")
+    def _agree(self) -> RecordSpec:
+        wrong = self.labels and len(self.labels) != self.classes
+        return raised(self, [f"labels: {len(self.labels)} names for {self.classes} classes"] if wrong else [])
+
+
+@dataclass(frozen=True)
+class Described:
+    """A validated `run.yaml`, and the file or option that named the model."""
+
+    spec: RecordSpec
+    model_from: str
+
+
+def read_run_file(folder: Path, model: str | None = None) -> Described:
+    """Read `folder`/run.yaml; `model` of the command line, a torchvision name or "package.module:callable", wins.
+
+    Raises:
+        SpecError: the file is missing or faulty, no model is named, or the file names foreign code.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise SpecError(
+            f"no {RUN_FILE} in the folder",
+            shown(folder),
+            "write two lines: `classes: 10` and `model: {kind: torchvision, name: resnet18}` (or give --model)",
+        )
+    tree = _with_model(read_file(path), model, shown(path))
+    return Described(validated(RecordSpec, tree, shown(path)), tree.origin(("model",)))
+
+
+def _with_model(tree: Tree, model: str | None, name: str) -> Tree:
+    """`tree` with the model of the command line, if there is one."""
+    if model is not None:
+        key, kind = ("factory", "custom") if ":" in model else ("name", "torchvision")
+        tree.value.pop("model", None)
+        return merge(tree, planted(("model",), {"kind": kind, key: model}, f"--model {model}"))
+    if tree.value.get("model") is None:
+        raise SpecError(
+            "no model is named",
+            name,
+            "add `model: {kind: ...}`, or give --model NAME or --model package.module:callable",
+        )
+    no_foreign_code(tree)
+    return tree

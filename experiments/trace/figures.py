@@ -1,0 +1,76 @@
+"""Every table and figure of Gill et al. 2025 that a run's metrics.csv (and its cells' inputs) has the numbers for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.trace import (
+    figure_axis,
+    figure_inputs,
+    figure_rounds,
+    figure_time,
+    figure_truth,
+    tables,
+    tables_paper,
+)
+from experiments.trace.reading import axes, family, parse
+
+Maker = Callable[[pd.DataFrame, str], Artefact | None]
+
+_OWN: dict[str, dict[str, Maker]] = {
+    "localization": {"figure2": figure_rounds.by_round},
+    "alpha": {"figure3": partial(figure_axis.over, axis="alpha")},
+    "faults": {"table1": tables_paper.table1, "figure6": figure_time.seconds},
+    "privacy": {"table2": tables_paper.table2, "figure4": figure_axis.noise},
+    "clients": {"table3": tables_paper.table3},
+    "per_round": {"per_round": tables_paper.per_round},
+    "rounds": {"figure5": figure_rounds.by_round},
+}
+_EVERY: dict[str, Maker] = {
+    "averages": tables.averages,
+    "methods": tables.compared,
+    "configuration": tables.configuration,
+    "truth": figure_truth.agreement,
+}
+_DRAWN = {("alpha", "alpha"), ("privacy", "dp"), ("clients", "clients"), ("per_round", "per_round")}
+"""Settings and axes that have a figure of the paper's own."""
+
+
+def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
+    """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
+
+    Their names are `<table or figure>-<setting>` (just the setting's where both are the same): settings are run and
+    published one by one. What a setting has no rows for is left out.
+
+    Args:
+        metrics: the rows. folders: those of the cells behind them, for their inputs.
+
+    Raises:
+        MissingError: a cell's inputs cannot be read.
+    """
+    found: list[Artefact] = []
+    for setting, own in metrics.groupby("setting", sort=True):
+        rows = parse(own.reset_index(drop=True))
+        for name, make in _makers(rows, family(str(setting)), folders):
+            made = make(rows, str(setting) if f"{setting}-".startswith(f"{name}-") else f"{name}-{setting}")
+            found += [] if made is None else [made]
+    return found
+
+
+def _makers(rows: pd.DataFrame, setting: str, folders: list[Path]) -> Iterator[tuple[str, Maker]]:
+    own = _OWN.get(setting, {})
+    yield from own.items()
+    yield from _EVERY.items()
+    if figure_rounds.by_round not in own.values():
+        yield "by_round", figure_rounds.by_round
+    if figure_time.seconds not in own.values():
+        yield "time", figure_time.seconds
+    for axis in axes(rows):
+        if axis != "task" and (setting, axis) not in _DRAWN:
+            yield f"over_{axis}", partial(figure_axis.over, axis=axis)
+    yield "inputs", lambda rows, name: figure_inputs.traced_inputs(rows, folders, name)

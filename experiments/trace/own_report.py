@@ -1,0 +1,95 @@
+"""What was traced in a recorded round, as rows, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from experiments.core.spec.record import RUN_FILE
+from experiments.trace.own_trace import GAP, Traced
+
+_EQUAL = f"no numbers of samples are known: all clients count the same (add `sizes` to {RUN_FILE})"
+_GAP = (
+    "the global model is not the weighted mean of these clients (off by {:.0%} of their mean update): wrong sizes, "
+    "noise or another aggregation than FedAvg's, which the change without a client assumes"
+)
+
+
+def notes(traced: Traced) -> list[str]:
+    """What a reader of the numbers should know."""
+    found = [] if traced.round.sizes else [_EQUAL]
+    return found + [_GAP.format(traced.gap)] * (traced.gap > GAP)
+
+
+def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
+    """The clients, most responsible for prediction i first (by T_k; ties in the order of the participants).
+
+    Each with its samples, the normalised score, T_k, how far that is above the clients' mean, and the first-order
+    change of the predicted logit had the client been left out of the round.
+    """
+    raw = traced.raw[i]
+    order = raw.argsort(descending=True, stable=True).tolist()
+    own, sizes = traced.round, traced.round.sizes
+    return [
+        {
+            "rank": rank,
+            "client": own.files.clients[k],
+            **({"name": own.names[k]} if own.described.spec.clients else {}),
+            "samples": sizes[k] if sizes else None,
+            "score": float(traced.score[i, k]),
+            "T": float(raw[k]),
+            "above_mean": float(raw[k] - raw.mean()),
+            "change_without": float(traced.change[i, k]),
+        }
+        for rank, k in enumerate(order, 1)
+    ]
+
+
+def prediction(traced: Traced, i: int) -> dict[str, Any]:
+    """What the global model says of input i, and the true class where it is known."""
+    label = None if traced.labels is None else int(traced.labels[i])
+    said = int(traced.predicted[i])
+    return {
+        "input": i,
+        "predicted": class_name(traced, said),
+        "logit": float(traced.logit[i]),
+        "label": None if label is None else class_name(traced, label),
+        "right": None if label is None else label == said,
+    }
+
+
+def class_name(traced: Traced, label: int) -> str | int:
+    """The name that run.yaml gives a class, else its number."""
+    names = traced.round.described.spec.labels
+    return names[label] if names else label
+
+
+def firsts(traced: Traced) -> list[tuple[str, int]]:
+    """(client, number of inputs for which it ranks first), most often first."""
+    counts = Counter(traced.raw.argmax(1).tolist())
+    return [(traced.round.names[k], n) for k, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def as_json(traced: Traced) -> dict[str, Any]:
+    """Everything, as plain values."""
+    own = traced.round
+    clients = [
+        {"client": key, "name": name, "samples": own.sizes[k] if own.sizes else None, "share": float(own.shares[k])}
+        for k, (key, name) in enumerate(zip(own.files.clients, own.names, strict=True))
+    ]
+    inputs = [{**prediction(traced, i), "clients": ranking(traced, i)} for i in range(len(traced.raw))]
+    choices = asdict(traced.choices)
+    return {"round": own.files.index, "choices": choices, "notes": notes(traced), "clients": clients, "inputs": inputs}
+
+
+def as_csv(traced: Traced) -> str:
+    """One row an input and client."""
+    rows = [{**prediction(traced, i), **row} for i in range(len(traced.raw)) for row in ranking(traced, i)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

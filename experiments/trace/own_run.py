@@ -1,0 +1,118 @@
+"""A recorded round of anybody's federated run as the estimators take it: model, global state, states of the clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiments.core.engine.net import Net
+from experiments.core.errors import SpecError
+from experiments.core.spec.reader import shown
+from experiments.core.spec.record import CLIENT, GLOBAL, INPUTS_FILE, RUN_FILE, Described, read_run_file
+from experiments.trace.own_files import RoundFiles, find_round
+from experiments.trace.own_states import dtype_of, flat_state
+
+
+@dataclass(frozen=True)
+class OwnRound:
+    """One recorded round; its models are read when asked for.
+
+    Attributes:
+        files: where they lie. described: the run's `run.yaml`.
+    """
+
+    files: RoundFiles
+    described: Described
+
+    @property
+    def inputs_file(self) -> Path:
+        """Where `fedlab train --record` leaves inputs to trace.
+
+        Raises:
+            SpecError: nothing is there.
+        """
+        path = self.files.home / INPUTS_FILE
+        if not path.is_file():
+            raise SpecError("no inputs are named", shown(self.files.home), "give --inputs FILE")
+        return path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The clients' names by run.yaml, else their ids."""
+        return tuple(self.described.spec.clients.get(k, k) for k in self.files.clients)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...] | None:
+        """n_k by round.json, else by run.yaml, else None.
+
+        Raises:
+            SpecError: run.yaml leaves out a participant.
+        """
+        told = self.described.spec.sizes
+        if self.files.sizes is not None or not told:
+            return self.files.sizes
+        lost = [k for k in self.files.clients if k not in told]
+        if lost:
+            raise SpecError(f"sizes: no number of samples for client {lost[0]}", self._run_file, "add it")
+        return tuple(told[k] for k in self.files.clients)
+
+    @property
+    def shares(self) -> Tensor:
+        """[K] float64 aggregation weights p_k = n_k / n; equal where the sizes are not known."""
+        counts = torch.tensor(self.sizes or [1] * len(self.files.clients), dtype=torch.float64)
+        return counts / counts.sum()
+
+    def build(self, shape: tuple[int, ...], device: torch.device) -> Net:
+        """The model for inputs of `shape`, in evaluation mode and the arithmetic of the recorded global model.
+
+        Raises:
+            SpecError: no such model, or not for these inputs.
+        """
+        block = self.described.spec.model
+        if getattr(block, "weights", None) is not None:  # those of the record take their place
+            block = block.model_copy(update={"weights": None})
+        module: nn.Module = block.build(shape, self.described.spec.classes)
+        dtype = dtype_of(self.files.folder / GLOBAL)
+        return Net.of(module.to(device, dtype).eval())
+
+    def after(self, net: Net) -> Tensor:
+        """[size] theta_G, the global model after the round.
+
+        Raises:
+            MissingError, SpecError: see `flat_state`.
+        """
+        return flat_state(net, self.files.folder / GLOBAL, self.described.model_from)
+
+    def locals(self, net: Net, places: Sequence[int]) -> Tensor:
+        """[len(places), size] theta_k of some participants, by their places in `files.clients`.
+
+        Raises:
+            MissingError, SpecError: see `flat_state`.
+        """
+        found = net.flat().new_empty(len(places), net.size)
+        for row, k in enumerate(places):
+            path = self.files.folder / CLIENT.format(self.files.clients[k])
+            found[row] = flat_state(net, path, self.described.model_from)
+        return found
+
+    @property
+    def _run_file(self) -> str:
+        return shown(self.files.home / RUN_FILE)
+
+
+def open_round(run: Path, index: int | None = None, model: str | None = None) -> OwnRound:
+    """The recorded round `index` of the folder `run` (see `find_round`), the last one by default.
+
+    `model`, a torchvision name or "package.module:callable", goes before the model of run.yaml.
+
+    Raises:
+        MissingError: there is no such folder.
+        SpecError: no such round, files missing, one client only, pickles, no model named, a faulty run.yaml.
+    """
+    files = find_round(run, index)
+    return OwnRound(files, read_run_file(files.home, model))

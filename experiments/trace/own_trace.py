@@ -1,0 +1,153 @@
+"""`fedlab trace --run`: which client of a recorded round is responsible for each of these predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from experiments.core.engine.device import free_bytes
+from experiments.core.engine.net import Net
+from experiments.core.errors import FedlabError, SpecError
+from experiments.core.estimators.tracefl import (
+    Contributions,
+    contributions,
+    first_order,
+    normalised,
+    provenance,
+    traced_layers,
+)
+from experiments.core.spec.reader import shown
+from experiments.core.spec.record import RUN_FILE, RecordSpec
+from experiments.trace.own_inputs import OwnInputs
+from experiments.trace.own_run import OwnRound
+
+GAP = 0.01
+"""Part of the mean update by which the global model may miss the weighted mean of the clients without a remark."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How T_k is computed (Gill et al. 2025, Eq. 6; see `provenance`).
+
+    Attributes:
+        decay: of the layer weights beta; 1 turns them off. shares: multiply by p_k. bias: "all", "none" or "centred".
+        active: only neurons with a positive activation take part.
+    """
+
+    decay: float = 0.9
+    shares: bool = False
+    bias: Literal["all", "none", "centred"] = "all"
+    active: bool = False
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The clients of one round, and what each has to do with each prediction. n inputs, K clients.
+
+    Attributes:
+        round: the files of the round. choices: how T_k was computed.
+        labels: [n] true classes, or None. predicted: [n]. logit: [n] of the predicted class.
+        raw: [n, K] T_k (Eq. 6). score: [n, K] softmax over clients (Eq. 7).
+        change: [n, K] first-order change of the predicted logit had the client been left out of this round.
+        gap: distance of the global model from the weighted mean of the clients, as a part of their mean update.
+    """
+
+    round: OwnRound
+    choices: Choices
+    labels: Tensor | None
+    predicted: Tensor
+    logit: Tensor
+    raw: Tensor
+    score: Tensor
+    change: Tensor
+    gap: float
+
+
+def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.device, progress: Progress) -> Traced:
+    """Rank the clients of the round `own` for each of `inputs`. Clients are read in parts that fit into memory.
+
+    Raises:
+        SpecError: the model does not take the inputs or gives other outputs; a state dict does not fit.
+        NumericalError: a state, an output or a gradient is not finite.
+    """
+    x = inputs.x.to(device)
+    net = own.build(tuple(x.shape[1:]), device)
+    theta = own.after(net)
+    x = x.to(theta.dtype) if x.is_floating_point() else x
+    _try_out(net, theta, x, own.described.spec, shown(own.files.home / RUN_FILE))
+    whole, gap = _contributions(own, net, theta, x, False, progress)
+    chosen = _contributions(own, net, theta, x, True, progress)[0] if choices.active else whole
+    raw = provenance(chosen, decay=choices.decay, shares=own.shares if choices.shares else None, bias=choices.bias)
+    logit = whole.outputs.gather(1, whole.target[:, None]).squeeze(1)
+    change = first_order(whole, own.shares)
+    return Traced(own, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap)
+
+
+def _try_out(net: Net, theta: Tensor, x: Tensor, spec: RecordSpec, where: str) -> None:
+    """Send one input through the model, so that a misfit shows in one line.
+
+    Raises:
+        SpecError: it fails, knows fewer token ids, has another number of outputs than there are classes, or no layer
+            to look into.
+    """
+    known = getattr(net.module, "vocabulary", None)
+    if known is not None and not x.is_floating_point() and int(x.max()) >= known:
+        raise SpecError(
+            f"the inputs hold the id {int(x.max())}, but the model knows {known} ids (0 to {known - 1})",
+            where,
+            "cut the texts into tokens as in training",
+        )
+    try:
+        with torch.no_grad():
+            outputs = net.call(theta, x[:1])
+    except FedlabError:
+        raise
+    except Exception as fault:  # a module may be the user's own and raise anything
+        first = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise SpecError(
+            f"the model does not take inputs of shape {list(x.shape[1:])}: {first}",
+            where,
+            "save them as they were in training",
+        ) from fault
+    if outputs.shape != (1, spec.classes):
+        raise SpecError(
+            f"the model gives outputs of shape {list(outputs.shape[1:])} for {spec.classes} classes",
+            where,
+            "correct `classes`, or name the model that was trained",
+        )
+    if not traced_layers(net.module):
+        raise SpecError(
+            "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
+        )
+
+
+def _contributions(
+    own: OwnRound, net: Net, theta: Tensor, x: Tensor, active: bool, progress: Progress
+) -> tuple[Contributions, float]:
+    """Products of all clients' updates with the gradients, and the distance `Traced.gap`; clients part by part."""
+    shares, mean = own.shares, torch.zeros_like(theta)
+    parts, spread = [], 0.0
+    for places in _parts(len(shares), theta):
+        locals_ = own.locals(net, places)
+        c = contributions(net, theta, locals_, x, active=active, progress=progress)
+        parts.append(c)
+        p = shares[list(places)].to(theta)
+        mean += p @ locals_
+        spread += float(p @ (locals_ - theta).norm(dim=1))
+    whole = replace(parts[0], delta=torch.cat([c.delta for c in parts], 1))
+    return whole, float((mean - theta).norm()) / max(spread, torch.finfo(theta.dtype).tiny)
+
+
+def _parts(clients: int, theta: Tensor) -> list[range]:
+    """The clients in parts of two or more whose states take up at most half of what is free."""
+    room = max(2, free_bytes(theta.device) // (2 * theta.numel() * theta.element_size()))
+    count = max(1, min(-(-clients // room), clients // 2))
+    cuts = [round(i * clients / count) for i in range(count + 1)]
+    return [range(a, b) for a, b in pairwise(cuts)]

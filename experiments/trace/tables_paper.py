@@ -1,0 +1,155 @@
+"""The paper's Tables I, II and III and the numbers of section V-D, ours beside them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from experiments.core.report.artefacts import Artefact
+from experiments.trace.figure_axis import draw as draw_over
+from experiments.trace.figure_axis import numbers
+from experiments.trace.reading import (
+    ABOUT,
+    ARCHITECTURES,
+    DATA,
+    IMAGES,
+    TEXTS,
+    at,
+    axes,
+    highest_accuracy,
+    named,
+    pick,
+    points,
+    printed,
+    split_noise,
+    split_task,
+    summary,
+)
+from experiments.trace.tables import filled
+
+_TABLE1 = ("feddebug", "tracefl")
+_LABELS = {"feddebug": "FedDebug", "tracefl": "TraceFL"}
+_THERE = {**dict.fromkeys(IMAGES, "densenet121"), **dict.fromkeys(TEXTS, "gpt")}
+"""The model that the paper's Table I has for each data set."""
+
+
+def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """Table I: FedDebug and TraceFL on mispredictions, by data set and alpha.
+
+    Its numbers stand beside ours by data set, whatever the model is: the table names none.
+    """
+    if "wrong" not in set(rows["scope"]):
+        return None
+    lines = [_faulty(rows, point) for point in points(rows[rows["scope"] == "wrong"])]
+    frame = pd.DataFrame(lines)
+    frame = frame.sort_values("place", kind="stable").drop(columns="place")
+    caption = (
+        "Table I: localization accuracy in % on mispredictions that a faulty client explains, mean over rounds and "
+        "seeds; the paper's is of DenseNet-121 on images and of GPT on text. chance: naming a participant at random; "
+        "accuracy: the global model's in its best round; without inputs: rounds that had no such misprediction. "
+        "FedDebug takes images only."
+    )
+    return Artefact(name, filled(frame), None, caption, table_md=True)
+
+
+def _faulty(rows: pd.DataFrame, point: str) -> dict[str, Any]:
+    own = at(rows, point, "wrong")
+    first = at(rows, point).iloc[0]
+    architecture, data = split_task(str(first["task"]))
+    more = [key for key in axes(rows) if key not in ("task", "alpha")]
+    there = f"task={_THERE.get(data, '')}_{data} alpha={first['alpha']} scope=wrong"
+    counts = pick(own, "inputs", method="inputs")["value"]
+    line: dict[str, Any] = {
+        **{c: str(first[c]) for c in ABOUT}, "data": DATA.get(data, data or str(first["dataset"])),
+        "model": ARCHITECTURES.get(architecture, str(first["model"])), "alpha": str(first["alpha"]),
+        **{key: str(first[key]) for key in more},
+        "accuracy": _of(highest_accuracy(at(rows, point), ["setting"])),
+        "chance": _of(summary(pick(own, "chance", method="chance"), ["setting"])),
+    }  # fmt: skip
+    for method in _TABLE1:
+        line[_LABELS[method]] = _of(summary(pick(own, "localization", method=method), ["setting"]))
+        line[f"{_LABELS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, there)
+    place = list(DATA).index(data) if data in DATA else len(DATA)
+    return line | {"rounds": len(counts), "without inputs": int((counts == 0).sum()), "place": place}
+
+
+def _of(found: pd.DataFrame) -> float:
+    return float(found["mean"].iloc[0]) if len(found) else math.nan
+
+
+def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """Table II and Figure 4's settings: accuracy and localization under differential privacy."""
+    if "dp" not in axes(rows):
+        return None
+    lines = []
+    for point in points(rows):
+        own = at(rows, point)
+        noise, clip = split_noise(str(own["dp"].iloc[0]))
+        head: dict[str, Any] = {
+            "noise": noise,
+            "sensitivity": clip,
+            "alpha": _of(summary(pick(own, "config", key="alpha"), ["key"])),
+        }
+        spent = {metric: _of(summary(pick(own, metric), ["metric"])) for metric in ("epsilon", "epsilon_equal")}
+        if math.isnan(noise):
+            head = {"privacy": str(own["dp"].iloc[0]), **head}
+        lines.append({**_point(rows, point, ("dp",)), **head, **_both(rows, point), **spent})
+    caption = (
+        "Table II: accuracy of the global model (best round) and localization accuracy of TraceFL (mean over rounds) "
+        "under differential privacy, in %, averaged over seeds; chance: naming a participant at random. noise is the "
+        "noise multiplier, sensitivity the clipping norm; epsilon: what the run spends, with the averaging weights as "
+        "they were and (equal) as if clients weighed the same; none where the accountant gives no finite bound."
+    )
+    return Artefact(name, filled(pd.DataFrame(lines)), None, caption, table_md=True)
+
+
+def table3(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """Table III: accuracy and localization over the number of clients."""
+    return _over(rows, name, "clients", "Table III: by number of clients")
+
+
+def per_round(rows: pd.DataFrame, name: str) -> Artefact | None:
+    """Section V-D: accuracy and localization over the number of participants of a round."""
+    return _over(rows, name, "per_round", "Section V-D: by number of clients in a round")
+
+
+def _over(rows: pd.DataFrame, name: str, axis: str, what: str) -> Artefact | None:
+    if axis not in axes(rows):
+        return None
+    lines = []
+    for point in points(rows):
+        own = at(rows, point)
+        told = {"clients left": _of(summary(pick(own, "config", key="clients"), ["key"]))}
+        lines.append({**_point(rows, point), **told, **_both(rows, point)})
+    caption = (
+        f"{what}: accuracy of the global model (best round) and localization accuracy of TraceFL on correct "
+        "predictions (mean over rounds) in %, averaged over seeds; chance: naming a participant at random; clients "
+        "left: those with enough samples to take part."
+    )
+    found = numbers(rows)
+    draw = None if found[axis].nunique() < 2 else lambda: draw_over(found, axis)
+    return Artefact(name, filled(pd.DataFrame(lines)), draw, caption, table_md=True)
+
+
+def _point(rows: pd.DataFrame, point: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    first = at(rows, point).iloc[0]
+    told = {key: str(first[key]) for key in axes(rows) if key not in without}
+    if "task" in told:
+        told["task"] = named("task", told["task"])
+    return {c: str(first[c]) for c in ABOUT} | told
+
+
+def _both(rows: pd.DataFrame, point: str) -> dict[str, Any]:
+    """Accuracy, chance and TraceFL on correct predictions, the paper's beside them."""
+    own, setting = at(rows, point, "correct"), str(rows["setting"].iloc[0])
+    found = pick(own, "localization", method="tracefl")
+    return {
+        "accuracy": _of(highest_accuracy(at(rows, point), ["setting"])),
+        "accuracy (paper)": printed(setting, "highest:accuracy", "global", point),
+        "chance": _of(summary(pick(own, "chance", method="chance"), ["setting"])),
+        "TraceFL": _of(summary(found, ["setting"])),
+        "TraceFL (paper)": printed(setting, "mean:localization", "tracefl", f"{point} scope=correct"),
+        "worst round": float(found["value"].min()) if len(found) else math.nan,
+    }

@@ -1,0 +1,108 @@
+"""Reading the inputs.npz of a setting's cells: the predictions of one round that were traced, and the participants."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.core.errors import MissingError
+from experiments.core.sweep.store import read_json
+
+FILE = "inputs.npz"
+_TODO = "remove the cell's folder and run the setting again"
+_SHAPES = {
+    "scope": "n", "label": "n", "predicted": "n", "clients": "K", "names": "K", "sizes": "K", "faulty": "K",
+    "scores": "nK", "raw": "nK", "histogram": "KC",
+}  # fmt: skip
+_OPTIONAL = {"truth": "nK", "images": "nchw", "texts": "n"}
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The last traced round of a cell: n predictions, K participants, C classes.
+
+    Attributes:
+        point: the cell's point of the grid. round: which round.
+        scope: [n] "correct" or "wrong". label, predicted: [n].
+        clients: [K] numbers. names: [K]. sizes: [K] training samples. faulty: [K] bool.
+        histogram: [K, C] training samples by label, as the client trained on them.
+        scores: [n, K] normalised. raw: [n, K] as they were summed. truth: [n, K] fall of the predicted logit without
+            the participant, or None.
+        images: [n, channels, H, W] as the model sees them, or None. texts: [n], or None.
+    """
+
+    point: str
+    round: int
+    scope: NDArray[Any]
+    label: NDArray[Any]
+    predicted: NDArray[Any]
+    clients: NDArray[Any]
+    names: NDArray[Any]
+    sizes: NDArray[Any]
+    faulty: NDArray[Any]
+    histogram: NDArray[Any]
+    scores: NDArray[Any]
+    raw: NDArray[Any]
+    truth: NDArray[Any] | None
+    images: NDArray[Any] | None
+    texts: NDArray[Any] | None
+
+    def ranking(self, i: int) -> NDArray[Any]:
+        """[K] places of the participants, most responsible for input i first; by `raw`, as scores may be all 0 or 1."""
+        return np.argsort(-self.raw[i], kind="stable")
+
+    def right(self, i: int) -> NDArray[Any]:
+        """[K] whether a participant may be named for input i: it holds the label, or is faulty."""
+        held: NDArray[Any] = self.histogram[:, self.label[i]] > 0
+        return self.faulty.astype(bool) if self.scope[i] == "wrong" else held
+
+    def found(self, i: int) -> bool:
+        """Whether the first-ranked participant is one that may be named."""
+        return bool(self.right(i)[self.ranking(i)[0]])
+
+
+def load(folders: Sequence[Path], setting: str, seed: int) -> dict[str, Traced]:
+    """Point of the grid -> what its cell of `setting` and `seed` keeps; cells without the file left out.
+
+    Raises:
+        MissingError: a file that cannot be read, or that holds something else.
+    """
+    found: dict[str, Traced] = {}
+    for folder in folders:
+        told = read_json(folder / "cell.json") or {}
+        if (told.get("setting"), told.get("seed")) == (setting, seed) and (folder / FILE).is_file():
+            method = str(told.get("method", ""))
+            point = method if "=" in method else ""
+            found[point] = _checked(_read(folder / FILE), point, f"{folder.name}/{FILE}")
+    return found
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise MissingError("the traced inputs cannot be read", f"{path.parent.name}/{FILE}", _TODO) from error
+
+
+def _checked(told: dict[str, NDArray[Any]], point: str, where: str) -> Traced:
+    """The arrays as a `Traced`; all sizes must agree and labels must be classes."""
+    sizes: dict[str, int] = {}
+    for key, letters in {**_SHAPES, **_OPTIONAL}.items():
+        if key not in told:
+            if key in _SHAPES:
+                raise MissingError(f"the traced inputs have no {key!r}", where, _TODO)
+            continue
+        shape = told[key].shape
+        if len(shape) != len(letters) or any(sizes.setdefault(a, s) != s for a, s in zip(letters, shape, strict=True)):
+            raise MissingError(f"{key!r} of the traced inputs has shape {list(shape)}, not [{letters}]", where, _TODO)
+    if not sizes["n"] or max(told["label"].max(), told["predicted"].max()) >= sizes["C"]:
+        raise MissingError("the traced inputs name a class that the histograms do not have, or none", where, _TODO)
+    known = {key: told.get(key) for key in (*_SHAPES, *_OPTIONAL)}
+    return Traced(point=point, round=int(told.get("round", np.array(0))), **known)  # type: ignore[arg-type]

@@ -1,0 +1,247 @@
+"""Client contributions: against the paper's hooks, plain autograd, closed forms, and re-aggregation."""
+
+import pytest
+import torch
+from torch import nn
+
+from experiments.core.engine.net import Net
+from experiments.core.errors import NumericalError, SpecError
+from experiments.core.estimators import _tracing
+from experiments.core.estimators.tracefl import contributions, first_order, normalised, provenance, traced_layers
+from experiments.core.estimators.tracefl_hooked import hooked
+from tests.core.estimators.cases import drawn, normal
+from tests.core.estimators.tracefl_cases import CASES, EVERY_LAYER, Conv1D, round_of
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+OPTIONS = [
+    {},
+    {"decay": 1.0, "bias": "none"},
+    {"decay": 0.5, "bias": "centred"},
+    {"decay": 0.7, "weighed": True},
+    {"active": True},
+    {"active": True, "decay": 1.0, "bias": "centred", "weighed": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: " ".join(f"{k}={v}" for k, v in o.items()) or "default")
+@pytest.mark.parametrize("name", EVERY_LAYER)
+def test_equals_the_hooked_way(name, options):
+    net, theta, locals, x, p = round_of(name)
+    given = dict(options)
+    active, shares = given.pop("active", False), p if given.pop("weighed", False) else None
+    c = contributions(net, theta, locals, x, active=active)
+    expected = hooked(net, theta, locals, x, active=active, shares=shares, **given)
+    torch.testing.assert_close(provenance(c, shares=shares, **given), expected, **CLOSE)
+    assert (expected.amax(1) - expected.amin(1)).min() > 1e-6
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_products_equal_plain_autograd_input_by_input(name):
+    net, theta, locals, x, _ = round_of(name)
+    c = contributions(net, theta, locals, x)
+    module, parameters = net.module.eval(), {slot.name for slot in net.params}
+    for i in range(len(x)):
+        views = {k: v.clone().requires_grad_(k in parameters) for k, v in net.views(theta).items()}
+        logits = torch.func.functional_call(module, views, (x[i : i + 1],))[0]
+        torch.testing.assert_close(c.outputs[i], logits.detach())
+        assert int(c.target[i]) == int(logits.argmax())
+        grads = torch.autograd.grad(
+            logits[c.target[i]], [views[s.name] for s in net.params], allow_unused=True, materialize_grads=True
+        )
+        for j, (slot, g) in enumerate(zip(net.params, grads, strict=True)):
+            own = slice(slot.start, slot.stop)
+            torch.testing.assert_close(c.base[i, j], theta[own] @ g.flatten(), **CLOSE)
+            torch.testing.assert_close(c.delta[i, :, j], (locals[:, own] - theta[own]) @ g.flatten(), **CLOSE)
+
+
+@pytest.mark.parametrize("active", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_one_by_one_equals_all_together(name, active):
+    """Fewer inputs than are worth a common backward go one by one, through other code."""
+    net, theta, locals, x, _ = round_of(name)
+    c = contributions(net, theta, locals, x, active=active)
+    for i in range(len(x)):
+        one = contributions(net, theta, locals, x[i : i + 1], active=active)
+        torch.testing.assert_close(one.base[0], c.base[i], **CLOSE)
+        torch.testing.assert_close(one.delta[0], c.delta[i], **CLOSE)
+
+
+TOGETHER = {
+    "mlp": set(),
+    "conv net": set(),
+    "branches": set(),
+    "shared": set(),
+    "attention": set(),
+    "sequence first": {"first", "flat", "bare", "shift", "grouped"},
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_only_what_a_common_backward_cannot_give_is_left_to_autograd(name):
+    net, theta, locals, x, _ = round_of(name)
+    plan = _tracing.Tracer(net, theta, locals)._plan(x)
+    assert {s.name.partition(".")[0] for s in net.params if s.name not in plan.together} == TOGETHER[name]
+
+
+def test_a_module_that_mixes_inputs_is_never_run_on_several():
+    net, theta, locals, x, _ = round_of("own statistics")
+    assert not _tracing.Tracer(net, theta, locals)._plan(x).together
+
+
+@pytest.mark.parametrize("name", ["conv net", "attention"])
+def test_blocks_and_chunks_change_nothing(name, monkeypatch):
+    net, theta, locals, x, _ = round_of(name)
+    whole = contributions(net, theta, locals, x)
+    monkeypatch.setattr("experiments.core.estimators._products._BLOCK", {"cpu": 64})
+    monkeypatch.setattr(
+        _tracing, "free_bytes", lambda device: 4 * 3 * _tracing.Tracer(net, theta, locals)._plan(x).memory
+    )
+    seen = []
+    parts = contributions(net, theta, locals, x, progress=lambda done, n: seen.append((done, n)))
+    torch.testing.assert_close(parts.delta, whole.delta, **CLOSE)
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_shares_of_a_linear_model_without_bias_add_up_to_the_logit():
+    net, _ = drawn(nn.Linear(6, 4, bias=False))
+    locals, x = normal(5, net.size, seed=1), normal(8, 6, seed=2)
+    p = torch.tensor([0.1, 0.3, 0.2, 0.15, 0.25], dtype=torch.float64)
+    c = contributions(net, p @ locals, locals, x)
+    total = provenance(c, decay=1, shares=p).sum(1)
+    torch.testing.assert_close(total, c.outputs.amax(1), **CLOSE)
+
+
+def test_permuting_clients_permutes_scores():
+    net, theta, locals, x, p = round_of("branches")
+    order = torch.tensor([3, 0, 4, 1, 2])
+    a, b = contributions(net, theta, locals, x), contributions(net, theta, locals[order], x)
+    for bias in ("all", "none", "centred"):
+        torch.testing.assert_close(provenance(a, bias=bias)[:, order], provenance(b, bias=bias), **CLOSE)
+    torch.testing.assert_close(first_order(a, p)[:, order], first_order(b, p[order]), **CLOSE)
+
+
+def test_first_order_is_exact_on_a_model_linear_in_its_parameters():
+    net, _ = drawn(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
+    locals, x = normal(5, net.size, seed=1), normal(8, 2, 3, seed=2)
+    n = torch.tensor([10.0, 30, 20, 15, 25], dtype=torch.float64)
+    theta = n @ locals / n.sum()
+    c = contributions(net, theta, locals, x)
+    for k in range(5):
+        left = n.clone()
+        left[k] = 0
+        without = net.call(left @ locals / left.sum(), x)
+        change = without.gather(1, c.target[:, None])[:, 0] - c.outputs.amax(1)
+        torch.testing.assert_close(first_order(c, n / n.sum())[:, k], change, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["branches", "sequence first"])
+def test_first_order_tends_to_the_change_of_the_logit(name):
+    """All parameters count, also those of BatchNorm and loose ones: the error falls faster than the change."""
+    errors = []
+    for spread in (0.02, 0.002):
+        net, theta, locals, x, p = round_of(name, spread=spread)
+        for slot in net.buffers:  # the statistics are constants to a gradient
+            locals[:, slot.start : slot.stop] = theta[slot.start : slot.stop]
+        c = contributions(net, theta, locals, x)
+        without = [(theta - p[k] * locals[k]) / (1 - p[k]) for k in range(len(locals))]
+        module = net.module.eval()
+        with torch.no_grad():
+            outputs = [torch.func.functional_call(module, net.views(w), (x,)) for w in without]
+        change = torch.stack([o.gather(1, c.target[:, None])[:, 0] for o in outputs], 1) - c.outputs.amax(1)[:, None]
+        errors.append(float((first_order(c, p) - change).norm() / change.norm()))
+    assert errors[1] < 0.2 * errors[0] < 0.05
+
+
+def test_a_given_class_is_traced_instead_of_the_predicted_one():
+    net, theta, locals, x, _ = round_of("attention")
+    target = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+    c = contributions(net, theta, locals, x, target=target)
+    torch.testing.assert_close(provenance(c), hooked(net, theta, locals, x, target=target), **CLOSE)
+    assert c.target.tolist() == target.tolist()
+
+
+def test_padding_tokens_do_not_matter():
+    """The published code forgets the mask in the client branch; here masked tokens reach nobody."""
+    net, theta, locals, x, _ = round_of("attention")
+    short = provenance(contributions(net, theta, locals, x[:1, :2]))
+    torch.testing.assert_close(provenance(contributions(net, theta, locals, x))[:1], short, **CLOSE)
+
+
+def test_training_mode_and_the_template_are_left_alone():
+    net, theta, locals, x, _ = round_of("conv net")
+    before = net.flat()
+    net.module.train()
+    in_training = contributions(net, theta, locals, x)
+    assert net.module.training and net.module[2].inplace and not net.module[0]._forward_hooks
+    assert torch.equal(net.flat(), before)
+    net.module.eval()
+    assert torch.equal(in_training.delta, contributions(net, theta, locals, x).delta)
+
+
+def test_traced_layers_follow_registration_and_name_tensors_as_the_net_does():
+    module = nn.ModuleDict({"b": Conv1D(2, 3), "norm": nn.BatchNorm1d(3), "a": nn.Linear(2, 3), "ln": nn.LayerNorm(3)})
+    module["tied"] = nn.Linear(2, 3, bias=False)
+    module["tied"].weight = module["a"].weight
+    module["plain"] = nn.LayerNorm(3, elementwise_affine=False)
+    found = [(layer.name, layer.tensors) for layer in traced_layers(module)]
+    assert found == [("b", ("b.weight", "b.bias")), ("a", ("a.weight", "a.bias")), ("ln", ("ln.weight", "ln.bias"))]
+
+
+def test_a_weight_shared_by_two_layers_counts_with_all_its_uses():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4, bias=False), nn.Tanh(), nn.Linear(4, 3))
+    module[2].weight = module[0].weight
+    net, theta = drawn(module)
+    locals, x = theta + 0.1 * normal(3, net.size, seed=1), normal(6, 4, seed=2)
+    c = contributions(net, theta, locals, x)
+    views = {k: v.clone().requires_grad_() for k, v in net.views(theta).items()}
+    outputs = torch.func.functional_call(module, views, (x[:1],))[0]
+    (g,) = torch.autograd.grad(outputs[c.target[0]], [views["0.weight"]])
+    torch.testing.assert_close(c.base[0, 0], (views["0.weight"] * g).sum().detach(), **CLOSE)
+
+
+def test_single_precision_keeps_small_differences():
+    """theta_k and theta_G agree in five digits; their difference must not drown in the product with theta_G."""
+    net, theta, locals, x, _ = round_of("conv net")
+    locals = theta + 1e-5 * (locals - theta)
+    net32 = Net.of(CASES["conv net"][0]())
+    exact = contributions(net, theta.float().double(), locals.float().double(), x.float().double())
+    found = contributions(net32, theta.float(), locals.float(), x.float())
+    torch.testing.assert_close(found.delta, exact.delta, rtol=1e-3, atol=1e-3 * float(exact.delta.abs().max()))
+
+
+def test_a_bias_before_a_softmax_has_no_gradient_but_rounding():
+    """Such a tensor must not send every input through plain autograd."""
+    _, theta, locals, x, _ = round_of("attention")
+    single = Net.of(CASES["attention"][0]())
+    plan = _tracing.Tracer(single, theta.float(), locals.float())._plan(x)
+    assert plan.together == {s.name for s in single.params}
+
+
+def test_normalised_is_a_softmax_over_clients():
+    raw = torch.tensor([[1000.0, 999.0], [0.0, 0.0]], dtype=torch.float64)
+    e = torch.e
+    torch.testing.assert_close(normalised(raw), torch.tensor([[e / (1 + e), 1 / (1 + e)], [0.5, 0.5]]).double())
+
+
+def test_one_client_is_refused():
+    net, theta, locals, x, _ = round_of("mlp")
+    with pytest.raises(SpecError, match="one client only"):
+        contributions(net, theta, locals[:1], x)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_numbers_that_are_not_finite_are_named(n):
+    net, theta, locals, x, _ = round_of("mlp", n=n)
+    x[1, 0] = float("nan")
+    with pytest.raises(NumericalError, match="input 1"):
+        contributions(net, theta, locals, x)
+    broken = locals.clone()
+    broken[3, 0] = float("inf")
+    with pytest.raises(NumericalError, match="client number 3"):
+        contributions(net, theta, broken, x.nan_to_num())
+
+
+def test_an_unknown_bias_is_refused():
+    net, theta, locals, x, _ = round_of("mlp")
+    with pytest.raises(ValueError, match="centred"):
+        provenance(contributions(net, theta, locals, x), bias="some")

@@ -1,0 +1,113 @@
+"""States in files: what fits, what does not, what is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from experiments.core.engine.net import Net
+from experiments.core.errors import MissingError, SpecError
+from experiments.core.models.state import first_mismatch, read_state
+
+
+def small():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+
+def test_a_module_s_own_state_fits_with_or_without_the_count_of_batches():
+    module = small()
+    state = module.state_dict()
+    assert first_mismatch(module, state) is None
+    counted = "1.num_batches_tracked"
+    assert counted in state and first_mismatch(module, {k: v for k, v in state.items() if k != counted}) is None
+    # What the engine records is a state too: its slots are parameters and floating-point buffers.
+    net = Net.of(module)
+    assert first_mismatch(module, net.views(net.flat())) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("1.weight"), "tensor 1.weight is missing"),
+        (lambda s: s.pop("1.running_var"), "tensor 1.running_var is missing"),
+        (lambda s: (s.pop("3.bias"), s.pop("0.weight")), "tensor 0.weight is missing"),  # the model's own order
+        (lambda s: s.update({"4.weight": torch.zeros(1)}), "tensor 4.weight is not in the model"),
+        (
+            lambda s: s.update({"3.weight": torch.zeros(4, 8)}),
+            "tensor 3.weight has shape (4, 8), the model needs (3, 8)",
+        ),
+        (lambda s: s.update({"1.num_batches_tracked": torch.zeros(2)}), "1.num_batches_tracked has shape (2,)"),
+    ],
+)
+def test_the_first_fault_is_named(change, said):
+    module = small()
+    state = OrderedDict(module.state_dict())
+    change(state)
+    assert said in first_mismatch(module, state)
+    with pytest.raises((RuntimeError, KeyError)):  # PyTorch's own strict loading agrees that something is wrong
+        module.load_state_dict(state)
+
+
+def test_a_shared_tensor_is_needed_once():
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    both = module.state_dict()
+    assert "1.weight" in both and first_mismatch(module, both) is None
+    del both["1.weight"]
+    assert first_mismatch(module, both) is None
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pth", "net.pt"])
+def test_files_that_are_read(tmp_path, name):
+    state = small().state_dict()
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    held = read_state(tmp_path / name)
+    assert held.keys() == state.keys() and all(torch.equal(held[k], v) for k, v in state.items())
+
+
+class Trap:
+    """Unpickled in the old way it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_what_is_refused(tmp_path):
+    file, fled = tmp_path / "net.pth", tmp_path / "fled"
+    for content, said in (
+        (small(), "not a file of tensors only"),
+        ({"0.weight": Trap(fled)}, "not a file of tensors only"),
+        ({"0.weight": torch.zeros(2), "epoch": 3}, "'epoch' in the file is a int"),
+        ({"state_dict": {"0.weight": torch.zeros(2)}}, "'state_dict' in the file is a dict"),
+        ([torch.zeros(2)], "holds a list"),
+        ({}, "holds a dict"),
+        ({"0.weight": torch.tensor([1.0, float("nan")])}, "0.weight holds NaN"),
+    ):
+        torch.save(content, file)
+        with pytest.raises(SpecError, match=said) as caught:
+            read_state(file)
+        assert caught.value.where == str(file) and caught.value.todo
+    assert not fled.exists()
+
+
+def test_damaged_files(tmp_path):
+    torch.save(small().state_dict(), tmp_path / "net.pth")
+    save_file(small().state_dict(), tmp_path / "net.safetensors")
+    for name in ("net.pth", "net.safetensors"):
+        whole = (tmp_path / name).read_bytes()
+        for content in (b"", whole[:-40], whole[: len(whole) // 2], b"hello", pickle.dumps(Trap(tmp_path / "fled"))):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(SpecError):
+                read_state(tmp_path / name)
+        (tmp_path / name).unlink()
+        with pytest.raises(MissingError, match="cannot read the file"):
+            read_state(tmp_path / name)
+    assert not (tmp_path / "fled").exists()

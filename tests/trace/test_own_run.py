@@ -1,0 +1,321 @@
+"""`fedlab trace --run` on recorded rounds, held against closed forms, autograd and exact re-aggregation."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from experiments.core.errors import SpecError
+from experiments.trace import own_trace
+from experiments.trace.own_files import find_round
+from experiments.trace.own_inputs import read_inputs
+from experiments.trace.own_run import open_round
+from experiments.trace.own_trace import Choices, trace_own
+from tests.influence import tiny
+from tests.trace import own
+
+LOGREG = {"model": {"kind": "logreg"}, "classes": 3, "shape": [4]}
+CPU = torch.device("cpu")
+
+
+def nothing(done, total):
+    """No progress."""
+
+
+def logreg(seed=0, dtype=torch.float64):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 3)).to(dtype)
+
+
+def inputs(folder, x, name="x.npz", **more):
+    np.savez(folder / name, inputs=np.asarray(x), **more)
+    return folder / name
+
+
+def told(capsys):
+    """What --json printed, and T, change and score as [n, K] in the order of the participants."""
+    found = json.loads(capsys.readouterr().out)
+    places = {row["client"]: k for k, row in enumerate(found["clients"])}
+
+    def grid(key):
+        numbers = torch.zeros(len(found["inputs"]), len(places), dtype=torch.float64)
+        for i, item in enumerate(found["inputs"]):
+            for row in item["clients"]:
+                numbers[i, places[row["client"]]] = row[key]
+        return numbers
+
+    return found, grid("T"), grid("change_without"), grid("score")
+
+
+@pytest.fixture
+def linear_round(tmp_path):
+    """A round of a linear model with three clients of 10, 30 and 60 samples, and five inputs."""
+    shares, sizes = [0.1, 0.3, 0.6], [10, 30, 60]
+    dicts = own.states(logreg(), 3, shares=shares)
+    run = own.save(tmp_path / "run", dicts, ["7", "b", "2"], sizes, **LOGREG)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return run, dicts, x, shares, inputs(tmp_path, x, labels=np.array([0, 1, 2, 0, 1]))
+
+
+def test_a_linear_model_is_its_closed_form(linear_round, capsys):
+    """T_k is client k's own logit of the predicted class; the change is that of the re-aggregated model."""
+    run, dicts, x, p, file = linear_round
+    own.trace(run, "--inputs", file, "--json")
+    found, raw, change, score = told(capsys)
+    outputs = [x @ d["0.weight"].T + d["0.bias"] for d in dicts]
+    chosen = outputs[0].argmax(1)
+    logits = torch.stack([o.gather(1, chosen[:, None])[:, 0] for o in outputs], 1)
+    torch.testing.assert_close(raw, logits[:, 1:], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(score, torch.softmax(logits[:, 1:], 1), rtol=1e-9, atol=1e-12)
+    left = [[p[j] / (1 - p[k]) * (j != k) for j in range(3)] for k in range(3)]
+    without = logits[:, 1:] @ torch.tensor(left, dtype=torch.float64).T
+    torch.testing.assert_close(change, without - logits[:, :1], rtol=1e-9, atol=1e-12)
+    assert [i["predicted"] for i in found["inputs"]] == chosen.tolist()
+    assert [i["label"] for i in found["inputs"]] == [0, 1, 2, 0, 1]
+    assert [i["right"] for i in found["inputs"]] == (chosen == torch.tensor([0, 1, 2, 0, 1])).tolist()
+    assert [c["client"] for c in found["clients"]] == ["7", "b", "2"] and found["round"] == 4
+    assert [c["samples"] for c in found["clients"]] == [10, 30, 60] and found["notes"] == []
+    for i, item in enumerate(found["inputs"]):
+        ranked = [row["client"] for row in item["clients"]]
+        assert ranked == [["7", "b", "2"][k] for k in raw[i].argsort(descending=True).tolist()]
+        assert [row["rank"] for row in item["clients"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--shares"], lambda w, b, p: p * (w + b)),
+        (["--bias", "none"], lambda w, b, p: w),
+        (["--bias", "centred", "--shares"], lambda w, b, p: p * (w + b - b.mean(1, keepdim=True))),
+    ],
+)
+def test_options_of_the_score(linear_round, capsys, options, expected):
+    run, dicts, x, p, file = linear_round
+    own.trace(run, "--inputs", file, "--json", *options)
+    _, raw, _, _ = told(capsys)
+    chosen = (x @ dicts[0]["0.weight"].T + dicts[0]["0.bias"]).argmax(1)
+    w = torch.stack([(x * d["0.weight"][chosen]).sum(1) for d in dicts[1:]], 1)
+    b = torch.stack([d["0.bias"][chosen] for d in dicts[1:]], 1)
+    torch.testing.assert_close(raw, expected(w, b, torch.tensor(p, dtype=torch.float64)), rtol=1e-9, atol=1e-12)
+
+
+def test_a_torchvision_model_named_on_the_command_line(tmp_path, capsys):
+    """Convolutions, BatchNorm and its counters, float32: against autograd's gradient and the exponents counted here."""
+    from torchvision.models import get_model
+
+    torch.manual_seed(1)
+    module = get_model("shufflenet_v2_x0_5", num_classes=5).eval()
+    dicts = own.states(module, 3)
+    run = own.save(tmp_path / "run", dicts, classes=5)
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    own.trace(run, "--inputs", inputs(tmp_path, x), "--model", "shufflenet_v2_x0_5", "--json", "--decay", 0.8)
+    found, raw, change, _ = told(capsys)
+    assert [c["samples"] for c in found["clients"]] == [None] * 3 and "all clients count the same" in found["notes"][0]
+    layers = [n for n, m in module.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    weight = {n: 0.8 ** (len(layers) - 1 - i) for i, n in enumerate(layers)}
+    names = [n for n, _ in module.named_parameters()]
+    for i in range(3):
+        at = {n: t.clone().requires_grad_(n in names) for n, t in dicts[0].items()}
+        logit = functional_call(module, at, x[i : i + 1]).max()
+        grads = dict(zip(names, torch.autograd.grad(logit, [at[n] for n in names]), strict=True))
+        for k, client in enumerate(dicts[1:]):
+            inner = {n: float((client[n].double() * grads[n].double()).sum()) for n in names}
+            expected = sum(weight.get(n.rpartition(".")[0], 0) * value for n, value in inner.items())
+            assert float(raw[i, k]) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+            delta = sum(float(((client[n] - dicts[0][n]).double() * grads[n].double()).sum()) for n in names)
+            assert float(change[i, k]) == pytest.approx(-delta / 2, rel=1e-3, abs=1e-3)  # p / (1 - p) = 1/2
+
+
+NETS = """
+from torch import nn
+
+
+class Tied(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.words = nn.Embedding(9, size)
+        self.mix = nn.Linear(size, size)
+        self.out = nn.Linear(size, 9, bias=False)
+        self.out.weight = self.words.weight
+        self.register_buffer("scale", self.mix.weight.detach().new_full((), 0.5), persistent=False)
+
+    def forward(self, ids):
+        return self.out(self.mix(self.words(ids).mean(1)).tanh()) * self.scale
+
+
+def tied(shape, classes):
+    return Tied(6)
+
+
+def bn(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, classes))
+
+
+def sums(shape, classes):
+    return nn.ParameterList([])
+"""
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """A module of the user's own."""
+    (tmp_path / "tracednets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import tracednets
+
+    return tracednets
+
+
+def test_token_ids_shared_tensors_and_a_callable(tmp_path, capsys, nets):
+    """The state dict holds the shared tensor under its second name only, as safetensors demands one of them."""
+    torch.manual_seed(2)
+    module = nets.tied((4,), 9)
+    dicts = [{n: t for n, t in d.items() if n != "words.weight"} for d in own.states(module, 3)]
+    run = own.save(tmp_path / "run", dicts, classes=9, sizes={"0": 1, "1": 1, "2": 2}, clients={"1": "Anna"})
+    ids = np.array([[1, 2, 3, 4], [8, 8, 0, 0]])
+    own.trace(run, "--inputs", inputs(tmp_path, ids), "--model", "tracednets:tied", "--json")
+    found, _, change, _ = told(capsys)
+    assert [c["name"] for c in found["clients"]] == ["0", "Anna", "2"]
+    assert "off by" in found["notes"][0]  # the states are equal means, the sizes say otherwise
+    held = {**dicts[0], "words.weight": dicts[0]["out.weight"]}
+    at = {n: held[n].clone().requires_grad_() for n, _ in module.named_parameters()}
+    for i in range(2):
+        logit = functional_call(module, at, torch.as_tensor(ids[i : i + 1])).max()
+        grads = dict(zip(at, torch.autograd.grad(logit, list(at.values())), strict=True))
+        for k, (client, p) in enumerate(zip(dicts[1:], (0.25, 0.25, 0.5), strict=True)):
+            both = {**client, "words.weight": client["out.weight"]}
+            delta = sum(float(((both[n] - held[n]) * grads[n]).sum()) for n in at)
+            assert float(change[i, k]) == pytest.approx(-p / (1 - p) * delta, rel=1e-3, abs=1e-6)
+
+
+def test_counters_may_be_missing_and_half_precision_is_widened(tmp_path, capsys, nets):
+    torch.manual_seed(5)
+    dicts = own.states(nets.bn((4,), 3), 2)
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(6))
+    whole, bare = tmp_path / "whole", tmp_path / "bare"
+    half = [{n: t.bfloat16() if t.is_floating_point() else t for n, t in d.items()} for d in dicts]
+    widened = [{n: t.float() if t.is_floating_point() else t for n, t in d.items()} for d in half]
+    own.save(whole, widened, **LOGREG)
+    own.save(bare, [{n: t for n, t in d.items() if "num_batches" not in n} for d in half], **LOGREG)
+    numbers = []
+    for run in (whole, bare):
+        own.trace(run, "--inputs", inputs(tmp_path, x), "--model", "tracednets:bn", "--json")
+        numbers.append(told(capsys)[1])
+    assert float(numbers[0].abs().max()) > 0 and torch.equal(*numbers)
+
+
+def test_clients_are_read_in_parts_that_fit_into_memory(linear_round, monkeypatch):
+    run, _, _, _, file = linear_round
+    dicts = own.states(logreg(), 7)
+    own.save(run.parent / "seven", dicts, **LOGREG)
+    numbers, held = [], []
+    real = own_trace.OwnRound.locals
+    monkeypatch.setattr(own_trace.OwnRound, "locals", lambda *a: held.append(len(a[2])) or real(*a))
+    for free in (2**30, 2 * 3 * 15 * 8):
+        monkeypatch.setattr(own_trace, "free_bytes", lambda device, free=free: free)
+        traced = trace_own(
+            (o := open_round(run.parent / "seven")), read_inputs(file, o.described.spec), Choices(), CPU, nothing
+        )
+        numbers.append((traced.raw, traced.change, torch.tensor(traced.gap)))
+    assert held == [7, 2, 3, 2] and numbers[0][2] < 1e-9
+    for whole, parts in zip(*numbers, strict=True):
+        torch.testing.assert_close(whole, parts, rtol=1e-12, atol=1e-12)
+
+
+def test_what_train_records_is_traced(tmp_path, capsys):
+    """`fedlab train --record`, then `fedlab trace --run` on the setting's folder, with the inputs left there."""
+    config = tiny.write(tmp_path, paper="train", model={"kind": "logreg"})
+    assert tiny.command("train", config, tmp_path / "runs", "--record") == 0
+    capsys.readouterr()
+    own.trace(tmp_path / "runs/train/tiny-smoke", "--round", 2, "--json", "--quiet")
+    found, raw, _, _ = told(capsys)
+    (folder,) = (tmp_path / "runs").rglob("rounds/00002")
+    wanted = json.loads((folder / "round.json").read_text())
+    assert [c["client"] for c in found["clients"]] == [str(k) for k in wanted["participants"]]
+    assert [c["samples"] for c in found["clients"]] == wanted["sizes"]
+    assert found["round"] == 2 and found["notes"] == [] and len(found["inputs"]) == 32
+    held = np.load(folder.parent.parent / "inputs.npz", allow_pickle=False)
+    x, client = torch.as_tensor(held["inputs"]), found["clients"][1]["client"]
+    local = safetensors.torch.load_file(folder / f"client_{client}.safetensors")
+    outputs = x @ local["0.weight"].T + local["0.bias"]
+    chosen = torch.tensor([i["predicted"] for i in found["inputs"]])
+    torch.testing.assert_close(raw[:, 1], outputs.gather(1, chosen[:, None])[:, 0], rtol=1e-9, atol=1e-12)
+    own.trace(folder, "--json", "--quiet")  # the folder of the round itself: run.yaml lies two above
+    assert torch.equal(told(capsys)[1], raw)
+
+
+def test_the_last_whole_round_is_the_default(tmp_path):
+    """A round without round.json, where others have one, was cut short when the run was killed."""
+    dicts = own.states(logreg(), 2)
+    for t in (3, 11):
+        own.save(tmp_path / "rounds" / f"{t:05d}", dicts, counts=[1, 2])
+    own.save(tmp_path / "rounds" / "00012", dicts[:2])
+    found = find_round(tmp_path)
+    assert found.folder.name == "00011" and found.index == 4  # round.json's own word goes before the folder's
+    with pytest.raises(SpecError, match="round 12 is not recorded"):
+        find_round(tmp_path, 12)
+    bare = tmp_path / "bare"
+    for t in (3, 11):
+        own.save(bare / "rounds" / str(t), dicts)
+    assert (find_round(bare).index, find_round(bare, 3).index) == (11, 3)
+
+
+def test_clients_are_ordered_by_number(tmp_path):
+    own.save(tmp_path, own.states(logreg(), 4), ["10", "b", "2", "a"])
+    assert find_round(tmp_path).clients == ("2", "10", "a", "b")
+
+
+def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
+    run, _, _, _, file = linear_round
+    (run / "run.yaml").write_text("model: {kind: logreg}\nclasses: 3\nlabels: [cat, dog, cow]\nclients: {b: Bern}\n")
+    own.trace(run, "--inputs", file, "--top", 2, "--csv", tmp_path / "out.csv")
+    out = capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    assert len(rows) == 15 and out.count("predicted") == 5
+    for i in range(5):
+        mine = [row for row in rows if row["input"] == str(i)]
+        assert [row["rank"] for row in mine] == ["1", "2", "3"]
+        assert float(mine[0]["T"]) >= float(mine[1]["T"]) >= float(mine[2]["T"])
+        assert sum(float(row["score"]) for row in mine) == pytest.approx(1)
+        assert sum(float(row["above_mean"]) for row in mine) == pytest.approx(0, abs=1e-12)
+        truth = " (right)" if mine[0]["right"] == "True" else f" (wrong: it is {mine[0]['label']})"
+        assert f"input {i}: predicted {mine[0]['predicted']}{truth}, logit" in out
+        assert {row["predicted"] for row in mine} <= {"cat", "dog", "cow"}
+    assert {row["name"] for row in rows} == {"7", "Bern", "2"}
+    first = [row["name"] for row in rows if row["rank"] == "1"]
+    assert {name: first.count(name) for name in first} == {"7": 1, "Bern": 2, "2": 2}
+    assert out.rstrip().endswith("most responsible of round 4, 5 inputs: client Bern for 2, client 2 for 2")
+
+
+@pytest.mark.parametrize("form", ["npy", "safetensors", "images"])
+def test_forms_of_inputs(tmp_path, form):
+    spec = open_round(
+        own.save(tmp_path / "run", own.states(logreg(), 2), model={"kind": "logreg"}, classes=3, shape=[1, 2, 2])
+    ).described.spec
+    x = np.arange(12, dtype=np.float32).reshape(3, 1, 2, 2)
+    file = tmp_path / f"x.{form if form != 'images' else 'npz'}"
+    if form == "npy":
+        np.save(file, x)
+    elif form == "safetensors":
+        safetensors.torch.save_file({"x": torch.from_numpy(x).half(), "y": torch.tensor([2, 0, 1])}, file)
+    else:
+        np.savez(file, test_images=x.astype(np.uint8)[:, 0], test_labels=np.array([[2], [0], [1]]))
+    found = read_inputs(file, spec)
+    torch.testing.assert_close(found.x, torch.from_numpy(x) / (255 if form == "images" else 1))
+    assert found.labels is None if form == "npy" else found.labels.tolist() == [2, 0, 1]
+    assert found.x.dtype == torch.float32
+
+
+def test_colour_images_come_channels_first(tmp_path):
+    spec = open_round(
+        own.save(tmp_path / "run", own.states(logreg(), 2), model={"kind": "logreg"}, classes=3)
+    ).described.spec
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype(np.uint8)
+    np.savez(tmp_path / "x.npz", images=pictures)
+    x = read_inputs(tmp_path / "x.npz", spec).x
+    assert x.shape == (2, 3, 5, 4) and float(x[1, 2, 4, 3]) == pytest.approx(pictures[1, 4, 3, 2] / 255)
