@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -13,7 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from experiments.core.engine.formulations import formulations
-from experiments.core.engine.net import Net
+from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.per_sample import by_vmap
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.estimators.tracefl import contributions, traced_layers
@@ -60,7 +61,7 @@ def test_outputs_are_the_library_s_on_each_text_without_its_padding(arch):
         outputs = module(x)
     assert outputs.shape == (5, CLASSES)
     torch.testing.assert_close(outputs, theirs(arch, module, x), rtol=1e-9, atol=1e-9)
-    assert module.vocabulary == 40 and (module.loaded_tensors, module.weights_from) == (frozenset(), "")
+    assert module.vocabulary == 40 and (module.loaded_tensors, module.weights_from) == (frozenset(), "none")
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -165,11 +166,11 @@ def save(arch, folder, classes=CLASSES, kind="ForSequenceClassification", **more
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_a_checkpoint_computes_what_the_library_computes_with_it(arch, tmp_path, monkeypatch, capfd):
+def test_a_checkpoint_computes_what_the_library_computes_with_it(arch, tmp_path, capfd):
     own = save(arch, tmp_path / "models" / "mine")
-    monkeypatch.setenv("FEDLAB_DATA_DIR", str(tmp_path))
     capfd.readouterr()
-    module = Transformer(arch=arch, checkpoint="models/mine").build((9,), CLASSES).eval()
+    block = Transformer(arch=arch, checkpoint="models/mine").located(tmp_path)
+    module = block.build((9,), CLASSES).eval()
     assert capfd.readouterr() == ("", "")
     shift = 0 if arch == "bert" else 1  # padding comes before GPT's entries
     assert module.vocabulary == 40 + shift
@@ -177,10 +178,16 @@ def test_a_checkpoint_computes_what_the_library_computes_with_it(arch, tmp_path,
     with torch.no_grad():
         expected = torch.cat([own(row[None]).logits for row in x])
         torch.testing.assert_close(module(x + shift), expected, rtol=1e-4, atol=1e-4)
-    assert module.loaded_tensors == set(module.state_dict()) and module.weights_from == "mine"
+    assert module.loaded_tensors == set(module.state_dict())
+    digest = hashlib.sha256((tmp_path / "models/mine/model.safetensors").read_bytes()).hexdigest()
+    assert module.weights_from == f"mine sha256:{digest[:16]}"
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    module.reset_parameters()
-    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    for scheme in ("default", "glorot_uniform"):
+        initialise(module, 0, scheme)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    with torch.device("meta"):
+        shapes = block.build((9,), CLASSES).state_dict()
+    assert {n: t.shape for n, t in shapes.items()} == {n: t.shape for n, t in before.items()}
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -250,7 +257,10 @@ def test_checkpoints_that_are_not_there_or_of_another_kind(tmp_path):
     (folder / "config.json").unlink()
     assert "no config.json" in told(MissingError).what
     shutil.rmtree(folder)
-    assert "nothing at" in told(MissingError).what
+    with pytest.raises(MissingError, match="nothing at mine") as caught:
+        Transformer(checkpoint="mine").located(tmp_path)
+    assert "model.checkpoint" in caught.value.todo
+    assert Transformer().located(tmp_path) == Transformer()
 
 
 def test_what_does_not_fit():

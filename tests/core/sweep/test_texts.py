@@ -38,8 +38,9 @@ def setting(tmp_path):
         "data": {"kind": "text_csv", "path": str(tmp_path / "news"), "columns": [2], "max_length": 12,
                  "vocabulary": 320},
         "partition": {"kind": "iid", "clients": 6},
-        "local": {"lr": 0.01, "epochs": 2, "batch_size": 10, "optimizer": "adam"},
+        "local": {"lr": 0.02, "epochs": 2, "batch_size": 10, "optimizer": "adam"},
         "init": "default",
+        "rounds": 12,
         "dtype": "float32",
         "formulation": "auto",
     }  # fmt: skip
@@ -59,7 +60,7 @@ def test_topics_are_learnt_and_recorded(setting, tmp_path, arch):
     assert accuracy[-1] > 80 > 50 > 100 / 3
     assert set(frame["model"]) == {"transformer"} and set(frame["dataset"]) == {"news"}
     rounds = sorted((tmp_path / "out").rglob("rounds/*"))
-    assert len(rounds) == 6
+    assert len(rounds) == 12
     state = load_file(rounds[-1] / "global.safetensors")
     name = "bert.embeddings.word_embeddings.weight" if arch == "bert" else "transformer.tokens_embed.weight"
     assert state[name].shape == (320, 16)
