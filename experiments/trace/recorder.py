@@ -12,7 +12,7 @@ from torch import Tensor
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
-from experiments.core.engine.truth import without_each
+from experiments.core.engine.truth import without_one_by_one
 from experiments.core.estimators import update
 from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
 from experiments.trace import inputs, rows
@@ -153,7 +153,7 @@ class Recorder:
         place = found.target[:, None]
         whole = self._outputs(theta, x).gather(1, place)[:, 0]
         falls = []
-        for state in without_each(record):
+        for state in without_one_by_one(record):
             moved = state if theta is record.aggregate else state + noise
             falls.append(whole - self._outputs(moved, x).gather(1, place)[:, 0])
         return torch.stack(falls, 1).double().cpu()

@@ -46,6 +46,7 @@ def test_light_commands_load_nothing_heavy(args):
         (["train"], 2, "no spec is named"),
         (["train", "-c", "synthetic_logreg", "--exclude-clients", "1000"], 2, "clients are 0 to 999"),
         (["train", "-c", "synthetic_logreg", "--since", "3"], 2, "goes together with exclude_clients"),
+        (["train", "-c", "synthetic_logreg", "--record", "--exclude-clients", "3"], 2, "only the whole federation"),
         (["show", "nothing"], 2, "unknown setting"),
         (["list", "influense"], 2, "did you mean 'influence'"),
         (["reproduce", "influense"], 2, "did you mean 'influence'"),

@@ -131,6 +131,18 @@ def test_a_torchvision_model_named_on_the_command_line(tmp_path, capsys):
             assert float(change[i, k]) == pytest.approx(-delta / 2, rel=1e-3, abs=1e-3)  # p / (1 - p) = 1/2
 
 
+def test_weights_named_by_the_run_are_not_needed(tmp_path):
+    """The states of the record take their place, so that their file need not be there any more."""
+    from torchvision.models import get_model
+
+    dicts = own.states(get_model("squeezenet1_1", num_classes=5), 2)
+    block = {"kind": "torchvision", "name": "squeezenet1_1", "weights": "no/such/file.pth"}
+    round_ = open_round(own.save(tmp_path, dicts, model=block, classes=5))
+    net = round_.build((3, 32, 32), CPU)
+    views = net.views(round_.locals(net, [1])[0])
+    assert all(torch.equal(views[n], dicts[2][n]) for n in views) and len(views) == len(dicts[2])
+
+
 NETS = """
 from torch import nn
 
@@ -319,3 +331,14 @@ def test_colour_images_come_channels_first(tmp_path):
     np.savez(tmp_path / "x.npz", images=pictures)
     x = read_inputs(tmp_path / "x.npz", spec).x
     assert x.shape == (2, 3, 5, 4) and float(x[1, 2, 4, 3]) == pytest.approx(pictures[1, 4, 3, 2] / 255)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_says_the_same(linear_round):
+    run, _, _, _, file = linear_round
+    one = open_round(run)
+    given = read_inputs(file, one.described.spec)
+    here, there = (trace_own(one, given, Choices(), torch.device(d), nothing) for d in ("cpu", "cuda"))
+    for name in ("raw", "score", "change", "logit"):
+        torch.testing.assert_close(getattr(here, name), getattr(there, name).cpu(), rtol=1e-9, atol=1e-12)

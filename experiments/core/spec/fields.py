@@ -185,6 +185,8 @@ class TrainSpec(RunSpec):
             faults.append(f"since: round {self.since} is after the last round {self.rounds}")
         if self.since > 1 and not out:
             faults.append("since: goes together with exclude_clients")
+        if self.record and out:
+            faults.append("record: only the whole federation's rounds are recorded; leave exclude_clients out")
         unknown = sorted(c for c in out if c < 0 or (known is not None and c >= known))
         if unknown:
             last = "" if known is None else f"; clients are 0 to {known - 1}"

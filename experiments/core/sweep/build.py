@@ -81,7 +81,7 @@ def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Co
     module = build_model(model, shape, classes, context.data_dir)
     loaded = getattr(module, "weights_from", None)
     if loaded is not None:
-        context.facts["weights"] = loaded
+        context.facts["weights"] = loaded or "none"
     if loaded == "none" and getattr(model, "weights", None) == "auto":
         context.warn("torchvision's cache holds no weights for this model: it starts from drawn ones")
     return module

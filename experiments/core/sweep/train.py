@@ -144,9 +144,9 @@ class _Diary:
         self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
 
     def _record(self, record: Round) -> None:
-        """One folder a round: global.safetensors, client_<k>.safetensors, round.json."""
+        """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
         folder = f"rounds/{record.index:05d}"
-        _save(self._problem, record.after, self._context, f"{folder}/global.safetensors")
+        _save(self._problem, record.aggregate, self._context, f"{folder}/global.safetensors")
         for k, local in zip(record.participants, record.locals, strict=True):
             _save(self._problem, local, self._context, f"{folder}/client_{k}.safetensors")
         told = {"round": record.index, "participants": record.participants, "sizes": record.sizes.tolist()}
@@ -180,7 +180,7 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
     if curves.empty:
         return []
-    last = curves[curves["round"] == curves["round"].max()]
+    last = metrics[(metrics["round"] == curves["round"].max()) | (metrics["method"] == "privacy")]
     final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
     columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
     return [
