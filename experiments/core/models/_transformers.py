@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.core.data._tokens import PAD, TEXT_EXTRA
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import MissingError
+from experiments.core.models._weights import SCRATCH
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-_FAMILIES = {
+FAMILIES = {
     "bert": ("bert", "BertConfig", "BertForSequenceClassification"),
     "gpt": ("openai-gpt", "OpenAIGPTConfig", "OpenAIGPTForSequenceClassification"),
     "gpt2": ("gpt2", "GPT2Config", "GPT2ForSequenceClassification"),
@@ -29,9 +29,6 @@ _DROPS = {
     "gpt": ("embd_pdrop", "resid_pdrop", "attn_pdrop"),
     "gpt2": ("embd_pdrop", "resid_pdrop", "attn_pdrop"),
 }
-_DRAWN = {"bert": ("classifier.", "bert.pooler."), "gpt": ("score.",), "gpt2": ("score.",)}
-"""Tensors that a checkpoint of a language model need not have: the head, and BERT's layer before it."""
-
 _generator = threading.Lock()
 """Dropout draws from the process's one generator."""
 
@@ -47,34 +44,16 @@ def require_transformers() -> None:
 
 
 def new(arch: str, settings: dict[str, Any], dropout: float) -> Any:
-    """A classifier with `settings` of the library's configuration; its weights are still to be drawn."""
+    """A classifier with `settings` of the library's configuration; see `built`."""
     import transformers
 
     # GPT-2's sign of a text's end is an entry of its published vocabulary, which a small one need not have.
-    config = getattr(transformers, _FAMILIES[arch][1])(**settings, bos_token_id=None, eos_token_id=None)
-    return _built(arch, config, dropout)
+    config = getattr(transformers, FAMILIES[arch][1])(**settings, bos_token_id=None, eos_token_id=None)
+    return built(arch, config, dropout)
 
 
-def load(arch: str, folder: Path, classes: int, dropout: float) -> Any:
-    """The checkpoint in `folder` with a head for `classes` classes: kept where it has that width, else to be drawn.
-
-    Raises:
-        MissingError: files are missing. SpecError: they are damaged, or do not hold this model.
-    """
-    theirs, config, drawn = _read(arch, folder, classes)
-    rows = 0 if arch == "bert" else 1
-    config.vocab_size += rows
-    module = _built(arch, config, dropout)
-    state = theirs.state_dict()
-    embedding = next(name for name, part in theirs.named_parameters() if part is theirs.get_input_embeddings().weight)
-    state[embedding] = _padded(state[embedding], rows)
-    module.load_state_dict(state)
-    module.loaded_tensors = frozenset(state) - drawn
-    module.weights_from = folder.name
-    return module
-
-
-def _built(arch: str, config: Any, dropout: float) -> Any:
+def built(arch: str, config: Any, dropout: float) -> Any:
+    """A classifier of the library's configuration, with what this package asks of it; its weights are to be drawn."""
     config.update(dict.fromkeys(_DROPS[arch], dropout))
     config.update({"pad_token_id": PAD, "use_cache": False})
     config._attn_implementation = "eager"
@@ -108,13 +87,13 @@ def classifier(arch: str) -> Any:
     """The library's sequence classifier of a family, taking ids [n, L] alone and returning outputs [n, classes]."""
     import transformers
 
-    base: Any = getattr(transformers, _FAMILIES[arch][2])
+    base: Any = getattr(transformers, FAMILIES[arch][2])
 
     class TextClassifier(base):
         """Ids in, outputs out; padding is masked; the first place never is, so that an empty text has an output too."""
 
         loaded_tensors: frozenset[str] = frozenset()
-        weights_from: str = ""
+        weights_from: str = SCRATCH
 
         @property
         def vocabulary(self) -> int:
@@ -123,10 +102,9 @@ def classifier(arch: str) -> Any:
 
         def forward(self, ids: Tensor) -> Tensor:
             """Outputs [n, classes] of ids [n, L]."""
-            mask = ids != PAD
-            mask[:, 0] = True
+            mask = _mask(arch, ids, self.get_input_embeddings().weight.dtype)
             with _drawing(ids, self.training and _drops(self)):
-                return super().forward(ids, attention_mask=mask.long()).logits
+                return super().forward(ids, attention_mask=mask).logits
 
         def reset_parameters(self) -> None:
             """Draw anew, as the library does, all that did not come from a checkpoint."""
@@ -135,6 +113,24 @@ def classifier(arch: str) -> Any:
             self.load_state_dict({**fresh, **kept})
 
     return TextClassifier
+
+
+def _mask(arch: str, ids: Tensor, dtype: torch.dtype) -> Tensor:
+    """What the family's attention wants of ids [n, L]: ones and zeros for GPT, else what is added to the scores.
+
+    From ones and zeros the library makes that itself for BERT and GPT-2, but it looks at the values on the way: a wait
+    for the device in every pass, and no pass over samples by vmap or over shapes alone.
+    """
+    import torch
+
+    attended = ids != PAD
+    attended[:, 0] = True
+    if arch == "gpt":
+        return attended.to(dtype)
+    allowed = attended[:, None, None, :]
+    if arch == "gpt2":
+        allowed = allowed & torch.ones(2 * ids.shape[1:], dtype=torch.bool, device=ids.device).tril()
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 def _drops(module: nn.Module) -> bool:
@@ -156,70 +152,3 @@ def _drawing(ids: Tensor, drops: bool) -> Iterator[None]:
     with _generator, torch.random.fork_rng([ids.device] if ids.is_cuda else []):
         torch.manual_seed(seed)
         yield
-
-
-def _padded(embedding: Tensor, rows: int) -> Tensor:
-    """`rows` rows of zeros before an embedding [V, d]."""
-    import torch
-
-    return torch.cat([embedding.new_zeros(rows, embedding.shape[1]), embedding])
-
-
-def _read(arch: str, folder: Path, classes: int) -> tuple[Any, Any, frozenset[str]]:
-    """The library's model, its configuration, and the names of the tensors that were not in the checkpoint."""
-    import torch
-    import transformers
-
-    model_type, _, name = _FAMILIES[arch]
-    found = _type_of(folder)
-    if found != model_type:
-        raise SpecError(f"a checkpoint of {found}, not of {model_type}", str(folder), "correct model.arch")
-    try:
-        with _quiet():
-            model, told = getattr(transformers, name).from_pretrained(
-                folder,
-                local_files_only=True,
-                weights_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                num_labels=classes,
-                dtype=torch.float32,
-            )
-    except Exception as error:  # the library and its readers raise many kinds
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        todo = "give model.safetensors, or a pytorch_model.bin of plain tensors"
-        kind = MissingError if isinstance(error, OSError) and "no file named" in str(error) else SpecError
-        raise kind(f"cannot read the checkpoint ({first})", str(folder), todo) from error
-    drawn = frozenset(told["missing_keys"]) | {item[0] for item in told["mismatched_keys"]}
-    wrong = sorted(key for key in drawn if not key.startswith(_DRAWN[arch]))
-    if wrong:
-        what = f"{wrong[0]} is missing from the checkpoint or has another shape"
-        raise SpecError(what, str(folder), "use a whole checkpoint of this family")
-    return model, model.config, drawn
-
-
-def _type_of(folder: Path) -> str:
-    """The model type that config.json names."""
-    file = folder / "config.json"
-    try:
-        return str(json.loads(file.read_text("utf-8"))["model_type"])
-    except OSError as error:
-        raise MissingError("no config.json", str(folder), "name the folder of a checkpoint") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecError("not a model's configuration", str(file), "it must be JSON that names a model_type") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and notes of the library: what matters of them becomes an error here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -36,7 +36,7 @@ class Transformer(Block):
     checkpoint: str | None = Field(
         None,
         description="folder with config.json and model.safetensors or pytorch_model.bin, from the working directory or "
-        "else inside $FEDLAB_DATA_DIR; nothing is fetched; default: a new model",
+        "else inside the data folder; nothing is fetched; default: a new model",
     )
     layers: int | None = Field(None, ge=1, description="of a new model; default: 2")
     width: int | None = Field(None, ge=1, description="of a new model's hidden states; default: 128")
@@ -57,18 +57,31 @@ class Transformer(Block):
             raise ValueError(f"heads: a width of {width} cannot be shared by {self.heads or width // 64} heads")
         return self
 
+    def located(self, data_dir: Path | None) -> Transformer:
+        """The block with the place of its checkpoint in the working directory or the data folder.
+
+        Raises:
+            MissingError: it is in neither.
+        """
+        from experiments.core.data._files import locate
+
+        if self.checkpoint is None:
+            return self
+        return self.model_copy(update={"checkpoint": str(locate(self.checkpoint, data_dir, "model.checkpoint"))})
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from ids [n, L] to outputs [n, classes].
 
         Its `vocabulary` is the number of ids it knows. `loaded_tensors` names what came from the checkpoint,
-        `weights_from` says where from. Names and shapes of the state are the library's own, but for the row of padding
-        that GPT's and GPT-2's embeddings get in front.
+        `weights_from` says which it was ("none" for a new model). Names and shapes of the state are the library's own,
+        but for the row of padding that GPT's and GPT-2's embeddings get in front.
 
         Raises:
             MissingError: transformers or the checkpoint is not there.
             SpecError: the inputs are no texts, or longer than the positions; the checkpoint is another model's.
         """
-        from experiments.core.models._transformers import load, new, require_transformers
+        from experiments.core.models._checkpoints import load
+        from experiments.core.models._transformers import new, require_transformers
 
         if len(shape) != 1:
             raise SpecError(
@@ -78,7 +91,7 @@ class Transformer(Block):
             )
         require_transformers()
         if self.checkpoint is not None:
-            module = load(self.arch, self._folder(), classes, self.dropout)
+            module = load(self.arch, Path(self.checkpoint), classes, self.dropout)
         else:
             module = new(self.arch, {**self._settings(shape[0]), "num_labels": classes}, self.dropout)
         if shape[0] > module.config.max_position_embeddings:
@@ -101,10 +114,3 @@ class Transformer(Block):
             "max_position_embeddings": self.positions or length,
             **more,
         }
-
-    def _folder(self) -> Path:
-        """Where the checkpoint lies."""
-        from experiments.core.data._files import locate
-        from experiments.paths import data_dir
-
-        return locate(str(self.checkpoint), data_dir(), "model.checkpoint")

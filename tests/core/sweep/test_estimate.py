@@ -33,6 +33,28 @@ def test_size_of_an_iid_split(tmp_path):
     assert (size.parameters, size.samples, size.clients, size.classes) == (17146, 33, 12, 62)
 
 
+def test_size_of_samples_that_are_dealt_anew(tmp_path):
+    cifar = {"kind": "cifar", "keep_train": 3000}
+    size = size_of(
+        spec_of(tmp_path, data=cifar, model={"kind": "cnn1"}, partition={"kind": "dirichlet", "clients": 12})
+    )
+    assert (size.samples, size.clients) == (250, 12)
+
+
+@pytest.mark.parametrize("arch", ["bert", "gpt"])
+def test_size_of_a_transformer_on_texts(tmp_path, arch):
+    pytest.importorskip("transformers", reason="the extra [text] is not installed")
+    text = {"kind": "text_csv", "outputs": 5, "keep_train": 240, "max_length": 16, "vocabulary": 300}
+    model = {"kind": "transformer", "arch": arch, "layers": 3, "width": 8, "vocabulary": 300}
+    more = {"data": text, "model": model, "partition": {"kind": "dirichlet", "clients": 12}}
+    size = size_of(spec_of(tmp_path, **more))
+    assert (size.samples, size.classes, size.clients) == (20, 5, 12)
+    blocks = 2 * 16 * 3 * 12 * 8**2  # four matrices of attention and two of four times the width, at every place
+    head = 2 * (8**2 + 8 * 5) if arch == "bert" else 2 * 16 * 8 * 5
+    assert size.forward == blocks + head and size.parameters > 300 * 8
+    assert size_of(spec_of(tmp_path, **{**more, "data": {**text, "outputs": None}})) is None
+
+
 def test_unknown_before_loading(tmp_path):
     assert size_of(spec_of(tmp_path, data={"kind": "csv", "path": "none.csv"})) is None
 
