@@ -25,7 +25,7 @@ def cosine(before: Tensor, after: Tensor, locals: Tensor) -> Tensor:
 
 
 def _cosine(update: Tensor, moved: Tensor, length: Tensor) -> Tensor:
-    """Three passes over a large model and no further copy of it; 0 where one of the two is zero."""
+    """Overwrites `update`, so that a large model is not copied again; 0 where one of the two is zero."""
     reach = torch.linalg.vector_norm(update) * length
-    value = (torch.dot(update, moved) / reach).clamp(-1, 1)
-    return torch.where(reach == 0, torch.zeros_like(value), value)
+    value = (update.mul_(moved).sum() / reach).clamp(-1, 1)
+    return torch.where((reach == 0) | (length == 0), torch.zeros_like(value), value)
