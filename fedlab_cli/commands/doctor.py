@@ -19,7 +19,7 @@ from fedlab_cli import options as o
 
 _PACKAGES = (
     "fedlab-influence", "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "pydantic",
-    "typer", "safetensors", "pyarrow",
+    "typer", "safetensors", "pyarrow", "transformers", "tokenizers",
 )  # fmt: skip
 
 
@@ -47,6 +47,8 @@ def _versions() -> list[dict[str, Any]]:
         except PackageNotFoundError:
             optional = {
                 "pyarrow": "optional: pip install 'fedlab-influence[parquet]'",
+                "transformers": "optional: pip install 'fedlab-influence[text]'",
+                "tokenizers": "optional: pip install 'fedlab-influence[text]'",
                 "fedlab-influence": "run from source",
             }
             rows.append(

@@ -101,8 +101,17 @@ def _private(module: nn.Module) -> nn.Module:
     """A copy of a template for this thread: functional_call swaps tensors in place, so threads must not share one."""
     known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
     if module not in known:
-        known[module] = copy.deepcopy(module)
+        known[module] = copy.deepcopy(module, _constants(module))
     return known[module]
+
+
+def _constants(module: nn.Module) -> dict[int, Tensor]:
+    """Integer buffers that no layer changes (places of tokens, masks), which copies of the module may share.
+
+    A copy of them made while torch.func transforms a call would belong to that transform and fail after it.
+    """
+    fixed = (m for m in module.modules() if not isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return {id(b): b for m in fixed for b in m.buffers(recurse=False) if not b.is_floating_point()}
 
 
 def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> None:

@@ -19,7 +19,7 @@ import experiments
 from experiments.core.sweep.cell import Cell, Context, canonical
 
 _HOUSE = Path(experiments.__file__).resolve().parent.parent
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "transformers", "tokenizers")
 
 
 def provenance(cell: Cell, context: Context, spec: dict[str, Any], timing: dict[str, Any]) -> dict[str, Any]:

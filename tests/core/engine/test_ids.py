@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,7 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.truth import truth
 from experiments.core.engine.worlds import BASE, World
+from tests.core.engine.test_gpu import CUDA
 from tests.core.engine.test_simulate import SIZES, federation
 
 VOCABULARY, LENGTH = 20, 6
@@ -88,6 +90,17 @@ def test_stacked_equals_plain(name, model, local):
     with Workers(2) as workers:
         found = truth(f, stacked, p.federation, workers)
     assert found.loss.abs().min() > 0
+
+
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+@pytest.mark.parametrize("model", list(MODELS))
+def test_another_device_trains_the_same(model, device):
+    p = problem(model, "sgd")
+    there = Problem(Net.of(copy.deepcopy(p.net.module).to(device)), p.federation.to(device, torch.float64),
+                    p.schedule, p.local, p.algorithm, p.seed)  # fmt: skip
+    ours = simulate(there, WORLDS, there.net.flat(), formulations()["vmapped"](there.net))
+    expected = simulate(p, WORLDS, p.net.flat(), formulations()["looped"](p.net))
+    torch.testing.assert_close(ours.cpu(), expected, rtol=1e-8, atol=1e-10)
 
 
 def test_texts_keep_their_type_and_labels():

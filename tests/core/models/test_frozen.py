@@ -23,6 +23,7 @@ THIN = {
     "cnn": {"first": 2, "second": 2, "hidden": 4},
     "mlp": {"activation": "tanh"},
     "resnet": {"width": 2, "depth": 50},
+    "transformer": {"layers": 1, "width": 8, "heads": 2, "vocabulary": 30},
     "torchvision": {"name": "squeezenet1_1"},
     "vgg": {"width": 2, "batch_norm": True, "name": "vgg14"},
 }
@@ -82,8 +83,11 @@ def test_each_sample_s_loss_depends_on_that_sample_alone():
 
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_hessian_products_of_every_model(kind):
-    shape = (3, 32, 32) if kind == "torchvision" else (1, 32, 32)
+    shape = {"torchvision": (3, 32, 32), "transformer": (6,)}.get(kind, (1, 32, 32))
     x, y = data(shape=shape)
+    if kind == "transformer":
+        pytest.importorskip("transformers", reason="the extra [text] is not installed")
+        x = (30 * x).long()
     net = Net.of(freeze_normalisation(built(kind, shape)).train())
     objective, theta = Objective(net, x, y, decay=0.01), net.flat()
     vectors = torch.randn(net.p, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
