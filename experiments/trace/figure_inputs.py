@@ -144,7 +144,7 @@ def _score_words(value: float) -> str:
 
 def _client(cell: Traced, k: int) -> str:
     name, number = str(cell.names[k]), str(cell.clients[k])
-    told = name if name != number and len(name) <= 12 else f"client {number}"
+    told = f"client {number}" if name.isdigit() or len(name) > 12 else name
     return f"{told} (faulty)" if cell.faulty[k] else told
 
 
