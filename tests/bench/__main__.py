@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, influence, privacy, retraining
+from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, tracing
 
 
 def main() -> None:
@@ -34,6 +34,7 @@ def main() -> None:
         influence.main()
     except MissingError as fault:
         print(f"influence: skipped, {fault.what}")
+    tracing.main()
 
 
 if __name__ == "__main__":

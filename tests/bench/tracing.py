@@ -51,7 +51,7 @@ def one(arch: str) -> tuple[float, float]:
     found = contributions(net, theta, locals[:FEW], x)
     first = time.process_time() - began
     ours = {k: seconds(lambda k=k: contributions(net, theta, locals[:k], x), 4) for k in (FEW, MANY)}  # type: ignore[misc]
-    twin = seconds(lambda: hooked(net, theta, locals[:FEW], x), 1)
+    twin = seconds(lambda: hooked(net, theta, locals[:FEW], x), 2)
     expected = hooked(net, theta, locals[:FEW], x[:2])
     alone = _tracing._FEW
     _tracing._FEW = INPUTS + 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +13,30 @@ from torch.func import functional_call
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 
+_copies = threading.local()
+
 
 def template(net: Net) -> nn.Module:
     """A copy of the net's module in evaluation mode, without values for its parameters and with nothing in place.
 
-    Hooks may be put on it, and modes changed, without touching what training uses.
+    Hooks may be put on it without touching what training uses. There is one for each module and thread, which is kept:
+    copying a deep model takes as long as a backward for one input.
     """
+    known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
+    if net.module not in known:
+        known[net.module] = _copy(net.module)
+    return known[net.module]
+
+
+def _copy(module: nn.Module) -> nn.Module:
     memo: dict[int, object] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False) for p in net.module.parameters()
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False) for p in module.parameters()
     }
-    module = copy.deepcopy(net.module, memo).eval()
-    for part in module.modules():
+    copied = copy.deepcopy(module, memo).eval()
+    for part in copied.modules():
         if getattr(part, "inplace", False):
             part.inplace = False  # type: ignore[assignment]
-    return module
+    return copied
 
 
 def leaves(net: Net, theta: Tensor) -> list[Tensor]:

@@ -18,6 +18,8 @@ from experiments.core.engine.net import Slot
 from experiments.core.estimators._calls import Call, is_conv1d
 from experiments.core.estimators._layers import NORMS, deltas_of, inputs_of
 
+_NARROW = 8
+"""Up to this many places a copy in the order of the product pays."""
 _BLOCK = {"cpu": 1 << 20, "cuda": 1 << 25}
 """Numbers in a block, gradients and clients together: 4 MB in a processor's cache, 128 MB on a GPU."""
 
@@ -89,14 +91,18 @@ def of_call(clients: Clients, slots: dict[str, Slot], call: Call, g: Tensor) -> 
         The name in the layer -> [n, K + 1] float64: theta_G first, then the differences of the clients.
     """
     found = {}
-    if "weight" in slots:
-        found["weight"] = _weight(clients, slots["weight"], call, g)
+    if "bias" in slots or isinstance(call.layer, NORMS):
+        added = _added(call.layer, g)
     if "bias" in slots:
-        found["bias"] = with_gradients(clients, slots["bias"], _bias(call.layer, g))
+        found["bias"] = with_gradients(clients, slots["bias"], added)
+    if "weight" in slots and isinstance(call.layer, NORMS):
+        found["weight"] = with_gradients(clients, slots["weight"], _scale(call, g, added))
+    elif "weight" in slots:
+        found["weight"] = _weight(clients, slots["weight"], call, g)
     return found
 
 
-def _bias(layer: nn.Module, g: Tensor) -> Tensor:
+def _added(layer: nn.Module, g: Tensor) -> Tensor:
     """The gradient [n, width] in what is added to a layer's output, from the gradient in that output."""
     if isinstance(layer, nn.LayerNorm):
         return g.reshape(len(g), -1, layer.weight.numel()).sum(1)
@@ -109,8 +115,6 @@ def _weight(clients: Clients, slot: Slot, call: Call, g: Tensor) -> Tensor:
     layer = call.layer
     if isinstance(layer, nn.Embedding):
         return _embedding(clients, slot, layer, call.below, g)
-    if isinstance(layer, NORMS):
-        return with_gradients(clients, slot, _scale(call, g))
     if isinstance(layer, nn.Conv2d):
         above = deltas_of(call, g).transpose(1, 2)
         if layer.groups > 1:
@@ -174,7 +178,9 @@ def _outer(clients: Clients, slot: Slot, left: Tensor, right: Tensor, taps: _Tap
     width, across = (slot.stop - slot.start) // height, right.shape[1]
     found = left.new_zeros(n, len(clients), dtype=torch.float64)
     direct = places == 1
-    met = right[:, :, 0].T.contiguous() if direct else right.transpose(1, 2).contiguous()
+    met = right[:, :, 0].T.contiguous() if direct else right.transpose(1, 2)
+    if places <= _NARROW:
+        met = met.contiguous()
     step = max(1, _block(left) // (across * (len(clients) + (0 if direct else n))))
     for a in range(0, height, step):
         b = min(a + step, height)
@@ -200,18 +206,18 @@ def _embedding(clients: Clients, slot: Slot, layer: nn.Embedding, ids: Tensor, g
     return torch.stack(found).double()
 
 
-def _scale(call: Call, g: Tensor) -> Tensor:
-    """Gradients [n, width] in a normalisation's weight: of the output before weight and bias, weighed by g."""
+def _scale(call: Call, g: Tensor, added: Tensor) -> Tensor:
+    """Gradients [n, width] in a normalisation's weight: its output before weight and bias, weighed by g and summed."""
     layer, below = call.layer, call.below
     if call.statistics is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm):
         mean, variance = call.statistics
-        return (_bias(layer, g * below) - mean * _bias(layer, g)) * (variance + layer.eps).rsqrt()
+        return (_added(layer, g * below) - mean * added) * (variance + layer.eps).rsqrt()
     if isinstance(layer, nn.LayerNorm):
         plain = functional.layer_norm(below, layer.normalized_shape, None, None, layer.eps)
     else:
         assert isinstance(layer, nn.GroupNorm)
         plain = functional.group_norm(below, layer.num_groups, None, None, layer.eps)
-    return _bias(layer, g * plain)
+    return _added(layer, g * plain)
 
 
 def _block(like: Tensor) -> int:

@@ -35,7 +35,7 @@ def random_inputs(shape: tuple[int, ...], count: int, seed: int) -> Tensor:
     return torch.stack([torch.from_numpy(d).float() for d in drawn])
 
 
-def activations(net: Net, theta: Tensor, inputs: Tensor, module: nn.Module | None = None) -> Tensor:
+def activations(net: Net, theta: Tensor, inputs: Tensor) -> Tensor:
     """Outputs of every Conv2d and Linear, after ReLU, each layer's scaled to [0, 1] within each input: [n, neurons].
 
     A layer that is constant over its neurons after ReLU is zero throughout. Layers stand in the order of their calls.
@@ -44,9 +44,8 @@ def activations(net: Net, theta: Tensor, inputs: Tensor, module: nn.Module | Non
         net: the model; it runs in evaluation mode with the statistics in `theta`.
         theta: [size] one client's state.
         inputs: [n, ...].
-        module: a private copy from an earlier call's `template(net)`, to be used again.
     """
-    module = template(net) if module is None else module
+    module = template(net)
     seen: list[Tensor] = []
 
     def keep(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
@@ -93,14 +92,13 @@ def feddebug(
 
 def _profiles(net: Net, locals: Tensor, inputs: Tensor, threshold: float) -> Iterator[Tensor]:
     """Which neurons are active, [chunk, K, neurons] bool, as many inputs at a time as memory allows."""
-    module = template(net)
-    neurons = activations(net, locals[0], inputs[:1], module).shape[1]
+    neurons = activations(net, locals[0], inputs[:1]).shape[1]
     # One client's activations as numbers (twice: as they come, and scaled), and all clients' as bits of a byte each.
     size = max(1, free_bytes(inputs.device) // 4 // (neurons * (len(locals) + 12)))
     for chunk in inputs.split(size):
         active = torch.empty(len(chunk), len(locals), neurons, dtype=torch.bool, device=inputs.device)
         for k, theta in enumerate(locals):
-            values = activations(net, theta, chunk, module)
+            values = activations(net, theta, chunk)
             if not bool(values.isfinite().all()):
                 raise NumericalError(
                     f"activations of client number {k} hold NaN or infinity", "feddebug", "leave it out"

@@ -85,7 +85,8 @@ def contributions(
 ) -> Contributions:
     """Inner products of the clients' parameters with the gradient of a logit of the global model.
 
-    The model runs in evaluation mode, every input by itself.
+    The model runs in evaluation mode, every input by itself. Where a module allows it, one backward serves all inputs
+    (see `_tracing`), and the clients' states are read once; memory is bounded by chunks of inputs and of tensors.
 
     Args:
         net: the model.
@@ -100,11 +101,13 @@ def contributions(
         progress: called with (inputs done, n).
 
     Raises:
-        SpecError: there is only one client, or none.
+        SpecError: there is only one client, or none; there is no input.
         NumericalError: an output, a gradient or a client's state is not finite.
     """
     if len(locals) < 2:
         raise SpecError("one client only: its share of the responsibility is the whole", "trace", "give two or more")
+    if not len(x):
+        raise SpecError("no inputs to trace", "trace", "give at least one")
     done = (lambda i: None) if progress is None else (lambda i: progress(i, len(x)))
     found = products(net, theta, locals, x, target, active, done)
     outputs, values = found.outputs.cpu(), found.values.cpu()

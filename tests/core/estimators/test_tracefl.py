@@ -236,6 +236,8 @@ def test_one_client_is_refused():
     net, theta, locals, x, _ = round_of("mlp")
     with pytest.raises(SpecError, match="one client only"):
         contributions(net, theta, locals[:1], x)
+    with pytest.raises(SpecError, match="no inputs"):
+        contributions(net, theta, locals, x[:0])
 
 
 @pytest.mark.parametrize("n", [2, 6])
