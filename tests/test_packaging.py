@@ -56,7 +56,7 @@ def test_every_package_that_is_imported_is_declared():
     assert (
         {"pytest", "hypothesis"}
         <= imported("tests")
-        <= {*asked[""], *asked["dev"], "tests", "bnnets", "ownnets", "sweep_toy"}
+        <= {*asked[""], *asked["dev"], "tests", "bnnets", "ownnets", "tracednets", "sweep_toy"}
     )
 
 

@@ -35,6 +35,7 @@ def files(language):
 RECIPES = files("python")
 SPEC, SAMPLES = (files("yaml")[name] for name in ("mine.yaml", "samples.yaml"))
 COMMANDS = [line for line in LINES if line.startswith("fedlab ") and ".yaml" not in line]
+RECORDED = [line for line in COMMANDS if "--run " in line]
 OWN = [line for line in LINES if "mine.yaml" in line]
 
 
@@ -53,13 +54,21 @@ def test_what_is_tested_was_found():
     }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in RECORDED])
 def test_the_commands_of_the_first_steps(command, tmp_path):
     runs = "--scale smoke" in command
     cheap = runs or "--dry-run" in command or command.split()[1] in CHEAP
     assert main([*shlex.split(command)[1:], *([] if cheap else ["--dry-run"])]) == 0
     assert bool(list(tmp_path.glob("results/runs/*/*-smoke/metrics.csv"))) == runs
     assert bool(list(tmp_path.glob("results/runs/reports/*/*/*.png"))) == runs
+
+
+def test_a_recorded_run_is_traced(capsys):
+    (record,) = (line for line in COMMANDS if "--record" in line)
+    (trace,) = RECORDED
+    assert main(shlex.split(record)[1:]) == 0
+    assert main(shlex.split(trace)[1:]) == 0
+    assert "most responsible of round" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", sorted(set(INLINE)))

@@ -194,5 +194,6 @@ def _noisy_rounds(ax: Axes, rounds: pd.DataFrame) -> None:
         style = {"color": color, "linestyle": look(i)["linestyle"], "linewidth": 1.1}
         style = style if dp != "none" else _PLAIN
         line(ax, rounds[rounds["dp"] == dp], "round", point_words(f"dp={dp}"), **style)
+    ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("round")
     ax.set_title("accuracy over the rounds")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import PALETTE
+from experiments.core.report.style import PALETTE, RC
 from experiments.trace.reading import ABOUT, axes, point_words, points
 from experiments.trace.traced import Traced, load
 
@@ -60,6 +61,7 @@ def chosen(cells: Sequence[Traced]) -> list[Chosen]:
     every = [[(cell, i) for i in range(len(cell.scope))] for cell in cells]
     lost = _in_turn([[one for one in own if not one[0].found(one[1])] for own in every], set())[:_LOST]
     labels = {int(cell.label[i]) for cell, i in lost}
+    every.sort(key=lambda own: any(own[0][0] is cell for cell, _ in lost))  # cells that are not there yet come first
     found = _in_turn([[one for one in own if one[0].found(one[1])] for own in every], labels)
     return [*found[: _INPUTS - len(lost)], *lost]
 
@@ -142,7 +144,7 @@ def _score_words(value: float) -> str:
 
 def _client(cell: Traced, k: int) -> str:
     name, number = str(cell.names[k]), str(cell.clients[k])
-    told = name if name != number and len(name) <= 12 else f"client {number}"
+    told = f"client {number}" if name.isdigit() or len(name) > 12 else name
     return f"{told} (faulty)" if cell.faulty[k] else told
 
 
@@ -152,7 +154,9 @@ def _bars(ax: Axes, values: Any, colors: list[str], title: str) -> None:
     ax.set_ylim(len(values) - 0.4, -0.6)
     ax.set_yticks(range(len(values)), [""] * len(values))
     ax.tick_params(axis="x", labelsize=6)
-    ax.locator_params(axis="x", nbins=4)
+    ax.locator_params(axis="x", nbins=3)
+    ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+    ax.xaxis.get_offset_text().set_fontsize(6)
     ax.grid(axis="y", visible=False)
     ax.set_title(title)
 
@@ -172,7 +176,7 @@ def _picture(ax: Axes, cell: Traced, i: int) -> None:
         ax.imshow(shown_image(cell.images[i]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:
         told = "no picture" if cell.texts is None else _short(str(cell.texts[i]), 300)
-        words = "\n".join(textwrap.wrap(told, 46))
+        words = "\n".join(textwrap.wrap(_drawable(told), 46))
         ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=6, transform=ax.transAxes, parse_math=False)
 
 
@@ -183,6 +187,19 @@ def shown_image(image: Any) -> Any:
     if len(scaled) == 3 and not (np.allclose(scaled[0], scaled[1]) and np.allclose(scaled[0], scaled[2])):
         return np.moveaxis(scaled, 0, -1)
     return scaled[0]
+
+
+def _drawable(text: str) -> str:
+    """`text` with a box for every character that the figures' font has no glyph for."""
+    known = _glyphs()
+    return "".join(letter if ord(letter) in known or letter.isspace() else "\u25a1" for letter in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(str(RC["font.family"]))).get_charmap())
 
 
 def _short(text: str, most: int) -> str:

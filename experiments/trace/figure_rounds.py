@@ -47,6 +47,7 @@ def _draw(found: pd.DataFrame, shown: list[str]) -> Figure:
         _panel(ax, own, point)
         ax.set_title(panel_words(own, point))
         percent(ax, "%" if i % columns == 0 else "")
+        ax.locator_params(axis="x", integer=True)
         if i >= len(shown) - columns:
             ax.set_xlabel("round")
     hide(panels, len(shown))

@@ -193,11 +193,11 @@ def panel_words(rows: pd.DataFrame, point: str) -> str:
         rows: those of the point, with the columns model and dataset. point: as in column `point`.
     """
     dataset, model = str(rows["dataset"].iloc[0]), str(rows["model"].iloc[0])
-    data, words = dataset.removesuffix("_subset"), [w for w in point.split(" ") if w]
+    data, words = dataset.removesuffix("_csv").removesuffix("_subset"), [w for w in point.split(" ") if w]
     tasks = [word for word in words if word.startswith("task=")]
     others = [word for word in words if word not in tasks]
     head = point_words(tasks[0]) if tasks else "" if others else f"{model}, {DATA.get(data, data)}"
-    head += " (subset)" if head and dataset != data else ""
+    head += " (subset)" if head and "_subset" in dataset else ""
     return "\n".join(filter(None, [head, point_words(" ".join(others))]))
 
 

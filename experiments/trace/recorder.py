@@ -14,6 +14,7 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import without_one_by_one
 from experiments.core.estimators import update
+from experiments.core.estimators.feddebug import feddebug, random_inputs
 from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
@@ -96,7 +97,7 @@ class Recorder:
         traced = {name: samples for name, samples in chosen.items() if samples}
         if traced:
             self._of_inputs(record, theta, traced, held)
-        if present and "feddebug" in spec.methods:
+        if present and "feddebug" in spec.methods and self._problem.federation.x.is_floating_point():
             self._feddebug(record)
 
     def _of_inputs(self, record: Round, theta: Tensor, traced: dict[str, list[int]], held: Tensor) -> None:
@@ -160,13 +161,10 @@ class Recorder:
 
     def _feddebug(self, record: Round) -> None:
         """Accuracy of differential testing: the share of the faulty participants it declares."""
-        from experiments.core.estimators.feddebug import feddebug, random_inputs
-
         spec, problem, faults = self._spec, self._problem, self._spec.faults
         assert faults is not None
         true = {place for place, k in enumerate(record.participants) if k in faults.clients}
-        shape, seed = tuple(problem.federation.x.shape[1:]), problem.seed * 100_003 + record.index
-        x = random_inputs(shape, spec.feddebug.inputs, seed).to(record.locals)
+        x = self._random_inputs(record.index).to(record.locals)
         began = self._now()
         declared = feddebug(problem.net, record.locals, x, len(true), spec.feddebug.threshold)
         seconds = (self._now() - began) / len(x)
@@ -174,6 +172,17 @@ class Recorder:
         common = {"t": record.index, "n": len(declared), "scope": "wrong"}
         self.found.add("feddebug", "localization", 100 * share, "%", **common)  # type: ignore[arg-type]
         self.found.add("feddebug", "seconds", seconds, "s", **common)  # type: ignore[arg-type]
+
+    def _random_inputs(self, t: int) -> Tensor:
+        """FedDebug's inputs of round t, sent through the data's normalisation as the published code does."""
+        spec, problem = self._spec, self._problem
+        shape, seed = tuple(problem.federation.x.shape[1:]), problem.seed * 100_003 + t
+        x = random_inputs(shape, spec.feddebug.inputs, seed)
+        mean, deviation = getattr(spec.data, "mean", None), getattr(spec.data, "deviation", None)
+        if mean is None or deviation is None:
+            return x
+        shift, scale = (torch.tensor(part).reshape(-1, 1, 1) for part in (mean, deviation))
+        return (x - shift) / scale
 
     def _keep(
         self,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from experiments.core.estimators._layers import Pass, known
+from experiments.core.estimators._layers import Pass
 
 _NO_ACTIVATION = (nn.MultiheadAttention, nn.GLU, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _THROUGH = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.Identity, nn.modules.dropout._DropoutNd)
 """What may stand between a layer and its activation."""
 
@@ -60,12 +61,12 @@ def is_activation(part: nn.Module) -> bool:
 def is_recorded(part: nn.Module) -> bool:
     """Whether `_products` can write down this layer's gradient from its input and its output's gradient."""
     if isinstance(part, nn.Embedding):
-        return part.max_norm is None and not part.scale_grad_by_freq
-    if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None:
-        return False
-    if type(part) is nn.Conv2d:
-        return part.padding_mode == "zeros" and not isinstance(part.padding, str)
-    return known(part) or is_conv1d(part)
+        return type(part) is nn.Embedding and part.max_norm is None and not part.scale_grad_by_freq
+    if isinstance(part, nn.modules.batchnorm._BatchNorm):
+        return type(part) in _BATCH_NORMS and part.running_mean is not None
+    if isinstance(part, nn.Conv2d):
+        return type(part) is nn.Conv2d and part.padding_mode == "zeros" and not isinstance(part.padding, str)
+    return type(part) in (nn.Linear, nn.GroupNorm, nn.LayerNorm) or is_conv1d(part)
 
 
 @contextmanager

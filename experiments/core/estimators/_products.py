@@ -8,6 +8,8 @@ meet the inputs directly and no gradient is made at all.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,8 +18,8 @@ from experiments.core.engine.net import Slot
 from experiments.core.estimators._calls import Call, is_conv1d
 from experiments.core.estimators._layers import NORMS, deltas_of, inputs_of
 
-_BLOCK = {"cpu": 1 << 19, "cuda": 1 << 25}
-"""Numbers in a block, gradients and clients together: 2 MB in a processor's cache, 128 MB on a GPU."""
+_BLOCK = {"cpu": 1 << 20, "cuda": 1 << 25}
+"""Numbers in a block, gradients and clients together: 4 MB in a processor's cache, 128 MB on a GPU."""
 
 
 class Clients:
@@ -29,7 +31,7 @@ class Clients:
 
     def __init__(self, theta: Tensor, locals: Tensor) -> None:
         self._theta, self._locals = theta, locals
-        self._scratch = theta.new_empty(0)
+        self._scratch: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._locals) + 1
@@ -51,13 +53,17 @@ class Clients:
         return self._filled(own, others).flatten(1)
 
     def _filled(self, own: Tensor, others: Tensor) -> Tensor:
-        count = len(self) * own.numel()
-        if self._scratch.numel() < count:
-            self._scratch = own.new_empty(count)
-        rows = self._scratch[:count].view(len(self), *own.shape)
+        rows = self.scratch("rows", len(self), *own.shape)
         rows[0] = own
         torch.sub(others, own, out=rows[1:])
         return rows
+
+    def scratch(self, use: str, *shape: int) -> Tensor:
+        """Memory to write into, the same for every call with this `use`: fresh pages cost more than the arithmetic."""
+        count = math.prod(shape)
+        if use not in self._scratch or self._scratch[use].numel() < count:
+            self._scratch[use] = self._theta.new_empty(count)
+        return self._scratch[use][:count].view(shape)
 
 
 def with_gradients(clients: Clients, slot: Slot, g: Tensor) -> Tensor:
@@ -104,45 +110,59 @@ def _weight(clients: Clients, slot: Slot, call: Call, g: Tensor) -> Tensor:
     if isinstance(layer, nn.Embedding):
         return _embedding(clients, slot, layer, call.below, g)
     if isinstance(layer, NORMS):
-        return with_gradients(clients, slot, _bias(layer, g * _standardised(call)))
-    above, below = deltas_of(call, g).transpose(1, 2), inputs_of(call).transpose(1, 2)
-    if is_conv1d(layer):
-        return _outer(clients, slot, below, above)
+        return with_gradients(clients, slot, _scale(call, g))
     if isinstance(layer, nn.Conv2d):
+        above = deltas_of(call, g).transpose(1, 2)
         if layer.groups > 1:
-            return with_gradients(clients, slot, _grouped(layer.groups, above, below))
-        kernel = (layer.kernel_size[0], layer.kernel_size[1])
-        kept = _used(layer, call.below.shape[2:], call.above.shape[2:])
-        if kept is not None:
-            below = below.unflatten(1, (-1, *kernel))[:, :, kept[0], kept[1]].flatten(1, 3)
-            return _outer(clients, slot, above, below, (kernel, kept))
-    return _outer(clients, slot, above, below)
+            return with_gradients(clients, slot, _grouped(layer.groups, above, inputs_of(call).transpose(1, 2)))
+        return _outer(clients, slot, above, *_patches(call))
+    above, below = deltas_of(call, g).transpose(1, 2), inputs_of(call).transpose(1, 2)
+    return _outer(clients, slot, below, above) if is_conv1d(layer) else _outer(clients, slot, above, below)
+
+
+_Taps = tuple[tuple[int, int], tuple[slice, slice]]
+
+
+def _patches(call: Call) -> tuple[Tensor, _Taps | None]:
+    """What the weight of a convolution meets, [n, in * taps, places], and which taps these are (None: all).
+
+    Taps that only ever meet padding are left out: the map below a 3x3 convolution is often 1x1 in small images, and
+    eight taps of nine see zeros.
+    """
+    layer, below = call.layer, call.below
+    assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
+    size, places = below.shape[2:], call.above.shape[2:]
+    kept = [_used(layer, axis, size[axis], places[axis]) for axis in (0, 1)]
+    kernel = tuple(k.stop - k.start for k in kept)
+    border = tuple(layer.padding[axis] - kept[axis].start * layer.dilation[axis] for axis in (0, 1))
+    fits = all(_places(layer, axis, size[axis], kernel[axis], border[axis]) == places[axis] for axis in (0, 1))
+    taps = None if kernel == layer.kernel_size else ((layer.kernel_size[0], layer.kernel_size[1]), (kept[0], kept[1]))
+    if fits and kernel == (1, 1) and border == (0, 0):
+        return below[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2), taps
+    if fits:
+        return functional.unfold(below, kernel, layer.dilation, border, layer.stride), taps  # type: ignore[arg-type]
+    return inputs_of(call).transpose(1, 2), None
+
+
+def _used(layer: nn.Conv2d, axis: int, size: int, places: int) -> slice:
+    """The taps along one axis that ever meet something else than padding."""
+    starts = [o * layer.stride[axis] - int(layer.padding[axis]) for o in range(places)]
+    taps = range(layer.kernel_size[axis])
+    met = [t for t in taps if any(0 <= start + t * layer.dilation[axis] < size for start in starts)] or [0]
+    return slice(met[0], met[-1] + 1)
+
+
+def _places(layer: nn.Conv2d, axis: int, size: int, kernel: int, border: int) -> int:
+    """How many places a kernel of this width takes; -1 where the border cannot be had."""
+    if border < 0:
+        return -1
+    return (size + 2 * border - layer.dilation[axis] * (kernel - 1) - 1) // layer.stride[axis] + 1
 
 
 def _grouped(groups: int, above: Tensor, below: Tensor) -> Tensor:
     """Gradients [n, numel] of a grouped convolution's weight, written out: they are small."""
     left, right = (t.unflatten(1, (groups, -1)).flatten(0, 1) for t in (above, below))
     return torch.bmm(left, right.transpose(1, 2)).reshape(len(above), -1)
-
-
-def _used(layer: nn.Conv2d, size: torch.Size, places: torch.Size) -> tuple[slice, slice] | None:
-    """The taps of a kernel that ever meet something else than padding; None: all.
-
-    The map below a 3x3 convolution is often 1x1 in small images: eight taps of nine see zeros.
-    """
-    kept = []
-    for axis in (0, 1):
-        starts = [o * layer.stride[axis] - int(layer.padding[axis]) for o in range(places[axis])]
-        met = [
-            tap
-            for tap in range(layer.kernel_size[axis])
-            if any(0 <= start + tap * layer.dilation[axis] < size[axis] for start in starts)
-        ] or [0]
-        kept.append(slice(met[0], met[-1] + 1))
-    return None if all(k == slice(0, w) for k, w in zip(kept, layer.kernel_size, strict=True)) else (kept[0], kept[1])
-
-
-_Taps = tuple[tuple[int, int], tuple[slice, slice]]
 
 
 def _outer(clients: Clients, slot: Slot, left: Tensor, right: Tensor, taps: _Taps | None = None) -> Tensor:
@@ -154,16 +174,18 @@ def _outer(clients: Clients, slot: Slot, left: Tensor, right: Tensor, taps: _Tap
     width, across = (slot.stop - slot.start) // height, right.shape[1]
     found = left.new_zeros(n, len(clients), dtype=torch.float64)
     direct = places == 1
+    met = right[:, :, 0].T.contiguous() if direct else right.transpose(1, 2).contiguous()
     step = max(1, _block(left) // (across * (len(clients) + (0 if direct else n))))
     for a in range(0, height, step):
         b = min(a + step, height)
         columns = slot.start + a * width, slot.start + b * width
         rows = clients.rows(*columns) if taps is None else clients.taps(*columns, *taps)
         if direct:
-            reached = (rows.view(-1, across) @ right[:, :, 0].T).view(len(clients), b - a, n)
-            found += torch.einsum("kln,nl->nk", reached, left[:, a:b, 0])
+            reached = torch.mm(rows.view(-1, across), met, out=clients.scratch("reached", len(clients) * (b - a), n))
+            found += torch.einsum("kln,nl->nk", reached.view(len(clients), b - a, n), left[:, a:b, 0])
         else:
-            found += torch.bmm(left[:, a:b], right.transpose(1, 2)).flatten(1) @ rows.T
+            g = torch.bmm(left[:, a:b], met, out=clients.scratch("gradients", n, b - a, across))
+            found += g.flatten(1) @ rows.T
     return found
 
 
@@ -178,15 +200,18 @@ def _embedding(clients: Clients, slot: Slot, layer: nn.Embedding, ids: Tensor, g
     return torch.stack(found).double()
 
 
-def _standardised(call: Call) -> Tensor:
-    """A normalisation's output before its own weight and bias."""
+def _scale(call: Call, g: Tensor) -> Tensor:
+    """Gradients [n, width] in a normalisation's weight: of the output before weight and bias, weighed by g."""
     layer, below = call.layer, call.below
+    if call.statistics is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        mean, variance = call.statistics
+        return (_bias(layer, g * below) - mean * _bias(layer, g)) * (variance + layer.eps).rsqrt()
     if isinstance(layer, nn.LayerNorm):
-        return functional.layer_norm(below, layer.normalized_shape, None, None, layer.eps)
-    if isinstance(layer, nn.GroupNorm):
-        return functional.group_norm(below, layer.num_groups, None, None, layer.eps)
-    assert call.statistics is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm)
-    return functional.batch_norm(below, *call.statistics, eps=layer.eps)
+        plain = functional.layer_norm(below, layer.normalized_shape, None, None, layer.eps)
+    else:
+        assert isinstance(layer, nn.GroupNorm)
+        plain = functional.group_norm(below, layer.num_groups, None, None, layer.eps)
+    return _bias(layer, g * plain)
 
 
 def _block(like: Tensor) -> int:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from experiments.core.engine.net import Net
 from experiments.core.errors import NumericalError, SpecError
 from experiments.core.estimators._calls import is_traced
-from experiments.core.estimators._tracing import Tracer
+from experiments.core.estimators._tracing import products
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def contributions(
     """
     if len(locals) < 2:
         raise SpecError("one client only: its share of the responsibility is the whole", "trace", "give two or more")
-    tracer = Tracer(net, theta, locals, active)
-    found = tracer.products(x, target, lambda done: None if progress is None else progress(done, len(x)))
+    done = (lambda i: None) if progress is None else (lambda i: progress(i, len(x)))
+    found = products(net, theta, locals, x, target, active, done)
     outputs, values = found.outputs.cpu(), found.values.cpu()
     base, delta = values[:, :, 0], values[:, :, 1:].transpose(1, 2)
     _check(outputs, base, delta)

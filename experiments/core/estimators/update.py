@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.core.scores import similarity
-
 
 def norm(before: Tensor, locals: Tensor) -> Tensor:
     """Euclidean norm of each client's update theta_k - before: [size], [K, size] -> [K].
@@ -22,6 +20,12 @@ def cosine(before: Tensor, after: Tensor, locals: Tensor) -> Tensor:
     0 where one of the two did not move; NaN where one is not finite. Columns as for `norm`.
     """
     moved = after - before
-    values = torch.stack([similarity.cosine(own - before, moved) for own in locals])
-    still = torch.stack([(own == before).all() for own in locals]) | (moved == 0).all()
-    return torch.where(still, torch.zeros_like(values), values)
+    length = torch.linalg.vector_norm(moved)
+    return torch.stack([_cosine(own - before, moved, length) for own in locals])
+
+
+def _cosine(update: Tensor, moved: Tensor, length: Tensor) -> Tensor:
+    """Overwrites `update`, so that a large model is not copied again; 0 where one of the two is zero."""
+    reach = torch.linalg.vector_norm(update) * length
+    value = (update.mul_(moved).sum() / reach).clamp(-1, 1)
+    return torch.where((reach == 0) | (length == 0), torch.zeros_like(value), value)

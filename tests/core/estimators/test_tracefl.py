@@ -72,20 +72,20 @@ TOGETHER = {
     "branches": set(),
     "shared": set(),
     "attention": set(),
-    "sequence first": {"first", "flat", "bare", "shift", "grouped"},
+    "sequence first": {"first", "flat", "bare", "shift", "grouped", "unused"},
 }
 
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_only_what_a_common_backward_cannot_give_is_left_to_autograd(name):
-    net, theta, locals, x, _ = round_of(name)
-    plan = _tracing.Tracer(net, theta, locals)._plan(x)
+    net, theta, _, x, _ = round_of(name)
+    plan = _tracing.plan_of(net, theta, x)
     assert {s.name.partition(".")[0] for s in net.params if s.name not in plan.together} == TOGETHER[name]
 
 
 def test_a_module_that_mixes_inputs_is_never_run_on_several():
-    net, theta, locals, x, _ = round_of("own statistics")
-    assert not _tracing.Tracer(net, theta, locals)._plan(x).together
+    net, theta, _, x, _ = round_of("own statistics")
+    assert not _tracing.plan_of(net, theta, x).together
 
 
 @pytest.mark.parametrize("name", ["conv net", "attention"])
@@ -93,13 +93,22 @@ def test_blocks_and_chunks_change_nothing(name, monkeypatch):
     net, theta, locals, x, _ = round_of(name)
     whole = contributions(net, theta, locals, x)
     monkeypatch.setattr("experiments.core.estimators._products._BLOCK", {"cpu": 64})
-    monkeypatch.setattr(
-        _tracing, "free_bytes", lambda device: 4 * 3 * _tracing.Tracer(net, theta, locals)._plan(x).memory
-    )
+    monkeypatch.setattr(_tracing, "free_bytes", lambda device: 4 * 3 * _tracing.plan_of(net, theta, x).memory)
     seen = []
     parts = contributions(net, theta, locals, x, progress=lambda done, n: seen.append((done, n)))
     torch.testing.assert_close(parts.delta, whole.delta, **CLOSE)
     assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_a_head_of_zeros_says_nothing_about_the_layers_behind_it():
+    """Their gradients vanish in both ways; the verdict must wait for a state that shows something."""
+    net, theta, locals, x, _ = round_of("shared")
+    dead = theta.clone()
+    for slot in net.params[-2:]:
+        dead[slot.start : slot.stop] = 0
+    assert _tracing.plan_of(net, dead, x).together == {"last.weight", "last.bias"}
+    assert _tracing.plan_of(net, theta, x).together == {s.name for s in net.params}
+    torch.testing.assert_close(provenance(contributions(net, dead, locals, x)), hooked(net, dead, locals, x), **CLOSE)
 
 
 def test_shares_of_a_linear_model_without_bias_add_up_to_the_logit():
@@ -211,9 +220,9 @@ def test_single_precision_keeps_small_differences():
 
 def test_a_bias_before_a_softmax_has_no_gradient_but_rounding():
     """Such a tensor must not send every input through plain autograd."""
-    _, theta, locals, x, _ = round_of("attention")
+    _, theta, _, x, _ = round_of("attention")
     single = Net.of(CASES["attention"][0]())
-    plan = _tracing.Tracer(single, theta.float(), locals.float())._plan(x)
+    plan = _tracing.plan_of(single, theta.float(), x)
     assert plan.together == {s.name for s in single.params}
 
 

@@ -96,6 +96,20 @@ class OwnStatistics(nn.Module):
         return self.last(torch.relu(self.norm(self.first(x))).flatten(1))
 
 
+class Experts(nn.Module):
+    """Every input takes one of two layers: they see as many rows as chose them."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.last = nn.Linear(5, 4), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        first = x[:, 0] > 0
+        h = torch.zeros(len(x), 4, dtype=x.dtype)
+        h[first], h[~first] = self.one(x[first]), self.two(x[~first])
+        return self.last(torch.tanh(h))
+
+
 def tokens(n, length=7):
     ids = torch.randint(1, 11, (n, length), generator=generator(5))
     for i in range(n):
@@ -124,9 +138,10 @@ CASES = {
     "shared": (Shared, lambda n: normal(n, 5, seed=5)),
     "attention": (Attention, tokens),
     "sequence first": (SequenceFirst, lambda n: normal(n, 6, 4, seed=5)),
+    "experts": (Experts, lambda n: normal(n, 5, seed=5)),
     "own statistics": (OwnStatistics, lambda n: normal(n, 2, 6, 6, seed=5)),
 }
-EVERY_LAYER = ("mlp", "conv net", "branches", "shared", "attention", "own statistics")
+EVERY_LAYER = ("mlp", "conv net", "branches", "shared", "attention", "experts", "own statistics")
 """Cases whose traced layers are all called as modules: the hooked way needs that."""
 
 

@@ -1,0 +1,48 @@
+"""Subjects of `key=value` words become columns, and rows are picked by them."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from experiments.core.report.subjects import axes, parse, pick
+from experiments.core.sweep.cell import COLUMNS
+
+GRID, WITHIN = ("task", "alpha"), ("scope",)
+
+
+def frame(*rows):
+    told = pd.DataFrame([{"method": "m", "metric": "x", "value": 1.0, **row} for row in rows])
+    return told.reindex(columns=list(COLUMNS)).astype({"round": float, "value": float, "n": float})
+
+
+def test_words_become_columns_and_the_point_is_what_is_not_within_it():
+    row = parse(frame({"subject": "task=a alpha=0.3 lr=2 scope=wrong"}), GRID, WITHIN).iloc[0]
+    assert row[["point", "task", "alpha", "lr", "scope"]].tolist() == [
+        "task=a alpha=0.3 lr=2",
+        "a",
+        "0.3",
+        "2",
+        "wrong",
+    ]
+
+
+@pytest.mark.parametrize("subject", ["", "client:3", "a=1 and more"])
+def test_a_subject_of_another_form_keeps_its_row_without_keys(subject):
+    rows = parse(frame({"subject": subject}, {"subject": "alpha=1"}), GRID, WITHIN)
+    assert len(rows) == 2 and rows.loc[0, ["point", "task", "alpha", "scope"]].tolist() == [""] * 4
+
+
+def test_axes_stand_in_the_order_of_the_grid_and_never_hide_a_column():
+    rows = parse(frame({"subject": "zeta=1 alpha=1 round=4 scope=a"}), GRID, WITHIN)
+    assert axes(rows, GRID) == ["alpha", "round_", "zeta"]
+    assert rows.loc[0, "round_"] == "4" and math.isnan(rows.loc[0, "round"])
+
+
+def test_rows_are_picked_by_metric_and_columns_without_those_that_are_not_finite():
+    rows = frame(
+        {"value": math.nan}, {"value": math.inf}, {"method": "a"}, {"method": "b"}, {"method": "a", "metric": "y"}
+    )  # fmt: skip
+    assert pick(rows, "x")["method"].tolist() == ["a", "b"]
+    assert pick(rows, ["x", "y"], method="a")["metric"].tolist() == ["x", "y"]
+    assert pick(rows, "x", method=["b", "c"]).index.tolist() == [0]
