@@ -188,6 +188,7 @@ TEXTS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library about itself, in its first fifth versions
 @pytest.mark.parametrize("name", ["bert-base-uncased", "openai-gpt", "gpt2"])
 def test_published_vocabularies_against_the_library_that_publishes_them(real_data, name):
     transformers = pytest.importorskip("transformers", reason="the extra [text] is not installed")
