@@ -9,3 +9,8 @@ class Block(BaseModel):
     """A part of a YAML spec. Each field has a default and a description; a family of blocks is told apart by `kind`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @property
+    def called(self) -> str:
+        """What results call it: its kind; a family of one kind says which of them it is."""
+        return str(getattr(self, "kind", ""))

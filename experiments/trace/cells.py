@@ -97,6 +97,7 @@ def _describe(spec: TraceSpec, recorder: Recorder, problem: Problem) -> None:
         "train_samples": federation.offsets[-1],
         "test_samples": len(federation.test_y),
         "labels_per_client": float((recorder.held > 0).sum(1).double().mean()),
+        "classes": federation.classes,
         "parameters": problem.net.p,
         "faulty": len(spec.faults.clients) if spec.faults else 0,
         **({} if alpha is None else {"alpha": alpha}),

@@ -56,7 +56,8 @@ def traced_inputs(rows: pd.DataFrame, folders: Sequence[Path], name: str) -> Art
 def chosen(cells: Sequence[Traced]) -> list[Chosen]:
     """Up to six inputs, one of each cell in turn: at least two of them traced to a wrong client, if there are any.
 
-    Mispredictions, which a setting with faulty clients is about, come first; labels differ as far as they can.
+    Mispredictions, which a setting with faulty clients is about, come first; labels differ as far as they can; of texts
+    the longest are shown, which tell most.
     """
     every = [[(cell, i) for i in range(len(cell.scope))] for cell in cells]
     lost = _in_turn([[one for one in own if not one[0].found(one[1])] for own in every], set())[:_LOST]
@@ -71,11 +72,16 @@ def _in_turn(queues: list[list[Chosen]], labels: set[int]) -> list[Chosen]:
     queues, seen, taken = [list(queue) for queue in queues], set(labels), list[Chosen]()
     while any(queues):
         for queue in filter(None, queues):
-            best = min(queue, key=lambda one: (one[0].scope[one[1]] != "wrong", int(one[0].label[one[1]]) in seen))
+            best = min(queue, key=lambda one: _place(one, seen))
             queue[:] = [one for one in queue if one is not best]
             seen.add(int(best[0].label[best[1]]))
             taken.append(best)
     return taken
+
+
+def _place(one: Chosen, seen: set[int]) -> tuple[bool, bool, int]:
+    cell, i = one
+    return cell.scope[i] != "wrong", int(cell.label[i]) in seen, 0 if cell.texts is None else -len(str(cell.texts[i]))
 
 
 def _lines(one: Chosen, number: int, about: dict[str, Any], grid: list[str]) -> list[dict[str, Any]]:

@@ -196,7 +196,13 @@ def panel_words(rows: pd.DataFrame, point: str) -> str:
     data, words = dataset.removesuffix("_csv").removesuffix("_subset"), [w for w in point.split(" ") if w]
     tasks = [word for word in words if word.startswith("task=")]
     others = [word for word in words if word not in tasks]
-    head = point_words(tasks[0]) if tasks else "" if others else f"{model}, {DATA.get(data, data)}"
+    head = (
+        point_words(tasks[0])
+        if tasks
+        else ""
+        if others
+        else f"{ARCHITECTURES.get(model, model)}, {DATA.get(data, data)}"
+    )
     head += " (subset)" if head and "_subset" in dataset else ""
     return "\n".join(filter(None, [head, point_words(" ".join(others))]))
 

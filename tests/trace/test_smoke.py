@@ -41,4 +41,4 @@ def test_texts_of_ones_own(tmp_path):
     assert main([*command, *(word for change in changes for word in ("--set", change)), "--device", "cpu"]) == 0
     written = (tmp_path / "runs/trace/privacy-smoke/metrics.csv").read_text()
     assert ",privacy,epsilon," in written
-    assert ",notes,dirichlet_balanced,transformer,tracefl,localization,dp=noise0.012_clip15 scope=correct," in written
+    assert ",notes,dirichlet_balanced,gpt,tracefl,localization,dp=noise0.012_clip15 scope=correct," in written

@@ -28,6 +28,11 @@ class Torchvision(Block):
         "auto: ImageNet's, if torchvision's cache holds them, else none. Nothing is fetched",
     )
 
+    @property
+    def called(self) -> str:
+        """The classifier's name."""
+        return self.name
+
     def located(self, data_dir: Path | None) -> Torchvision:
         """The block with the place of its file in the working directory or the data folder.
 

@@ -57,6 +57,11 @@ class Transformer(Block):
             raise ValueError(f"heads: a width of {width} cannot be shared by {self.heads or width // 64} heads")
         return self
 
+    @property
+    def called(self) -> str:
+        """The family's name."""
+        return self.arch
+
     def located(self, data_dir: Path | None) -> Transformer:
         """The block with the place of its checkpoint in the working directory or the data folder.
 

@@ -68,7 +68,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["parameters"] = net.p
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
-    columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.kind}
+    columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
     return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed, _privacy(spec)), net.flat(), columns)
 
 
