@@ -160,10 +160,15 @@ class Recorder:
         return torch.stack(falls, 1).double().cpu()
 
     def _feddebug(self, record: Round) -> None:
-        """Accuracy of differential testing: the share of the faulty participants it declares."""
+        """Accuracy of differential testing: the share of the faulty participants it declares.
+
+        A round all of whose participants are faulty has no row: there is nobody to compare them with.
+        """
         spec, problem, faults = self._spec, self._problem, self._spec.faults
         assert faults is not None
         true = {place for place, k in enumerate(record.participants) if k in faults.clients}
+        if len(true) == len(record.participants):
+            return
         x = self._random_inputs(record.index).to(record.locals)
         began = self._now()
         declared = feddebug(problem.net, record.locals, x, len(true), spec.feddebug.threshold)

@@ -117,6 +117,19 @@ def test_a_planted_fault_is_found(tmp_path):
     assert set(np.flatnonzero(kept["histogram"][0])) == {0}
 
 
+def test_a_round_of_faulty_participants_alone_is_no_question_for_feddebug(tmp_path):
+    partition = {"kind": "dirichlet_balanced", "clients": 4, "alpha": 5.0, "min_label": 2}
+    own = spec(
+        faults={"clients": [0, 1, 2], "to": 0}, partition=partition, clients_per_round=2, methods=["norm", "feddebug"]
+    )
+    rows, _ = run(tmp_path, own)
+    chances = {
+        t: value for (method, _, subject, t), (value, _) in rows.items() if "chance" in method and "wrong" in subject
+    }
+    judged = {t for method, metric, _, t in rows if (method, metric) == ("feddebug", "localization")}
+    assert 100 in chances.values() and judged == {t for t, value in chances.items() if value < 100}
+
+
 def test_a_round_without_a_right_prediction_is_told(tmp_path):
     rows, warned = run(tmp_path, spec(inputs={"among": 3, "per_label": 3}, rounds=2))
     assert rows["inputs", "inputs", "scope=correct", 1] == (0, None)
