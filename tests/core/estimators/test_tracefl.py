@@ -129,16 +129,19 @@ def test_permuting_clients_permutes_scores():
     torch.testing.assert_close(first_order(a, p)[:, order], first_order(b, p[order]), **CLOSE)
 
 
-def test_first_order_is_exact_on_a_model_linear_in_its_parameters():
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_first_order_is_exact_on_a_model_linear_in_its_parameters(noise):
+    """With noise on the global model, too, which is the same without a client."""
     net, _ = drawn(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
     locals, x = normal(5, net.size, seed=1), normal(8, 2, 3, seed=2)
     n = torch.tensor([10.0, 30, 20, 15, 25], dtype=torch.float64)
-    theta = n @ locals / n.sum()
+    drift = noise * normal(net.size, seed=3)
+    theta = n @ locals / n.sum() + drift
     c = contributions(net, theta, locals, x)
     for k in range(5):
         left = n.clone()
         left[k] = 0
-        without = net.call(left @ locals / left.sum(), x)
+        without = net.call(left @ locals / left.sum() + drift, x)
         change = without.gather(1, c.target[:, None])[:, 0] - c.outputs.amax(1)
         torch.testing.assert_close(first_order(c, n / n.sum())[:, k], change, **CLOSE)
 
