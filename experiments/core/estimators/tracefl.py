@@ -36,7 +36,8 @@ class Layer:
 def traced_layers(module: nn.Module) -> tuple[Layer, ...]:
     """Every Linear, Conv2d, LayerNorm and Hugging Face Conv1D with parameters, in order of registration.
 
-    A tensor that several layers share belongs to the first of them.
+    A tensor that several layers share belongs to the first of them. What a parametrization (weight norm) computes a
+    weight from lies in modules of its own and belongs to none.
     """
     names = {id(tensor): name for name, tensor in module.named_parameters()}
     layers, taken = [], set[str]()
