@@ -128,11 +128,12 @@ class Recorder:
         """Scores [n, K] of every method but FedDebug, on the CPU, and their seconds per input."""
         spec, n = self._spec, len(found.target)
         p = record.sizes / record.sizes.sum()
+        chosen = p if spec.shares else None
         ways: dict[str, Callable[[], Tensor]] = {
-            "tracefl": lambda: provenance(found, decay=spec.decay, shares=p if spec.shares else None, bias=spec.bias),
+            "tracefl": lambda: provenance(found, decay=spec.decay, shares=chosen, bias=spec.bias),
             "tracefl_shares": lambda: provenance(found, decay=spec.decay, shares=p, bias=spec.bias),
-            "tracefl_flat": lambda: provenance(found, decay=1.0, bias=spec.bias),
-            "tracefl_centred": lambda: provenance(found, decay=spec.decay, bias="centred"),
+            "tracefl_flat": lambda: provenance(found, decay=1.0, shares=chosen, bias=spec.bias),
+            "tracefl_centred": lambda: provenance(found, decay=spec.decay, shares=chosen, bias="centred"),
             "first_order": lambda: -first_order(found, p),
             "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
             "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),

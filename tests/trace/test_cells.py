@@ -95,6 +95,12 @@ def test_truth_is_that_of_worlds_without_each_participant(found, last_round):
         assert row.tolist() == np.bincount(built.problem.federation.of(k)[1].numpy(), minlength=10).tolist()
 
 
+def test_the_kinds_of_tracefl_differ_from_it_in_what_they_are_named_after_alone(tmp_path):
+    kinds = ["tracefl", "tracefl_shares", "tracefl_flat", "tracefl_centred"]
+    rows, _ = run(tmp_path, spec(methods=kinds, shares=True, decay=1.0, bias="centred", rounds=1))
+    assert len({rows[kind, "pearson_truth", "scope=correct", 1] for kind in kinds}) == 1
+
+
 def test_first_order_follows_the_truth_closely_once_updates_are_small(tmp_path):
     slow = {"optimizer": "sgd", "lr": 0.001, "epochs": 1, "batch_size": 64}
     rows, _ = run(tmp_path, spec(local=slow, rounds=1, inputs={"among": 160, "per_label": 1}))
