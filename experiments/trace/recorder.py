@@ -134,7 +134,7 @@ class Recorder:
             "tracefl_shares": lambda: provenance(found, decay=spec.decay, shares=p, bias=spec.bias),
             "tracefl_flat": lambda: provenance(found, decay=1.0, shares=chosen, bias=spec.bias),
             "tracefl_centred": lambda: provenance(found, decay=spec.decay, shares=chosen, bias="centred"),
-            "first_order": lambda: -first_order(found, p),
+            "first_order": lambda: -first_order(found, p, noisy=spec.traced == "after"),
             "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
             "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),
         }

@@ -169,6 +169,14 @@ def test_noise_moves_the_model_sent_on_not_the_one_traced_before_it(tmp_path):
     assert 0 < equal < exact
 
 
+def test_first_order_of_a_noisy_model_leaves_the_noise_where_it_is(tmp_path):
+    slow = {"optimizer": "sgd", "lr": 0.001, "epochs": 1, "batch_size": 64}
+    inputs = {"among": 160, "per_label": 1}
+    own = spec(local=slow, rounds=1, inputs=inputs, privacy={"clip": 5.0, "noise": 0.1}, traced="after")
+    rows, _ = run(tmp_path, own)
+    assert rows["first_order", "pearson_truth", "scope=correct", 1][0] > 0.99
+
+
 def test_a_cell_for_every_point_of_the_grid():
     made = cells(spec(grid={"partition.alpha": [0.1, 1.0], "clients_per_round": [2, 3]}, seeds=[0, 1]))
     assert [cell.method for cell in made][::2] == [

@@ -169,18 +169,20 @@ def normalised(raw: Tensor) -> Tensor:
     return torch.softmax(raw, 1)
 
 
-def first_order(c: Contributions, shares: Tensor) -> Tensor:
+def first_order(c: Contributions, shares: Tensor, *, noisy: bool = False) -> Tensor:
     """Predicted change of the traced logit had client k been left out of this round: [n, K].
 
-    Without k the average m of the clients becomes m - p_k/(1 - p_k) (theta_k - m), so to first order the logit changes
-    by -p_k/(1 - p_k) <theta_k - m, dy_c/dtheta_G>, over all parameters, traced or not (the combinatorial term of Xue et
-    al. 2021, Eq. 10, on a logit). m is theta_G itself, unless noise was added to that: the noise stays. BatchNorm's
-    statistics are taken as they are.
+    Without k the average of the others is theta_G - p_k/(1 - p_k) (theta_k - theta_G), so to first order the logit
+    changes by -p_k/(1 - p_k) <theta_k - theta_G, dy_c/dtheta_G>, over all parameters, traced or not (the combinatorial
+    term of Xue et al. 2021, Eq. 10, on a logit). BatchNorm's statistics are taken as they are.
 
     Args:
         c: from `contributions`, with every neuron (active=False).
         shares: [K], p_k = n_k / N of the round.
+        noisy: theta_G is the clients' average and noise that it has without k, too: theta_k is compared with the
+            average.
     """
-    p = shares.to(c.delta)
-    moved = c.delta.sum(2)
-    return -p / (1 - p) * (moved - (moved @ p)[:, None])
+    p, moved = shares.to(c.delta), c.delta.sum(2)
+    if noisy:
+        moved = moved - (moved @ p)[:, None]
+    return -p / (1 - p) * moved
