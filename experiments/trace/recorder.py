@@ -128,12 +128,13 @@ class Recorder:
         """Scores [n, K] of every method but FedDebug, on the CPU, and their seconds per input."""
         spec, n = self._spec, len(found.target)
         p = record.sizes / record.sizes.sum()
+        chosen = p if spec.shares else None
         ways: dict[str, Callable[[], Tensor]] = {
-            "tracefl": lambda: provenance(found, decay=spec.decay, shares=p if spec.shares else None, bias=spec.bias),
+            "tracefl": lambda: provenance(found, decay=spec.decay, shares=chosen, bias=spec.bias),
             "tracefl_shares": lambda: provenance(found, decay=spec.decay, shares=p, bias=spec.bias),
-            "tracefl_flat": lambda: provenance(found, decay=1.0, bias=spec.bias),
-            "tracefl_centred": lambda: provenance(found, decay=spec.decay, bias="centred"),
-            "first_order": lambda: -first_order(found, p),
+            "tracefl_flat": lambda: provenance(found, decay=1.0, shares=chosen, bias=spec.bias),
+            "tracefl_centred": lambda: provenance(found, decay=spec.decay, shares=chosen, bias="centred"),
+            "first_order": lambda: -first_order(found, p, noisy=spec.traced == "after"),
             "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
             "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),
         }
@@ -160,10 +161,15 @@ class Recorder:
         return torch.stack(falls, 1).double().cpu()
 
     def _feddebug(self, record: Round) -> None:
-        """Accuracy of differential testing: the share of the faulty participants it declares."""
+        """Accuracy of differential testing: the share of the faulty participants it declares.
+
+        A round all of whose participants are faulty has no row: there is nobody to compare them with.
+        """
         spec, problem, faults = self._spec, self._problem, self._spec.faults
         assert faults is not None
         true = {place for place, k in enumerate(record.participants) if k in faults.clients}
+        if len(true) == len(record.participants):
+            return
         x = self._random_inputs(record.index).to(record.locals)
         began = self._now()
         declared = feddebug(problem.net, record.locals, x, len(true), spec.feddebug.threshold)

@@ -55,7 +55,9 @@ class TraceSpec(RunSpec):
         description="tracefl; the same with p_k, with beta 1, with centred biases; first_order; cosine, norm; feddebug",
     )
     decay: float = Field(0.9, gt=0, le=1, description="beta of a layer over that of the next; 1 turns beta off")
-    bias: Literal["all", "none", "centred"] = Field("all", description="biases of tracefl: all (the artefact), none")
+    bias: Literal["all", "none", "centred"] = Field(
+        "all", description="biases of tracefl: all (the artefact), none, centred"
+    )
     shares: bool = Field(False, description="weigh tracefl's contributions by p_k (Eq. 5); the artefact does not")
     active: bool = Field(False, description="only neurons with positive output (section IV-A); the artefact takes all")
     traced: Literal["before", "after"] = Field("before", description="the global model before or after a round's noise")
@@ -76,6 +78,8 @@ class TraceSpec(RunSpec):
             faults.append("methods: one is named twice")
         if "feddebug" in self.methods and self.faults is None and not self.grid:
             faults.append("methods: feddebug looks for faulty clients; give `faults`")
+        if self.methods == ("feddebug",):
+            faults.append("methods: feddebug names nobody for a single prediction; name another one beside it")
         named = self.faults.clients if self.faults else ()
         if unknown := [c for c in named if c < 0 or (known is not None and c >= known)]:
             faults.append(f"faults.clients: unknown client {unknown[0]}; clients are 0 to {(known or 0) - 1}")

@@ -95,6 +95,12 @@ def test_truth_is_that_of_worlds_without_each_participant(found, last_round):
         assert row.tolist() == np.bincount(built.problem.federation.of(k)[1].numpy(), minlength=10).tolist()
 
 
+def test_the_kinds_of_tracefl_differ_from_it_in_what_they_are_named_after_alone(tmp_path):
+    kinds = ["tracefl", "tracefl_shares", "tracefl_flat", "tracefl_centred"]
+    rows, _ = run(tmp_path, spec(methods=kinds, shares=True, decay=1.0, bias="centred", rounds=1))
+    assert len({rows[kind, "pearson_truth", "scope=correct", 1] for kind in kinds}) == 1
+
+
 def test_first_order_follows_the_truth_closely_once_updates_are_small(tmp_path):
     slow = {"optimizer": "sgd", "lr": 0.001, "epochs": 1, "batch_size": 64}
     rows, _ = run(tmp_path, spec(local=slow, rounds=1, inputs={"among": 160, "per_label": 1}))
@@ -115,6 +121,19 @@ def test_a_planted_fault_is_found(tmp_path):
     kept = np.load(tmp_path / "inputs.npz")
     assert kept["faulty"].tolist() == [True, False, False, False]
     assert set(np.flatnonzero(kept["histogram"][0])) == {0}
+
+
+def test_a_round_of_faulty_participants_alone_is_no_question_for_feddebug(tmp_path):
+    partition = {"kind": "dirichlet_balanced", "clients": 4, "alpha": 5.0, "min_label": 2}
+    own = spec(
+        faults={"clients": [0, 1, 2], "to": 0}, partition=partition, clients_per_round=2, methods=["norm", "feddebug"]
+    )
+    rows, _ = run(tmp_path, own)
+    chances = {
+        t: value for (method, _, subject, t), (value, _) in rows.items() if "chance" in method and "wrong" in subject
+    }
+    judged = {t for method, metric, _, t in rows if (method, metric) == ("feddebug", "localization")}
+    assert 100 in chances.values() and judged == {t for t, value in chances.items() if value < 100}
 
 
 def test_a_round_without_a_right_prediction_is_told(tmp_path):
@@ -148,6 +167,14 @@ def test_noise_moves_the_model_sent_on_not_the_one_traced_before_it(tmp_path):
     assert before[key] == clipped[key] != after[key]
     exact, equal = (before["privacy", name, "", None][0] for name in ("epsilon", "epsilon_equal"))
     assert 0 < equal < exact
+
+
+def test_first_order_of_a_noisy_model_leaves_the_noise_where_it_is(tmp_path):
+    slow = {"optimizer": "sgd", "lr": 0.001, "epochs": 1, "batch_size": 64}
+    inputs = {"among": 160, "per_label": 1}
+    own = spec(local=slow, rounds=1, inputs=inputs, privacy={"clip": 5.0, "noise": 0.1}, traced="after")
+    rows, _ = run(tmp_path, own)
+    assert rows["first_order", "pearson_truth", "scope=correct", 1][0] > 0.99
 
 
 def test_a_cell_for_every_point_of_the_grid():

@@ -13,6 +13,7 @@ from tests.trace.tiny import spec
         ({"loss": "squared"}, "cross_entropy"),
         ({"methods": ["tracefl", "tracefl"]}, "one is named twice"),
         ({"methods": ["feddebug"]}, "give `faults`"),
+        ({"methods": ["feddebug"], "faults": {"clients": [0]}}, "name another one beside it"),
         ({"methods": ["shapley"]}, "tracefl"),
         ({"faults": {"clients": [9], "to": 0}}, "unknown client 9; clients are 0 to 7"),
         ({"faults": {"clients": [1, 1], "to": 0}}, "faults.clients: one is named twice"),

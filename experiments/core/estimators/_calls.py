@@ -17,7 +17,7 @@ from experiments.core.estimators._layers import Pass
 
 _NO_ACTIVATION = (nn.MultiheadAttention, nn.GLU, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-_THROUGH = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.Identity, nn.modules.dropout._DropoutNd)
+THROUGH = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.Identity, nn.modules.dropout._DropoutNd)
 """What may stand between a layer and its activation."""
 
 
@@ -27,18 +27,19 @@ class Call(Pass):
 
     Attributes:
         edge: where the gradient in its output arrives.
-        after: what an activation made of the output, if one follows.
+        signs: where the output is above zero, and where what an activation made of it is, if one follows; written down
+            at once, as both may be changed in place later. Empty unless the neurons are filtered.
         statistics: BatchNorm's running mean and variance in this call.
     """
 
     edge: GradientEdge
-    after: list[Tensor]
+    signs: list[Tensor]
     statistics: tuple[Tensor, Tensor] | None
 
     @property
     def positive(self) -> Tensor:
         """Which neurons are active (section IV-A): those whose activation, else whose output, is above zero."""
-        return (self.after[0] if self.after else self.above) > 0
+        return self.signs[-1]
 
 
 def is_conv1d(part: nn.Module) -> bool:
@@ -69,49 +70,68 @@ def is_recorded(part: nn.Module) -> bool:
     return type(part) in (nn.Linear, nn.GroupNorm, nn.LayerNorm) or is_conv1d(part)
 
 
+def taken(inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> Tensor:
+    """What a layer with one input was given, by place or by name."""
+    return inputs[0] if inputs else next(iter(named.values()))
+
+
 @contextmanager
-def recording(module: nn.Module, n: int, also: Callable[[nn.Module], bool] = is_recorded) -> Iterator[list[Call]]:
+def recording(
+    module: nn.Module, n: int, active: bool, also: Callable[[nn.Module], bool] = is_recorded
+) -> Iterator[list[Call]]:
     """A list to which every call of a layer that `also` names is appended while the context is open.
 
-    An embedding looked up once for all `n` inputs (positions) is spread over them, so that its gradient is told apart.
+    A call whose output has no graph (under torch.no_grad) is passed by. With `active` the signs are kept, too. An
+    embedding looked up once for all `n` inputs (positions) is spread over them, so that its gradient is told apart.
     """
     calls: list[Call] = []
     origin: dict[int, tuple[Tensor, Call]] = {}  # the tensors are kept, so that no other can take over an id
 
-    def layer(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
-        def record(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            below, once = inputs[0].detach(), isinstance(part, nn.Embedding) and len(output) == 1 < n
-            if once:
+    def layer(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], Tensor | None]:
+        def record(
+            part: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor
+        ) -> Tensor | None:
+            if not output.requires_grad:
+                return None
+            below = taken(inputs, named).detach()
+            if isinstance(part, nn.Embedding) and len(output) == 1 < n:
                 below, output = (t.expand(n, *t.shape[1:]).clone() for t in (below, output))
-            statistics = None
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                assert part.running_mean is not None and part.running_var is not None
-                statistics = (part.running_mean, part.running_var)
-            call = Call(name, part, below, output.detach(), get_gradient_edge(output), [], statistics)
+            elif output._is_view():  # a later change in place would cut a view out of the graph
+                output = output.clone()
+            signs = [output.detach() > 0] if active and is_traced(part) else []
+            call = Call(name, part, below, output.detach(), get_gradient_edge(output), signs, _statistics(part))
             calls.append(call)
-            if is_traced(part):
+            if signs:
                 origin[id(output)] = (output, call)
-            return output if once else None
+            return output
 
         return record
 
-    def follow(part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if id(inputs[0]) not in origin:
+    def follow(part: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
+        given = taken(inputs, named)
+        if id(given) not in origin:
             return
-        call = origin[id(inputs[0])][1]
+        call = origin[id(given)][1]
         if not is_activation(part):
             origin[id(output)] = (output, call)
-        elif not call.after:
-            call.after.append(output.detach())
+        elif len(call.signs) == 1:
+            call.signs.append(output.detach() > 0)
 
     handles = []
-    for name, part in module.named_modules():
-        if is_activation(part) or isinstance(part, _THROUGH):
-            handles.append(part.register_forward_hook(follow))
-        if also(part) and next(part.parameters(recurse=False), None) is not None:
-            handles.append(part.register_forward_hook(layer(name)))
     try:
+        for name, part in module.named_modules():
+            if also(part) and next(part.parameters(recurse=False), None) is not None:
+                handles.append(part.register_forward_hook(layer(name), with_kwargs=True))
+            if active and (is_activation(part) or isinstance(part, THROUGH)):
+                handles.append(part.register_forward_hook(follow, with_kwargs=True))
         yield calls
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _statistics(part: nn.Module) -> tuple[Tensor, Tensor] | None:
+    if not isinstance(part, nn.modules.batchnorm._BatchNorm):
+        return None
+    assert part.running_mean is not None and part.running_var is not None
+    return part.running_mean, part.running_var

@@ -6,12 +6,13 @@ output gradients of each of them, and `_products` does the rest. `_tracing` find
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
+from torch import Tensor, UntypedStorage, nn
+from torch.autograd.graph import GradientEdge, saved_tensors_hooks
 from torch.func import functional_call
 
 from experiments.core.engine.net import Net
@@ -53,6 +54,8 @@ class Ways:
     def __init__(self, net: Net, theta: Tensor, locals: Tensor, active: bool = False) -> None:
         self._net, self._theta, self._active = net, theta.detach(), active
         self._clients, self._module = Clients(self._theta, locals.detach()), template(net)
+        if any(getattr(part, "max_norm", None) is not None for part in self._module.modules()):
+            self._theta = self._theta.clone()  # such an embedding writes into its weight
         names = {id(tensor): name for name, tensor in self._module.named_parameters()}
         slots = {slot.name: slot for slot in net.params}
         self._own = {
@@ -70,7 +73,7 @@ class Ways:
         These are the `trusted` ones whose layers were all called with n inputs, and the ones that took no part at all.
         """
         n, parameters = len(x), leaves(self._net, self._theta)
-        with recording(self._module, n) as calls:
+        with recording(self._module, n, self._active) as calls:
             outputs, target, logit = self._logit(x, target, parameters)
         met = {name for call in calls for name in self.layers[call.name]}
         odd = {name for c in calls if not len(c.below) == len(c.above) == n for name in self.layers[c.name]}
@@ -94,7 +97,7 @@ class Ways:
 
     def _one(self, x: Tensor, target: Tensor | None, names: frozenset[str]) -> Products:
         parameters = leaves(self._net, self._theta)
-        with recording(self._module, 1, lambda part: self._active and _is_layer(part)) as calls:
+        with recording(self._module, 1, self._active, lambda part: self._active and _is_layer(part)) as calls:
             outputs, target, logit = self._logit(x, target, parameters)
         slots = [slot for slot in self._net.params if slot.name in names]
         wanted = [parameters[self._place[slot.name]] for slot in slots]
@@ -105,16 +108,34 @@ class Ways:
         values = self._zeros(1)
         for slot in slots:
             if slot.name in gradients:
-                g = gradients[slot.name].reshape(1, -1)
+                g = gradients[slot.name].to_dense().reshape(1, -1)  # an embedding's may be sparse
                 values[:, self._place[slot.name]] = with_gradients(self._clients, slot, g)
         return Products(outputs, target, values)
 
     def memory(self, x: Tensor) -> int:
-        """About the bytes that one of the inputs x needs in `together`."""
-        with recording(self._module, len(x)) as calls:
+        """About the bytes that one of the inputs x needs in `together`.
+
+        Three times what goes into and out of recorded layers and convolutions, or twice what the graph keeps, where
+        that is more: it sees all layers.
+        """
+        kept: dict[int, UntypedStorage] = {}  # held on to, so that no other takes over an address
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            return tensor.new_empty(0)
+
+        def counts(part: nn.Module) -> bool:
+            return is_recorded(part) or isinstance(part, nn.modules.conv._ConvNd)
+
+        with (
+            recording(self._module, len(x), self._active, counts) as calls,
+            saved_tensors_hooks(keep, lambda empty: empty),
+        ):
             self._logit(x, None, leaves(self._net, self._theta))
-        patches = [_taps(c.layer) * c.below.nbytes for c in calls]
-        return max(1, (3 * sum(c.below.nbytes + c.above.nbytes for c in calls) + 2 * max(patches, default=0)) // len(x))
+        kept.pop(self._theta.untyped_storage().data_ptr(), None)
+        through = sum(c.below.nbytes + c.above.nbytes for c in calls)
+        patches = max((_taps(c.layer) * c.below.nbytes for c in calls), default=0)
+        return max(1, max(3 * through + 2 * patches, 2 * sum(s.nbytes() for s in kept.values())) // len(x))
 
     def _logit(self, x: Tensor, target: Tensor | None, parameters: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs [n, C], traced classes [n], and the sum of their logits with its graph."""
@@ -149,7 +170,7 @@ def _is_layer(part: nn.Module) -> bool:
 
 
 def _taps(layer: nn.Module) -> int:
-    return layer.kernel_size[0] * layer.kernel_size[1] if isinstance(layer, nn.Conv2d) else 1
+    return math.prod(layer.kernel_size) if isinstance(layer, nn.modules.conv._ConvNd) else 1
 
 
 def _gradients(logit: Tensor, inputs: Sequence[Tensor | GradientEdge], keep: bool = False) -> tuple[Tensor | None, ...]:

@@ -20,7 +20,8 @@ def template(net: Net) -> nn.Module:
     """A copy of the net's module in evaluation mode, without values for its parameters and with nothing in place.
 
     Hooks may be put on it without touching what training uses. There is one for each module and thread, which is kept:
-    copying a deep model takes as long as a backward for one input.
+    copying a deep model takes as long as a backward for one input. So layers and constants of the net's module must
+    not be exchanged once it is in use; the same holds for `Net.call`.
     """
     known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
     if net.module not in known:
@@ -47,14 +48,17 @@ def leaves(net: Net, theta: Tensor) -> list[Tensor]:
 def logits(net: Net, module: nn.Module, theta: Tensor, x: Tensor, parameters: list[Tensor] | None = None) -> Tensor:
     """Outputs [n, C] of `module` with the flat state theta [size]; by `parameters`, if given, they have a graph.
 
+    The module may change its inputs and buffers in place: it gets copies.
+
     Raises:
         SpecError: the model returns something else.
     """
     tensors = net.views(theta.detach())
+    tensors.update({slot.name: tensors[slot.name].clone() for slot in net.buffers})
     if parameters is not None:
         tensors.update({slot.name: tensor for slot, tensor in zip(net.params, parameters, strict=True)})
     with torch.enable_grad():
-        outputs = functional_call(module, tensors, (x,))
+        outputs = functional_call(module, tensors, (x.clone(),))
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(x):
         raise SpecError("tracing needs a model that returns one row of logits per input", "model", "use a classifier")
     return outputs

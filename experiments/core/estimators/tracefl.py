@@ -36,7 +36,8 @@ class Layer:
 def traced_layers(module: nn.Module) -> tuple[Layer, ...]:
     """Every Linear, Conv2d, LayerNorm and Hugging Face Conv1D with parameters, in order of registration.
 
-    A tensor that several layers share belongs to the first of them.
+    A tensor that several layers share belongs to the first of them. What a parametrization (weight norm) computes a
+    weight from lies in modules of its own and belongs to none.
     """
     names = {id(tensor): name for name, tensor in module.named_parameters()}
     layers, taken = [], set[str]()
@@ -168,7 +169,7 @@ def normalised(raw: Tensor) -> Tensor:
     return torch.softmax(raw, 1)
 
 
-def first_order(c: Contributions, shares: Tensor) -> Tensor:
+def first_order(c: Contributions, shares: Tensor, *, noisy: bool = False) -> Tensor:
     """Predicted change of the traced logit had client k been left out of this round: [n, K].
 
     Without k the average of the others is theta_G - p_k/(1 - p_k) (theta_k - theta_G), so to first order the logit
@@ -178,6 +179,10 @@ def first_order(c: Contributions, shares: Tensor) -> Tensor:
     Args:
         c: from `contributions`, with every neuron (active=False).
         shares: [K], p_k = n_k / N of the round.
+        noisy: theta_G is the clients' average and noise that it has without k, too: theta_k is compared with the
+            average.
     """
-    p = shares.to(c.delta)
-    return -p / (1 - p) * c.delta.sum(2)
+    p, moved = shares.to(c.delta), c.delta.sum(2)
+    if noisy:
+        moved = moved - (moved @ p)[:, None]
+    return -p / (1 - p) * moved

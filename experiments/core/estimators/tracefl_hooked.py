@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
+from experiments.core.estimators._calls import THROUGH, is_activation, taken
 from experiments.core.estimators.tracefl import Layer, traced_layers
+
+_Named = dict[str, Tensor]
 
 
 @dataclass
@@ -40,16 +43,18 @@ class _Hooked:
 
     def __post_init__(self) -> None:
         for layer in self.layers:
-            self.module.get_submodule(layer.name).register_forward_hook(self._keep(layer.name))
+            self.module.get_submodule(layer.name).register_forward_hook(self._keep(layer.name), with_kwargs=True)
         for part in self.module.modules():
-            if type(part).__name__ in _ACTIVATIONS:
-                part.register_forward_hook(self._activation)
-            elif type(part).__name__ in _BETWEEN:
-                part.register_forward_hook(self._between)
+            if is_activation(part):
+                part.register_forward_hook(self._activation, with_kwargs=True)
+            elif isinstance(part, THROUGH):
+                part.register_forward_hook(self._between, with_kwargs=True)
 
-    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            call = _Kept(inputs[0].detach().clone(), output.detach().clone())
+    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], _Named, Tensor], Tensor]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], named: _Named, output: Tensor) -> Tensor:
+            if not output.requires_grad:
+                return output
+            call = _Kept(taken(inputs, named).detach().clone(), output.detach().clone())
             self.kept.setdefault(name, []).append(call)
             output.register_hook(lambda g: setattr(call, "gradient", g.detach().clone()))
             # Later changes in place meet a copy, so that the gradient kept is that of the layer's own output.
@@ -62,19 +67,15 @@ class _Hooked:
     def _of(self, tensor: Tensor) -> _Kept | None:
         return next((call for seen, call in reversed(self.chain) if seen is tensor), None)
 
-    def _between(self, part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        call = self._of(inputs[0])
+    def _between(self, part: nn.Module, inputs: tuple[Tensor, ...], named: _Named, output: Tensor) -> None:
+        call = self._of(taken(inputs, named))
         if call is not None:
             self.chain.append((output, call))
 
-    def _activation(self, part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        call = self._of(inputs[0])
+    def _activation(self, part: nn.Module, inputs: tuple[Tensor, ...], named: _Named, output: Tensor) -> None:
+        call = self._of(taken(inputs, named))
         if call is not None and call.activation is None:
             call.activation = output.detach().clone()
-
-
-_ACTIVATIONS = ("ReLU", "ReLU6", "LeakyReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "ELU", "NewGELUActivation")
-_BETWEEN = ("BatchNorm1d", "BatchNorm2d", "GroupNorm", "Dropout", "Dropout2d", "Identity")
 
 
 def hooked(
@@ -92,7 +93,8 @@ def hooked(
     """T_k of Eq. 6 for every input and client, before normalisation: [n, K] float64.
 
     Arguments as for `tracefl.contributions` and `tracefl.provenance`. A tensor that a traced layer shares with a module
-    of another kind (tied embeddings) counts here for the traced layer only.
+    of another kind (tied embeddings) counts here for the traced layer only, and one that is used without calling its
+    layer (the projections of nn.MultiheadAttention) not at all.
     """
     layers = traced_layers(net.module)
     world = _Hooked(_model(net, theta), layers)

@@ -49,7 +49,7 @@ def test_products_equal_plain_autograd_input_by_input(name):
             logits[c.target[i]], [views[s.name] for s in net.params], allow_unused=True, materialize_grads=True
         )
         for j, (slot, g) in enumerate(zip(net.params, grads, strict=True)):
-            own = slice(slot.start, slot.stop)
+            own, g = slice(slot.start, slot.stop), g.to_dense()
             torch.testing.assert_close(c.base[i, j], theta[own] @ g.flatten(), **CLOSE)
             torch.testing.assert_close(c.delta[i, :, j], (locals[:, own] - theta[own]) @ g.flatten(), **CLOSE)
 
@@ -73,6 +73,10 @@ TOGETHER = {
     "shared": set(),
     "attention": set(),
     "sequence first": {"first", "flat", "bare", "shift", "grouped", "unused"},
+    "changed": set(),
+    "frozen": {"body"},
+    "ordered": {"sorted", "reversed"},
+    "repeated": {"words", "start", "last"},
 }
 
 
@@ -98,6 +102,48 @@ def test_blocks_and_chunks_change_nothing(name, monkeypatch):
     parts = contributions(net, theta, locals, x, progress=lambda done, n: seen.append((done, n)))
     torch.testing.assert_close(parts.delta, whole.delta, **CLOSE)
     assert seen == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_layers_that_are_not_recorded_count_in_the_memory_of_an_input():
+    """Else so many inputs would go together that their graph outgrows the machine."""
+    layers = [nn.Conv3d(1, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3)]
+    net, theta = drawn(nn.Sequential(*layers))
+    x = normal(4, 1, 8, 8, 8)
+    assert _tracing.plan_of(net, theta, x).memory >= 27 * x[0].nbytes
+    middle = [nn.Upsample(scale_factor=1000), nn.Tanh(), nn.AvgPool1d(1000), nn.Flatten()]
+    net, theta = drawn(nn.Sequential(nn.Linear(3, 3), *middle, nn.Linear(3, 2)))
+    assert _tracing.plan_of(net, theta, normal(4, 1, 3)).memory >= 2 * 3000 * 8
+
+
+def test_numbers_that_are_not_finite_decide_nothing_for_later_inputs():
+    net, theta, locals, x, _ = round_of("mlp")
+    with pytest.raises(NumericalError):
+        contributions(net, theta, locals, x * torch.nan)
+    assert _tracing.plan_of(net, theta, x).together == {s.name for s in net.params}
+
+
+class Writes(nn.Module):
+    """Changes its input, a buffer and an embedding's weight (that is what max_norm does) whenever it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.words, self.last = nn.Linear(4, 4), nn.Embedding(2, 4, max_norm=0.1), nn.Linear(4, 3)
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        x -= 1
+        self.seen += 1
+        return self.last(torch.tanh(self.layer(x) + self.seen + self.words((x[:, 0] > 0).long())))
+
+
+def test_a_module_that_writes_gets_copies():
+    net, theta = drawn(Writes())
+    locals, x = theta + 0.1 * normal(3, net.size, seed=1), normal(6, 4, seed=2)
+    kept = [t.clone() for t in (theta, locals, x)]
+    c = contributions(net, theta, locals, x)
+    assert all(torch.equal(a, b) for a, b in zip(kept, (theta, locals, x), strict=True))
+    one = contributions(net, theta, locals, x[5:])
+    torch.testing.assert_close(one.delta[0], c.delta[5], **CLOSE)
 
 
 def test_a_head_of_zeros_says_nothing_about_the_layers_behind_it():
@@ -129,18 +175,21 @@ def test_permuting_clients_permutes_scores():
     torch.testing.assert_close(first_order(a, p)[:, order], first_order(b, p[order]), **CLOSE)
 
 
-def test_first_order_is_exact_on_a_model_linear_in_its_parameters():
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_first_order_is_exact_on_a_model_linear_in_its_parameters(noise):
+    """With noise on the global model, too, which is the same without a client."""
     net, _ = drawn(nn.Sequential(nn.Flatten(), nn.Linear(6, 4)))
     locals, x = normal(5, net.size, seed=1), normal(8, 2, 3, seed=2)
     n = torch.tensor([10.0, 30, 20, 15, 25], dtype=torch.float64)
-    theta = n @ locals / n.sum()
+    drift = noise * normal(net.size, seed=3)
+    theta = n @ locals / n.sum() + drift
     c = contributions(net, theta, locals, x)
     for k in range(5):
         left = n.clone()
         left[k] = 0
-        without = net.call(left @ locals / left.sum(), x)
+        without = net.call(left @ locals / left.sum() + drift, x)
         change = without.gather(1, c.target[:, None])[:, 0] - c.outputs.amax(1)
-        torch.testing.assert_close(first_order(c, n / n.sum())[:, k], change, **CLOSE)
+        torch.testing.assert_close(first_order(c, n / n.sum(), noisy=noise > 0)[:, k], change, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["branches", "sequence first"])

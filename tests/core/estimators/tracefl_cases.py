@@ -110,6 +110,59 @@ class Experts(nn.Module):
         return self.last(torch.tanh(h))
 
 
+class Changed(nn.Module):
+    """Outputs of a layer (a view) and of an activation that are changed in place; layers that are called by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.act, self.last = Conv1D(6, 5), nn.Linear(6, 6), nn.GELU(), nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = self.first(x)
+        h += 0.5
+        h = self.act(input=self.second(input=torch.sin(h)))
+        h -= 0.2
+        return self.last(torch.sin(h).mean(1))
+
+
+class Frozen(nn.Module):
+    """A body without a graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.middle, self.last = nn.Linear(5, 4), nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            h = torch.tanh(self.body(x))
+        return self.last(torch.tanh(self.middle(h)))
+
+
+class Ordered(nn.Module):
+    """A layer that sees the inputs in order of a feature, or the last input first."""
+
+    def __init__(self):
+        super().__init__()
+        self.sorted, self.reversed, self.last = nn.Linear(5, 4), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        order = x[:, 1].argsort()
+        h = torch.tanh(self.sorted(x[order])[order.argsort()] + self.reversed(x.flip(0)).flip(0))
+        return self.last(h)
+
+
+class Repeated(nn.Module):
+    """A looked-up row repeated for every input; an embedding with sparse gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.start, self.last = nn.Embedding(11, 6, sparse=True), nn.Embedding(1, 6), nn.Linear(6, 3)
+
+    def forward(self, ids):
+        start = self.start(torch.zeros(1, 1, dtype=torch.long)).repeat(len(ids), 1, 1)
+        return self.last(torch.tanh(torch.cat([start, self.words(ids)], 1)).mean(1))
+
+
 def tokens(n, length=7):
     ids = torch.randint(1, 11, (n, length), generator=generator(5))
     for i in range(n):
@@ -125,7 +178,7 @@ def conv_net():
     """BatchNorm before a ReLU, a depthwise convolution, dilation, and a 1x1 map where most taps see padding."""
     return nn.Sequential(
         nn.Conv2d(2, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(inplace=True),
-        nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6), nn.GroupNorm(2, 6), nn.Dropout(0.5), nn.ELU(),
+        nn.Conv2d(6, 6, 3, padding=2, dilation=2, groups=6), nn.GroupNorm(2, 6), nn.Dropout(0.5), nn.Hardswish(),
         nn.Conv2d(6, 8, (3, 5), stride=4, padding=(1, 2)), nn.MaxPool2d(1), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Flatten(),
         nn.Linear(4, 3),
     )  # fmt: skip
@@ -140,8 +193,12 @@ CASES = {
     "sequence first": (SequenceFirst, lambda n: normal(n, 6, 4, seed=5)),
     "experts": (Experts, lambda n: normal(n, 5, seed=5)),
     "own statistics": (OwnStatistics, lambda n: normal(n, 2, 6, 6, seed=5)),
+    "changed": (Changed, lambda n: normal(n, 6, 5, seed=5)),
+    "frozen": (Frozen, lambda n: normal(n, 5, seed=5)),
+    "ordered": (Ordered, lambda n: normal(n, 5, seed=5)),
+    "repeated": (Repeated, tokens),
 }
-EVERY_LAYER = ("mlp", "conv net", "branches", "shared", "attention", "experts", "own statistics")
+EVERY_LAYER = tuple(name for name in CASES if name != "sequence first")
 """Cases whose traced layers are all called as modules: the hooked way needs that."""
 
 
