@@ -88,7 +88,9 @@ def _opened(place: Path, name: str) -> Iterator[TextIO]:
             ):
                 yield opened
     except UnicodeDecodeError as error:
-        raise SpecError(f"not a text in UTF-8 ({error.reason})", where, "save it as UTF-8, or fetch it again") from error
+        raise SpecError(
+            f"not a text in UTF-8 ({error.reason})", where, "save it as UTF-8, or fetch it again"
+        ) from error
     except csv.Error as error:
         todo = "fetch it again, or look for a quote that is never closed"
         raise SpecError(f"not a sound csv file ({error})", where, todo) from error
