@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.models import build as build_model
 from experiments.core.spec.reader import shown
 from experiments.core.spec.record import CLIENT, GLOBAL, INPUTS_FILE, RUN_FILE, Described, read_run_file
 from experiments.trace.own_files import RoundFiles, find_round
@@ -23,11 +24,12 @@ class OwnRound:
     """One recorded round; its models are read when asked for.
 
     Attributes:
-        files: where they lie. described: the run's `run.yaml`.
+        files: where they lie. described: the run's `run.yaml`. data_dir: where files that the model names may lie, too.
     """
 
     files: RoundFiles
     described: Described
+    data_dir: Path | None = None
 
     @property
     def inputs_file(self) -> Path:
@@ -71,12 +73,12 @@ class OwnRound:
         """The model for inputs of `shape`, in evaluation mode and the arithmetic of the recorded global model.
 
         Raises:
-            SpecError: no such model, or not for these inputs.
+            MissingError: a file that the model names is not there. SpecError: no such model, or not for these inputs.
         """
         block = self.described.spec.model
         if getattr(block, "weights", None) is not None:  # those of the record take their place
             block = block.model_copy(update={"weights": None})
-        module: nn.Module = block.build(shape, self.described.spec.classes)
+        module: nn.Module = build_model(block, shape, self.described.spec.classes, self.data_dir)
         dtype = dtype_of(self.files.folder / GLOBAL)
         return Net.of(module.to(device, dtype).eval())
 
@@ -105,14 +107,15 @@ class OwnRound:
         return shown(self.files.home / RUN_FILE)
 
 
-def open_round(run: Path, index: int | None = None, model: str | None = None) -> OwnRound:
+def open_round(run: Path, index: int | None = None, model: str | None = None, data_dir: Path | None = None) -> OwnRound:
     """The recorded round `index` of the folder `run` (see `find_round`), the last one by default.
 
-    `model`, a torchvision name or "package.module:callable", goes before the model of run.yaml.
+    `model`, a torchvision name or "package.module:callable", goes before the model of run.yaml. A checkpoint that
+    run.yaml names is looked for in `data_dir`, too.
 
     Raises:
         MissingError: there is no such folder.
         SpecError: no such round, files missing, one client only, pickles, no model named, a faulty run.yaml.
     """
     files = find_round(run, index)
-    return OwnRound(files, read_run_file(files.home, model))
+    return OwnRound(files, read_run_file(files.home, model), data_dir)

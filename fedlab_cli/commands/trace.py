@@ -76,6 +76,7 @@ def beside(
     active: Active = False,
     csv: Csv = None,
     device: o.Device = "auto",
+    data_dir: o.DataDir = None,
     model: Model = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -84,6 +85,7 @@ def beside(
     """Rank the clients of a recorded round for each prediction."""
     from experiments.core.engine.device import resolve_device
     from experiments.core.sweep import files
+    from experiments.paths import data_dir as resolved_dir
     from experiments.trace import own_report
     from experiments.trace.own_inputs import read_inputs
     from experiments.trace.own_run import open_round
@@ -92,7 +94,7 @@ def beside(
     console.setup(as_json, quiet, verbose)
     if run is None:
         raise SpecError("no run is named", "fedlab trace", "give --run DIR")
-    own = open_round(run, round_, model)
+    own = open_round(run, round_, model, resolved_dir(data_dir))
     given = read_inputs(inputs or own.inputs_file, own.described.spec)
     choices = Choices(decay, shares, bias.value, active)
     with console.meter(1) as meter:

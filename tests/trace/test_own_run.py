@@ -11,6 +11,8 @@ from torch import nn
 from torch.func import functional_call
 
 from experiments.core.errors import SpecError
+from experiments.core.models import build
+from experiments.core.models.transformer import Transformer
 from experiments.trace import own_trace
 from experiments.trace.own_files import find_round
 from experiments.trace.own_inputs import read_inputs
@@ -141,6 +143,22 @@ def test_weights_named_by_the_run_are_not_needed(tmp_path):
     net = round_.build((3, 32, 32), CPU)
     views = net.views(round_.locals(net, [1])[0])
     assert all(torch.equal(views[n], dicts[2][n]) for n in views) and len(views) == len(dicts[2])
+
+
+def test_a_checkpoint_of_the_data_folder_is_found(tmp_path, monkeypatch):
+    """A run that named its checkpoint as the specs do leaves the same words in run.yaml."""
+    transformers = pytest.importorskip("transformers", reason="the extra [text] is not installed")
+    sizes = {"num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2, "max_position_embeddings": 6}
+    config = transformers.GPT2Config(vocab_size=20, bos_token_id=None, eos_token_id=None, **sizes)
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(tmp_path / "data/models/mine")
+    block = {"kind": "transformer", "arch": "gpt2", "checkpoint": "models/mine"}
+    module = build(Transformer.model_validate(block), (5,), 3, tmp_path / "data")
+    run = own.save(tmp_path / "run", own.states(module, 2), model=block, classes=3, shape=[5])
+    x = inputs(tmp_path, torch.tensor([[3, 4, 0, 0, 0], [7, 1, 2, 5, 0]]))
+    own.trace(run, "--inputs", x, code=4)
+    own.trace(run, "--inputs", x, "--data-dir", tmp_path / "data")
+    monkeypatch.setenv("FEDLAB_DATA_DIR", str(tmp_path / "data"))
+    own.trace(run, "--inputs", x)
 
 
 NETS = """

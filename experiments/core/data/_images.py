@@ -71,10 +71,17 @@ class ShapedImages(ScaledImages):
         """[n, C, H, W] -> [n, 3 where rgb, size, size].
 
         Raises:
-            SpecError: rgb is asked of images that are neither grey nor of three channels.
+            SpecError: rgb is asked of images that are neither grey nor of three channels; the result will not fit in
+                memory.
         """
         import numpy as np
 
+        from experiments.core.data._files import require_memory
+
+        sides = x.shape[2:] if self.size is None else (self.size, self.size)
+        target = (3 if self.rgb else x.shape[1], *sides)
+        if target != x.shape[1:]:
+            require_memory(len(x), target, where)
         x = resized(x, self.size)
         if not self.rgb or x.shape[1] == 3:
             return x

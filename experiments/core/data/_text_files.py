@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ARCHIVES = (".tgz", ".tar.gz")
+_DIGITS = 6  # of a class: a larger one is a slip, and would ask for as many outputs
 
 
 def find(path: str, data_dir: Path | None) -> Path:
@@ -78,19 +79,32 @@ def _opened(place: Path, name: str) -> Iterator[TextIO]:
     where = f"{place}/{name}"
     try:
         if place.is_dir():
-            with (place / name).open(encoding="utf-8", newline="") as opened:
+            with (place / name).open(encoding="utf-8-sig", newline="") as opened:
                 yield opened
         else:
             with (
                 tarfile.open(place) as archive,
-                io.TextIOWrapper(_member(archive, name), "utf-8", newline="") as opened,
+                io.TextIOWrapper(_member(archive, name), "utf-8-sig", newline="") as opened,
             ):
                 yield opened
-    except (csv.Error, UnicodeDecodeError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise SpecError(f"not a sound csv file ({error})", where, "fetch it again") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"not a text in UTF-8 ({error.reason})", where, "save it as UTF-8, or fetch it again"
+        ) from error
+    except csv.Error as error:
+        todo = "fetch it again, or look for a quote that is never closed"
+        raise SpecError(f"not a sound csv file ({error})", where, todo) from error
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        todo = "correct data.path, or fetch it again"
+        raise SpecError(f"neither a folder nor a sound tar archive ({_first_line(error)})", str(place), todo) from error
     except OSError as error:
         reason = error.strerror or error
         raise MissingError(f"cannot read the file ({reason})", where, "check that it is there") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, without what every kind of packing says of it."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
 
 
 def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
@@ -104,11 +118,13 @@ def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
 
 def _row(row: list[str], columns: tuple[int, ...] | None, where: str) -> tuple[int, list[str]]:
     """Label from 0, and the text columns that are not empty."""
-    if len(row) < 2 or not row[0].strip().isdecimal() or int(row[0]) < 1:
-        what = f"the row starts with {row[0][:20]!r}" if row else "an empty row"
-        raise SpecError(what, where, "give every row a class 1, 2, ... and at least one text")
+    label = row[0].strip() if row else ""
+    if len(row) < 2 or not label.isdecimal() or len(label) > _DIGITS or int(label) < 1:
+        started = f"the row starts with {row[0][:20]!r}" if len(row) > 1 else "the row has one column"
+        todo = "give every row a class 1, 2, ... and at least one text; no row of headings"
+        raise SpecError(started if row else "an empty row", where, todo)
     most = max(columns or (1,))
     if most >= len(row):
         raise SpecError(f"{len(row) - 1} text columns, not {most}", where, "correct data.columns")
     picked = [row[c] for c in columns] if columns else row[1:]
-    return int(row[0]) - 1, [part for part in picked if part]
+    return int(label) - 1, [part for part in picked if part]

@@ -103,7 +103,8 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
                 if name in wanted and (stream := opened.extractfile(member)) is not None:
                     found[name] = stream.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise SpecError(f"not a sound tar archive ({error})", str(archive), "fetch it again") from error
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise SpecError(f"not a sound tar archive ({first})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])

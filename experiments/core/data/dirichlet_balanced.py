@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.core.data.partition import Partition, deal, numbered, partition_stream
 from experiments.core.data.pool import Pool
@@ -38,6 +38,12 @@ class DirichletBalanced(Partition):
     min_size: int = Field(32, ge=1, description="clients with fewer samples are dropped")
     batch_size: int = Field(32, ge=1, description="no client's last batch of so many samples holds a single one")
     split_seed: int | None = Field(42, ge=0, description="seed of the draw; null: the run's seed")
+
+    @model_validator(mode="after")
+    def _agree(self) -> DirichletBalanced:
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size: {self.min_size} is more than max_size, {self.max_size}: nobody would stay")
+        return self
 
     def split(self, pool: Pool, seed: int) -> Federation:
         """Deal and clean; see `Partition.split`.

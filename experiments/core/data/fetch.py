@@ -307,6 +307,8 @@ def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
         return State(known.name, known.what, "missing", "no data folder is named (--data-dir or FEDLAB_DATA_DIR)")
     if known.name in ("femnist", "mnist_by_writer") and _has_leaf(data_dir / known.name):
         return State(known.name, known.what, "there", f"data.kind: {known.kind} (LEAF JSON)")
+    if unpacked := _unpacked_texts(known, data_dir):
+        return State(known.name, known.what, "there", f"data.kind: {known.kind} (the folder {unpacked}, read as it is)")
     faults = [fault for file in known.files if (fault := _fault(data_dir / file.path, file, verify))]
     faults += [f"{path} is missing" for path in known.built if not (data_dir / path).is_file()]
     if not faults:
@@ -320,6 +322,14 @@ def _has_leaf(folder: Path) -> bool:
     from experiments.core.data._leaf import has_leaf
 
     return has_leaf(folder) or has_leaf(folder / "data")
+
+
+def _unpacked_texts(known: Known, data_dir: Path) -> str:
+    """The folder that `text_csv` reads instead of a data set's archive, where there is one, or ""."""
+    if len(known.files) != 1 or not known.kind.startswith("text_csv"):
+        return ""
+    name = known.files[0].path.partition(".")[0]
+    return name if all((data_dir / name / f"{part}.csv").is_file() for part in ("train", "test")) else ""
 
 
 def _fault(path: Path, file: File, verify: bool) -> str:

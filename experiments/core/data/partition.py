@@ -98,7 +98,10 @@ class Dirichlet(Partition):
     kind: Literal["dirichlet"] = "dirichlet"
     clients: int = Field(10, ge=1, description="number of clients")
     alpha: float = Field(
-        0.5, gt=0, description="concentration: large is nearly iid, small gives a label to few clients"
+        0.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="concentration: large is nearly iid, small gives a label to few clients",
     )
     min_size: int = Field(10, ge=1, description="draw again until every client has so many samples")
     split_seed: int | None = Field(None, ge=0, description="seed of the draw; default: the run's seed")

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,22 +109,31 @@ def epsilon(noise: float, rate: float, rounds: int, delta: float, accountant: st
             "privacy",
             "give a noise of 0 or more, a rate above 0 up to 1, 1 round or more, a delta between 0 and 1",
         )
+    bound, exact = accountants()
+    if noise == 0:
+        return float("inf")
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # about orders at the end of their range
+        bound.history = exact.history = [(noise, rate, rounds)]
+        found = bound.get_epsilon(delta, alphas=[*_ORDERS, *bound.DEFAULT_ALPHAS, 128, 256, 512, 1024])
+        if accountant == "prv":
+            found = exact.get_epsilon(delta) if found < _MOST else float("inf")
+    return float("inf") if math.isnan(found) else float(found)
+
+
+def accountants() -> tuple[Any, Any]:
+    """New accountants "rdp" and "prv" of opacus; called before a run, too, whose hours would else end without epsilon.
+
+    Raises:
+        MissingError: opacus is not installed.
+    """
     try:
         from opacus.accountants import PRVAccountant, RDPAccountant
     except ImportError as fault:
         raise MissingError(
             "opacus, which accounts for privacy, is not installed", "privacy", "pip install opacus"
         ) from fault
-    if noise == 0:
-        return float("inf")
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # about orders at the end of their range
-        bound, exact = RDPAccountant(), PRVAccountant()
-        bound.history = exact.history = [(noise, rate, rounds)]
-        found = bound.get_epsilon(delta, alphas=[*_ORDERS, *RDPAccountant.DEFAULT_ALPHAS, 128, 256, 512, 1024])
-        if accountant == "prv":
-            found = exact.get_epsilon(delta) if found < _MOST else float("inf")
-    return float("inf") if math.isnan(found) else float(found)
+    return RDPAccountant(), PRVAccountant()
 
 
 def effective_noise(noise: float, shares: Sequence[float]) -> float:

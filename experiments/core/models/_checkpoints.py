@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,8 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
             )
     except Exception as error:  # the library and its readers raise many kinds
         first = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own words tell how to run what was refused
+            first = "not a file of tensors only, or damaged"
         todo = "give model.safetensors, or a pytorch_model.bin of plain tensors"
         kind = MissingError if isinstance(error, OSError) and "no file named" in str(error) else SpecError
         raise kind(f"cannot read the checkpoint ({first})", str(folder), todo) from error
@@ -96,6 +99,9 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
     if wrong:
         what = f"{wrong[0]} is missing from the checkpoint or has another shape"
         raise SpecError(what, str(folder), "use a whole checkpoint of this family")
+    for name, tensor in model.state_dict().items():
+        if name not in drawn and not bool(tensor.isfinite().all()):
+            raise SpecError(f"{name} holds NaN or infinity", str(folder), "use weights of a sound training")
     return model, drawn
 
 
@@ -114,14 +120,18 @@ def _check_type(arch: str, folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and notes of the library: what matters of them becomes an error here."""
+    """No bars, notes and warnings of the library: what matters of them becomes an error here."""
+    import warnings
+
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -17,6 +17,9 @@ SCRATCH = "none"
 # The published weights of DenseNet name layers as in 2017: norm.1 for norm1.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
+_AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""Heads for training that the published GoogLeNet and Inception v3 hold, and the models built here do not."""
+
 
 def cached(name: str) -> Path | None:
     """The first ImageNet weights of torchvision for `name`, where torch.hub's folder ($TORCH_HOME) holds them.
@@ -46,8 +49,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
     from experiments.core.models.state import first_mismatch, read_state
 
     digest = _digest(path)
-    tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in read_state(path).items()}
     own = module.state_dict()
+    tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in read_state(path).items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_AUXILIARY)}
     left_out = _other_head(module, tensors)
     fault = first_mismatch(module, {**tensors, **{name: own[name] for name in left_out}})
     if fault:

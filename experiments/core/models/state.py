@@ -17,7 +17,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises:
         MissingError: the file cannot be read.
-        SpecError: it is neither, it is damaged, or it holds something else than named tensors of finite numbers.
+        SpecError: it is neither, it is damaged, or it holds something else than named, dense tensors of finite numbers.
     """
     todo = "save module.state_dict() with safetensors.torch.save_file, or with torch.save"
     held = _read_safetensors(path, todo) if path.suffix == ".safetensors" else _read_torch(path, todo)
@@ -28,16 +28,28 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for name, tensor in held.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise SpecError(f"{name!r} in the file is a {type(tensor).__name__}, not a tensor", str(path), todo)
+        if not _is_dense(tensor):
+            raise SpecError(f"{name} is no dense tensor of real numbers", str(path), todo)
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a sound training")
     return dict(held)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether every number of the tensor lies in the file: a tiny file can name a tensor of petabytes."""
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def first_mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     """The first fault by which `tensors` are no state of `module`, in words; None where they fit.
 
     All parameters and floating-point buffers of the module are needed, in its own order; integer buffers (BatchNorm's
-    count of batches) and second names of a shared tensor may be there. What is left over is a fault too.
+    count of batches) and second names of a shared tensor may be there. What is left over is a fault too, and integers
+    where the model has real numbers.
     """
     known = module.state_dict()
     own: dict[str, Tensor] = dict(module.named_parameters())
@@ -60,7 +72,8 @@ def first_mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | No
 
 def _misshapen(name: str, found: Tensor, wanted: Tensor) -> str | None:
     if found.shape == wanted.shape:
-        return None
+        whole = wanted.is_floating_point() and not found.is_floating_point()
+        return f"tensor {name} holds {found.dtype}, the model needs real numbers" if whole else None
     return f"tensor {name} has shape {tuple(found.shape)}, the model needs {tuple(wanted.shape)}"
 
 
@@ -78,11 +91,14 @@ def _read_safetensors(path: Path, todo: str) -> Any:
 
 def _read_torch(path: Path, todo: str) -> Any:
     import pickle
+    import warnings
 
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what is refused in the next moment
+            return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise _unreadable(path, error) from error
     except pickle.UnpicklingError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
-from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
@@ -44,9 +45,10 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     """Load the data, deal it to clients, build and initialise the model, draw the schedule.
 
     Raises:
-        MissingError: data or device missing. SpecError: more clients per round than clients, a model that does not fit.
+        MissingError: data, device or accountants missing. SpecError: more clients per round than clients, a model that
+            does not fit.
     """
-    device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
+    privacy, device, dtype = _privacy(spec), resolve_device(context.device), getattr(torch, spec.dtype)
     pool = spec.data.load(seed, context.data_dir)
     federation: Federation = spec.partition.split(pool, seed)
     count = len(federation.sizes)
@@ -68,8 +70,10 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["parameters"] = net.p
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
+    problem = Problem(net, federation, schedule, local, _algorithm(spec), seed, privacy)
+    _statistics_fit(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
-    return Built(Problem(net, federation, schedule, local, _algorithm(spec), seed, _privacy(spec)), net.flat(), columns)
+    return Built(problem, net.flat(), columns)
 
 
 def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Context) -> torch.nn.Module:
@@ -164,6 +168,31 @@ def _vocabulary_fits(net: Net, federation: Federation) -> None:
         )
 
 
+def _statistics_fit(problem: Problem, context: Context) -> None:
+    """What BatchNorm cannot do: take a variance from one value a channel, or stay above zero under much noise.
+
+    Raises:
+        SpecError: a participant's batch holds a single sample, and the model fails on it.
+    """
+    module, federation, size = problem.net.module, problem.federation, problem.local.batch_size
+    if not any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in module.modules()):
+        return
+    if problem.privacy is not None and problem.privacy.noise:
+        context.warn("noise also goes to BatchNorm's variances: below zero they make the model's outputs NaN")
+    drawn = sorted({k for round_ in problem.schedule for k in round_})
+    single = [k for k in drawn if (federation.sizes[k] - 1) % (size or federation.sizes[k]) == 0]
+    try:
+        if single:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                copy.deepcopy(module).train()(federation.x[:1])
+    except ValueError as fault:
+        raise SpecError(
+            f"client {federation.clients[single[0]]} trains on a batch of one sample, which BatchNorm cannot",
+            "local.batch_size",
+            "choose another, or partition.kind: dirichlet_balanced with the same batch_size, or a model without it",
+        ) from fault
+
+
 def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
     """Labels as targets [N, classes] for the squared loss."""
     y, test_y = (
@@ -178,4 +207,7 @@ def _algorithm(spec: RunSpec) -> Algorithm:
 
 
 def _privacy(spec: RunSpec) -> Privacy | None:
-    return None if spec.privacy is None else Privacy(spec.privacy.clip, spec.privacy.noise)
+    if spec.privacy is None:
+        return None
+    accountants()
+    return Privacy(spec.privacy.clip, spec.privacy.noise)

@@ -123,6 +123,6 @@ def test_seeds_and_limits():
     counts = torch.stack([torch.bincount(even.of(k)[1], minlength=4) for k in range(4)]).double()
     # By the last label a client may be a sample above the mean, so only the first labels are dealt to all evenly.
     assert ((counts / counts.sum(0))[:, :3] - 0.25).abs().max() < 0.01
-    for wrong in ({"alpha": 0.0}, {"alpha": float("inf")}, {"clients": 0}, {"min_label": 0}):
+    for wrong in ({"alpha": 0.0}, {"alpha": float("inf")}, {"clients": 0}, {"min_label": 0}, {"max_size": 31}):
         with pytest.raises(ValidationError):
             DirichletBalanced(**wrong)

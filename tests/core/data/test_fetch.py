@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 
 from experiments.core.data import fetch
+from experiments.core.data.text_csv import TextCsv
 from experiments.core.errors import MissingError, SpecError
 
 CONTENT = b"PAR1" + bytes(range(256)) * 40 + b"PAR1"
@@ -121,3 +122,17 @@ def test_real_mnist_by_writer_is_made_again_byte_for_byte(real_data, tmp_path):
         given = gzip.decompress((real_data / path.relative_to(tmp_path)).read_bytes())
         assert gzip.decompress(path.read_bytes()) == given
     assert json.loads(gzip.decompress(paths[1].read_bytes()))["users"][0] == "writer_0001"
+
+
+def test_a_folder_that_is_read_instead_of_its_archive_is_there(tmp_path):
+    """Texts by hand, a part of them perhaps: the loader takes the folder before the archive, and so says the list."""
+    for part in ("train", "test"):
+        assert states(tmp_path)["dbpedia"] == "missing"
+        (tmp_path / "dbpedia_csv").mkdir(exist_ok=True)
+        (tmp_path / f"dbpedia_csv/{part}.csv").write_text("1,a,b\n2,c,d\n")
+    found = {s.name: s for s in fetch.status(tmp_path)}
+    assert found["dbpedia"].state == "there" and "the folder dbpedia_csv" in found["dbpedia"].detail
+    assert found["yahoo_answers"].state == "missing" and found["ag_news"].state == "missing"
+    pytest.importorskip("tokenizers", reason="the extra [text] is not installed")
+    pool = TextCsv(path="dbpedia_csv", vocabulary=300).load(0, tmp_path)
+    assert len(pool.y) == 2

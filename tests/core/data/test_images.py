@@ -88,6 +88,14 @@ def test_numbers_that_do_not_fit_the_channels(grey):
     assert "mine.npz" in caught.value.where
 
 
+def test_images_that_no_memory_holds(grey, tmp_path):
+    idx_folder(tmp_path / "Mine")
+    for block in (ImageNpz(path="mine.npz", size=1_000_000), Idx(path="Mine", size=1_000_000)):
+        with pytest.raises(SpecError, match="GiB are available") as caught:
+            block.load(0, grey)
+        assert "make the images smaller" in caught.value.todo
+
+
 def test_real_mnist_has_the_published_mean_and_deviation(real_data):
     pool = Idx(path="MNIST", mean=0.1307, deviation=0.3081, rgb=True, size=32, keep_train=20_000).load(0, real_data)
     assert pool.x.shape == (20_000, 3, 32, 32)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from experiments.core.data import partitions
 from experiments.core.data.partition import Dirichlet, Iid, Natural, Shards
@@ -102,6 +103,8 @@ def test_dirichlet_keeps_the_least_size_or_says_so():
     assert min(Dirichlet(clients=8, alpha=0.3, min_size=10).split(pool_of(400), 0).sizes) >= 10
     with pytest.raises(SpecError, match="could not be dealt"):
         Dirichlet(clients=8, min_size=10).split(pool_of(79), 0)
+    with pytest.raises(ValidationError, match="finite"):
+        Dirichlet(alpha=float("inf"))
 
 
 def test_shards_limit_the_labels_of_a_client():

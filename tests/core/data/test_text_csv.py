@@ -113,14 +113,22 @@ def test_an_archive_is_read_as_it_is(tmp_path):
     assert torch.equal(packed.x, plain.x) and packed.name == "news_csv" and packed.classes == 4
     assert not (tmp_path / "news_csv").exists()
     (tmp_path / "news_csv.tgz").write_bytes((tmp_path / "news_csv.tgz").read_bytes()[:200])
-    with pytest.raises(SpecError, match="not a sound csv file"):
+    with pytest.raises(SpecError, match="nor a sound tar archive") as caught:
         TextCsv(path="news_csv").load(0, tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SpecError, match="nor a sound tar archive") as caught:  # a file where a folder is meant
+        TextCsv(path="plain/news_csv/train.csv").load(0, tmp_path)
+    assert "\n" not in str(caught.value) and caught.value.where.endswith("train.csv")
 
 
 WRONG = {
     "no class": ([("x", "a text")], "the row starts with 'x'"),
     "class from 0": ([(0, "a text")], "the row starts with '0'"),
-    "a class alone": ([(1,)], "the row starts with '1'"),
+    "a class alone": ([(1,)], "the row has one column"),
+    "headings": ([("class", "title", "text"), (1, "a", "b")], "the row starts with 'class'"),
+    "a class of seven digits": ([(3_000_000, "a", "b")], "the row starts with '3000000'"),
+    "a class of five thousand digits": ([("9" * 5000, "a", "b")], "the row starts with '9999"),
+    "a quote that is never closed": ([(1, "a", "b" * 200_000)], "larger than field limit"),
     "too few columns": ([(1, "a", "b"), (2, "c")], "1 text columns, not 2"),
     "nothing": ([], "no rows"),
 }
@@ -133,6 +141,21 @@ def test_wrong_files(tmp_path, case):
     with pytest.raises(SpecError, match=said) as caught:
         TextCsv(path="news", columns=(2,), vocabulary=400).load(0, tmp_path)
     assert "train.csv" in caught.value.where and caught.value.todo
+
+
+def test_encodings(tmp_path):
+    """Spreadsheets write a mark before UTF-8, and sometimes other encodings."""
+    write(tmp_path / "news")
+    plain = TextCsv(path="news", vocabulary=400).load(0, tmp_path)
+    file = tmp_path / "news/train.csv"
+    text = file.read_text("utf-8")
+    file.write_text(text, "utf-8-sig")
+    assert torch.equal(TextCsv(path="news", vocabulary=400).load(0, tmp_path).x, plain.x)
+    for encoding in ("latin-1", "utf-16"):
+        file.write_bytes(text.encode(encoding, "replace"))
+        with pytest.raises(SpecError, match="not a text in UTF-8") as caught:
+            TextCsv(path="news", vocabulary=400).load(0, tmp_path)
+        assert caught.value.where.endswith("train.csv") and "UTF-8" in caught.value.todo
 
 
 def test_what_is_not_there(tmp_path, monkeypatch):

@@ -53,6 +53,16 @@ def test_the_first_fault_is_named(change, said):
         module.load_state_dict(state)
 
 
+def test_integers_are_no_weights_but_a_count_may_be_a_mean():
+    """PyTorch's own loading takes integers for weights in silence; a server's mean of counts is a real number."""
+    module = small()
+    state = module.state_dict()
+    whole = first_mismatch(module, {**state, "3.weight": torch.ones(3, 8, dtype=torch.int64)})
+    assert whole == "tensor 3.weight holds torch.int64, the model needs real numbers"
+    assert first_mismatch(module, {**state, "3.weight": torch.ones(3, 8, dtype=torch.float16)}) is None
+    assert first_mismatch(module, {**state, "1.num_batches_tracked": torch.tensor(2.5)}) is None
+
+
 def test_a_shared_tensor_is_needed_once():
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     module[1].weight = module[0].weight
@@ -90,6 +100,9 @@ def test_what_is_refused(tmp_path):
         ([torch.zeros(2)], "holds a list"),
         ({}, "holds a dict"),
         ({"0.weight": torch.tensor([1.0, float("nan")])}, "0.weight holds NaN"),
+        ({"0.weight": torch.zeros(2, dtype=torch.complex64)}, "0.weight is no dense tensor"),
+        ({"0.weight": torch.eye(2).to_sparse()}, "0.weight is no dense tensor"),
+        ({"0.weight": torch.zeros(1).expand(10**7, 10**7)}, "0.weight is no dense tensor"),  # of 400 TB
     ):
         torch.save(content, file)
         with pytest.raises(SpecError, match=said) as caught:

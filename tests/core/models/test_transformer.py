@@ -223,9 +223,22 @@ def test_pickles_of_tensors_are_read_and_others_refused(tmp_path):
             return Path.touch, (harm,)
 
     (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps({"score.weight": Evil()}))
-    with pytest.raises(SpecError, match="cannot read the checkpoint"):
+    with pytest.raises(SpecError, match="not a file of tensors only") as caught:
         Transformer(arch="gpt2", checkpoint=str(tmp_path)).build((5,), CLASSES)
-    assert not harm.exists()
+    assert not harm.exists() and "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_checkpoint_with_numbers_that_are_none(tmp_path, arch):
+    from safetensors.torch import load, save_file
+
+    save(arch, tmp_path)
+    tensors = load((tmp_path / "model.safetensors").read_bytes())
+    name = next(n for n in sorted(tensors) if n.endswith("weight") and tensors[n].dim() == 2)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(SpecError, match=f"{name} holds NaN"):
+        Transformer(arch=arch, checkpoint=str(tmp_path)).build((5,), CLASSES)
 
 
 def test_checkpoints_that_are_not_there_or_of_another_kind(tmp_path):

@@ -66,6 +66,16 @@ def test_the_published_densenet_with_its_old_names(tmp_path):
         assert torch.equal(module.state_dict()[key], new[key].half().float())
 
 
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_the_published_auxiliary_heads_are_passed_by(tmp_path, name):
+    """Torchvision's files for these two hold them; without aux_logits there is no place for them."""
+    published = models.get_model(name, weights=None, aux_logits=True, init_weights=False).state_dict()
+    torch.save(published, tmp_path / "all.pth")
+    module = Torchvision(name=name, weights=str(tmp_path / "all.pth")).build((3, 96, 96), 10)
+    assert module.loaded_tensors == set(module.state_dict()) - {"fc.weight", "fc.bias"} < published.keys()
+    assert all(torch.equal(module.state_dict()[key], published[key]) for key in module.loaded_tensors)
+
+
 def test_auto_takes_what_torchvision_has_fetched_before(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert Torchvision(name="resnet18", weights="auto").build(COLOUR, 4).weights_from == "none"

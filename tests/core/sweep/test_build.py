@@ -1,6 +1,8 @@
 """From a spec to a problem: what a seed may change and what not, and what is refused."""
 
+import copy
 import json
+import sys
 
 import pytest
 import torch
@@ -48,6 +50,56 @@ def test_optimiser_and_privacy_reach_the_problem(tmp_path):
     assert (p.local.optimizer, p.local.betas, p.local.eps) == ("adamw", (0.9, 0.999), 1e-8)
     assert p.privacy == Privacy(2.5, 0.1)
     assert build(spec_of(tmp_path), 0, Context(tmp_path)).problem.privacy is None
+
+
+def test_without_accountants_nothing_is_trained_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opacus.accountants", None)
+    with pytest.raises(MissingError, match="opacus") as caught:
+        build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0.1"), 0, Context(tmp_path))
+    assert caught.value.todo == "pip install opacus" and caught.value.exit_code == 4
+    build(spec_of(tmp_path), 0, Context(tmp_path))
+
+
+NORMALISED = torch.nn.Sequential(torch.nn.Linear(60, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 5))
+
+
+@pytest.mark.parametrize(
+    ("local", "clients", "single"),
+    [
+        ({"lr": 0.1, "epochs": 1, "batch_size": 8}, 4, True),  # 33 samples each
+        ({"lr": 0.1, "epochs": 1, "batch_size": 7}, 4, False),
+        ({"lr": 0.1, "epochs": 1, "batch_size": 1}, 4, True),
+        ({"lr": 0.1, "epochs": 1, "batch_size": 50}, 4, False),
+        ({"lr": 0.1, "steps": 1}, 4, False),
+        ({"lr": 0.1, "steps": 1}, 132, True),
+    ],
+)
+def test_a_batch_of_one_sample_and_batchnorm(tmp_path, monkeypatch, local, clients, single):
+    """PyTorch refuses it in the middle of a round; here it is a fault of the spec, and names a client."""
+    data = {"kind": "leaf_synthetic", "clients": 20, "max_samples": 40}
+    partition = {"kind": "iid", "clients": clients, "samples_per_client": 132 // clients}
+    more = {"data": data, "partition": partition, "local": local, "clients_per_round": 2}
+    spec = spec_of(tmp_path, **more)
+    plain = build(spec, 0, Context(tmp_path))
+    monkeypatch.setattr("experiments.core.sweep.build.build_model", lambda *given: copy.deepcopy(NORMALISED))
+    if single:
+        with pytest.raises(SpecError, match=r"client \d+ trains on a batch of one sample") as caught:
+            build(spec, 0, Context(tmp_path))
+        assert caught.value.where == "local.batch_size"
+    else:
+        assert build(spec, 0, Context(tmp_path)).problem.schedule == plain.problem.schedule
+
+
+def test_noise_on_variances_is_warned_of(tmp_path, monkeypatch):
+    told = []
+    context = Context(tmp_path, warn=told.append)
+    build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0.1"), 0, context)
+    assert not told
+    monkeypatch.setattr("experiments.core.sweep.build.build_model", lambda *given: copy.deepcopy(NORMALISED))
+    build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0"), 0, context)
+    assert not told
+    build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0.1"), 0, context)
+    assert len(told) == 1 and "BatchNorm" in told[0]
 
 
 def test_the_seed_moves_weights_and_schedule_but_not_the_data(tmp_path):

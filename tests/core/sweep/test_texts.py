@@ -58,7 +58,7 @@ def test_topics_are_learnt_and_recorded(setting, tmp_path, arch):
     frame = tiny.metrics(tmp_path / "out")
     accuracy = frame[frame.metric == "accuracy"].sort_values("round")["value"].tolist()
     assert accuracy[-1] > 80 > 50 > 100 / 3
-    assert set(frame["model"]) == {"transformer"} and set(frame["dataset"]) == {"news"}
+    assert set(frame["model"]) == {arch} and set(frame["dataset"]) == {"news"}
     rounds = sorted((tmp_path / "out").rglob("rounds/*"))
     assert len(rounds) == 12
     state = load_file(rounds[-1] / "global.safetensors")
