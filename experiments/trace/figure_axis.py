@@ -129,11 +129,16 @@ def _panel(ax: Axes, rows: pd.DataFrame, axis: str, places: list[str]) -> None:
 
 
 def noise(rows: pd.DataFrame, name: str) -> Artefact | None:
-    """Figure 4: accuracy and localization over the noise of differential privacy, and accuracy by round."""
+    """Figure 4: accuracy and localization over the noise of differential privacy, and accuracy by round.
+
+    Where the names of the axis do not tell noise and clipping norm, as `over`.
+    """
     found, rounds = numbers(rows), pick(rows, "accuracy", method="global")
     if "dp" not in axes(rows) or found["dp"].nunique() < 2:
         return None
     told = {dp: split_noise(dp) for dp in found["dp"].unique()}
+    if all(math.isnan(clip) for _, clip in told.values()):
+        return over(rows, name, "dp")
     found = found.assign(noise=found["dp"].map(lambda d: told[d][0]), clip=found["dp"].map(lambda d: told[d][1]))
     caption = (
         "Under differential privacy: accuracy of the global model in its best round and localization accuracy of "

@@ -73,11 +73,12 @@ def _strips(ax: Axes, each: pd.DataFrame, names: list[str], metrics: dict[str, s
     for i, metric in enumerate(there):
         shift = (i - (len(there) - 1) / 2) * _STEP
         style = look(first + i)
+        named = False
         dots: dict[str, Any] = {"linestyle": "", "marker": style["marker"], "markeredgewidth": 0, "markersize": 3.5}
         for j, name in enumerate(names):
             values = each[(each["metric"] == metric) & (each["method"] == name)]["value"]
             if values.empty:
                 continue
-            label = metrics[metric] if j == 0 else None
+            label, named = None if named else metrics[metric], True
             ax.plot(values, [j + shift] * len(values), color=style["color"], alpha=0.45, label=label, **dots)
             ax.plot([values.mean()] * 2, [j + shift - 0.1, j + shift + 0.1], color=style["color"], linewidth=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.core.errors import FedlabError, MissingError, SpecError
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import CLIENT, GLOBAL, ROUND_FILE, ROUNDS, RUN_FILE
+from experiments.core.spec.record import CLIENT, GLOBAL, MOST_SAMPLES, ROUND_FILE, ROUNDS, RUN_FILE
 
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 """Suffixes of files that could run code when they are read."""
@@ -43,16 +43,28 @@ def find_round(run: Path, index: int | None = None) -> RoundFiles:
     folder of a setting of `fedlab train` does with one seed).
 
     Raises:
-        MissingError: there is no such folder. SpecError: no such round, models missing, pickles in their place.
+        MissingError: there is no such folder, or it may not be read. SpecError: no such round, models missing, pickles
+            in their place.
     """
+    try:
+        return _found(run, index)
+    except OSError as fault:
+        what = f"cannot read the recorded run ({fault.strerror})"
+        raise MissingError(
+            what, shown(Path(fault.filename or run)), "check the name, and that you may read it"
+        ) from fault
+
+
+def _found(run: Path, index: int | None) -> RoundFiles:
     home, folder = _located(run, index)
     told = _told(folder)
     there = _clients(folder)
     clients = there if told is None else told.clients
     _agree(folder, clients, there)
     number = told.index if told else None
-    if number is None and folder.parent.name == ROUNDS and folder.name.isdigit():
-        number = int(folder.name)
+    place = _place(folder)
+    if number is None and place.parent.name == ROUNDS and place.name.isdecimal():
+        number = int(place.name)
     return RoundFiles(home, folder, number, clients, told.sizes if told else None)
 
 
@@ -74,8 +86,9 @@ def _located(run: Path, index: int | None) -> tuple[Path, Path]:
         told = _told(run)
         if index is not None and (told is None or told.index != index):
             raise SpecError(f"round {index} is not recorded", shown(run), "only one round lies here: leave --round out")
-        return (run.parent.parent if run.parent.name == ROUNDS and not (run / RUN_FILE).is_file() else run), run
-    known = {int(f.name): f for f in (run / ROUNDS).glob("*") if f.is_dir() and f.name.isdigit()}
+        above = _place(run).parent
+        return (above.parent if above.name == ROUNDS and not (run / RUN_FILE).is_file() else run), run
+    known = {int(f.name): f for f in (run / ROUNDS).glob("*") if f.is_dir() and f.name.isdecimal()}
     # `fedlab train` writes round.json last: a round without it was cut short, where others have one.
     known = {t: f for t, f in known.items() if (f / ROUND_FILE).is_file()} or known
     if known:
@@ -84,6 +97,11 @@ def _located(run: Path, index: int | None) -> tuple[Path, Path]:
     if len(below) == 1:
         return _located(below[0], index)
     raise _no_round(run, below)
+
+
+def _place(folder: Path) -> Path:
+    """`folder` with the names above it, also where it is given as "." or ".."."""
+    return folder if folder.name and ".." not in folder.parts else folder.resolve()
 
 
 def _chosen(known: dict[int, Path], index: int | None, run: Path) -> Path:
@@ -136,11 +154,13 @@ def _told(folder: Path) -> _Told | None:
         return None
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        index, clients, sizes = told.get("round"), told["participants"], told["sizes"]
-        if len(clients) != len(sizes) or not all(n > 0 for n in sizes):
-            raise ValueError("each participant needs one number of samples above 0")
-        return _Told(None if index is None else int(index), tuple(map(str, clients)), tuple(map(int, sizes)))
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        index, clients, sizes = told.get("round"), tuple(map(str, told["participants"])), tuple(told["sizes"])
+        if len(clients) != len(sizes) or not all(0 < n <= MOST_SAMPLES and n == int(n) for n in sizes):
+            raise ValueError("each participant needs one whole number of samples above 0")
+        if len(set(clients)) < len(clients):
+            raise ValueError("a participant is named twice")
+        return _Told(None if index is None else int(index), clients, tuple(map(int, sizes)))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
         what = f"no {fault}" if isinstance(fault, KeyError) else str(fault)
         raise SpecError(f"not a sound {ROUND_FILE} ({what})", shown(path), "mend it, or remove it") from fault
 
@@ -149,11 +169,15 @@ def _clients(folder: Path) -> tuple[str, ...]:
     """The ids in the names of the client models: numbers by value, then words by letter."""
     head, tail = CLIENT.split("{}")
     found = [f.name[len(head) : -len(tail)] for f in folder.glob(CLIENT.format("?*"))]
-    return tuple(sorted(found, key=lambda k: (not k.isdigit(), int(k) if k.isdigit() else 0, k)))
+    return tuple(sorted(found, key=lambda k: (not k.isdecimal(), int(k) if k.isdecimal() else 0, k)))
 
 
 def _agree(folder: Path, clients: Sequence[str], there: Sequence[str]) -> None:
-    """Raise SpecError unless the client models are those of the participants, and more than one."""
+    """Raise SpecError unless the client models are those of the participants, all of them, and more than one."""
+    head = CLIENT.partition("{}")[0]
+    for path in sorted(folder.glob(f"{head}*")):
+        if path.stem.removeprefix(head) not in there:
+            refuse_pickle(path)
     lost, extra = sorted(set(clients) - set(there)), sorted(set(there) - set(clients))
     if lost:
         raise SpecError(

@@ -62,7 +62,12 @@ def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file, by its name."""
     refuse_pickle(path, "save the inputs with numpy.savez(path, inputs=x)")
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as fault:
+        what = f"cannot read the inputs ({fault.strerror})"
+        raise MissingError(what, shown(path), "check the name, and that you may read it") from fault
+    if not there:
         raise MissingError("no file of inputs", shown(path), "name a .npz, .npy or .safetensors file with --inputs")
     if path.suffix == ".safetensors":
         return {key: _numpy(tensor) for key, tensor in read_state(path).items()}

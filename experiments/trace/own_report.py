@@ -68,9 +68,10 @@ def class_name(traced: Traced, label: int) -> str | int:
 
 
 def firsts(traced: Traced) -> list[tuple[str, int]]:
-    """(client, number of inputs for which it ranks first), most often first."""
-    counts = Counter(traced.raw.argmax(1).tolist())
-    return [(traced.round.names[k], n) for k, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    """(client, number of inputs for which it ranks first), most often first; its id too where a name occurs twice."""
+    counts, names, ids = Counter(traced.raw.argmax(1).tolist()), traced.round.names, traced.round.files.clients
+    told = [name if names.count(name) == 1 else f"{name} ({key})" for name, key in zip(names, ids, strict=True)]
+    return [(told[k], n) for k, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def as_json(traced: Traced) -> dict[str, Any]:

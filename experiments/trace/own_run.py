@@ -78,7 +78,16 @@ class OwnRound:
         block = self.described.spec.model
         if getattr(block, "weights", None) is not None:  # those of the record take their place
             block = block.model_copy(update={"weights": None})
-        module: nn.Module = build_model(block, shape, self.described.spec.classes, self.data_dir)
+        try:
+            module: nn.Module = build_model(block, shape, self.described.spec.classes, self.data_dir)
+        except (RuntimeError, MemoryError) as fault:  # of torch: no memory for so many classes, sizes that clash
+            first = (str(fault).splitlines() or ["no memory"])[0]
+            raise SpecError(
+                f"the model cannot be built for inputs of shape {list(shape)} and {self.described.spec.classes} "
+                f"classes: {first}",
+                self.described.model_from,
+                "correct `model` and `classes`",
+            ) from fault
         dtype = dtype_of(self.files.folder / GLOBAL)
         return Net.of(module.to(device, dtype).eval())
 

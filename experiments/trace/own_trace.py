@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from experiments.core.estimators.tracefl import (
     traced_layers,
 )
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import RUN_FILE, RecordSpec
+from experiments.core.spec.record import RUN_FILE
 from experiments.trace.own_inputs import OwnInputs
 from experiments.trace.own_run import OwnRound
 
@@ -81,22 +81,30 @@ def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.
     net = own.build(tuple(x.shape[1:]), device)
     theta = own.after(net)
     x = x.to(theta.dtype) if x.is_floating_point() else x
-    _try_out(net, theta, x, own.described.spec, shown(own.files.home / RUN_FILE))
-    whole, gap = _contributions(own, net, theta, x, False, progress)
-    chosen = _contributions(own, net, theta, x, True, progress)[0] if choices.active else whole
+    _try_out(own, net, theta, x)
+    try:
+        whole, gap = _contributions(own, net, theta, x, False, progress)
+        chosen = _contributions(own, net, theta, x, True, progress)[0] if choices.active else whole
+    except FedlabError:
+        raise
+    except Exception:  # a module may be the user's own and fail on a later input
+        for i in range(len(x)):
+            _outputs(own, net, theta, x[i : i + 1], i)
+        raise
     raw = provenance(chosen, decay=choices.decay, shares=own.shares if choices.shares else None, bias=choices.bias)
     logit = whole.outputs.gather(1, whole.target[:, None]).squeeze(1)
     change = first_order(whole, own.shares)
     return Traced(own, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap)
 
 
-def _try_out(net: Net, theta: Tensor, x: Tensor, spec: RecordSpec, where: str) -> None:
+def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
     """Send one input through the model, so that a misfit shows in one line.
 
     Raises:
-        SpecError: it fails, knows fewer token ids, has another number of outputs than there are classes, or no layer
-            to look into.
+        SpecError: it fails, knows fewer token ids, gives something else than a logit a class, changes its inputs, or
+            has no layer to look into.
     """
+    where = own.described.model_from
     known = getattr(net.module, "vocabulary", None)
     if known is not None and not x.is_floating_point() and int(x.max()) >= known:
         raise SpecError(
@@ -104,28 +112,51 @@ def _try_out(net: Net, theta: Tensor, x: Tensor, spec: RecordSpec, where: str) -
             where,
             "cut the texts into tokens as in training",
         )
-    try:
-        with torch.no_grad():
-            outputs = net.call(theta, x[:1])
-    except FedlabError:
-        raise
-    except Exception as fault:  # a module may be the user's own and raise anything
-        first = (str(fault).splitlines() or [type(fault).__name__])[0]
+    first = x[:1].clone()
+    outputs = _outputs(own, net, theta.detach().requires_grad_(), first, 0)
+    if not isinstance(outputs, Tensor):
         raise SpecError(
-            f"the model does not take inputs of shape {list(x.shape[1:])}: {first}",
+            f"the model returns a {type(outputs).__name__}, not a tensor",
             where,
-            "save them as they were in training",
-        ) from fault
-    if outputs.shape != (1, spec.classes):
+            "return the logits alone (of a model of transformers: its output's .logits)",
+        )
+    if outputs.shape != (1, own.described.spec.classes):
         raise SpecError(
-            f"the model gives outputs of shape {list(outputs.shape[1:])} for {spec.classes} classes",
-            where,
+            f"the model gives outputs of shape {list(outputs.shape[1:])} for {own.described.spec.classes} classes",
+            shown(own.files.home / RUN_FILE),
             "correct `classes`, or name the model that was trained",
+        )
+    if not outputs.requires_grad:
+        raise SpecError("the model's outputs have no gradient", where, "compute them without torch.no_grad()")
+    if not torch.equal(first, x[:1]):
+        raise SpecError(
+            "the model changes its inputs in place, so that a second look at them would see others",
+            where,
+            "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
         )
     if not traced_layers(net.module):
         raise SpecError(
             "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
         )
+
+
+def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
+    """What the model makes of x [1, ...], input number i.
+
+    Raises:
+        SpecError: it fails.
+    """
+    try:
+        return net.call(theta, x)
+    except FedlabError:
+        raise
+    except Exception as fault:  # a module may be the user's own and raise anything
+        first = (str(fault).splitlines() or [type(fault).__name__])[0]
+        raise SpecError(
+            f"the model does not take input {i} of shape {list(x.shape[1:])}: {first}",
+            own.described.model_from,
+            "save the inputs as they were in training, or mend the model",
+        ) from fault
 
 
 def _contributions(

@@ -162,7 +162,7 @@ def split_task(task: str) -> tuple[str, str]:
 
 def split_noise(name: str) -> tuple[float, float]:
     """(noise multiplier, clipping norm) of "noise0.003_clip15"; (0, NaN) of "none"; NaNs of anything else."""
-    found = re.fullmatch(r"noise([\d.]+)_clip([\d.]+)", name)
+    found = re.fullmatch(r"noise([\d.]+(?:e-?\d+)?)_clip([\d.]+)", name)
     if found:
         return float(found[1]), float(found[2])
     return (0.0 if name == "none" else math.nan), math.nan

@@ -94,6 +94,8 @@ def beside(
     console.setup(as_json, quiet, verbose)
     if run is None:
         raise SpecError("no run is named", "fedlab trace", "give --run DIR")
+    if csv is not None and not csv.parent.is_dir():  # told before the work, not after it
+        raise MissingError("no folder to write the table into", str(csv), "make it, or name another file")
     own = open_round(run, round_, model, resolved_dir(data_dir))
     given = read_inputs(inputs or own.inputs_file, own.described.spec)
     choices = Choices(decay, shares, bias.value, active)

@@ -216,6 +216,23 @@ def test_figure4_stands_over_the_noise_by_clipping_norm():
     assert "no privacy" in rounds.get_legend_handles_labels()[1]
 
 
+@pytest.mark.parametrize(("names", "panels"), [(("weak", "strong"), 1), (("none", "noise1e-05_clip15"), 3)])
+def test_figure4_of_a_users_own_noises(names, panels):
+    rows = synthetic.metrics("privacy")
+    parts = [rows[rows["subject"].str.startswith(f"dp={old}")] for old in synthetic.NOISE[:2]]
+    parts = [own.assign(subject=own["subject"].str.replace(r"dp=\S+", f"dp={new}", regex=True))
+             for own, new in zip(parts, names, strict=True)]  # fmt: skip
+    (found,) = [a for a in report(pd.concat(parts, ignore_index=True), []) if a.name == "figure4-privacy"]
+    assert len(drawn(found).axes) == panels
+
+
+def test_the_truth_figure_names_what_the_first_method_has_no_number_of():
+    rows = synthetic.metrics("alpha")
+    rows = rows[(rows["method"] != "tracefl") | (rows["metric"] != "spearman_truth")]
+    (found,) = [a for a in report(rows, []) if a.name == "truth-alpha"]
+    assert "Spearman" in [text.get_text() for text in drawn(found).legends[0].get_texts()]
+
+
 def test_figure6_has_bars_for_both_methods_and_the_authors_seconds():
     figure = drawn(made("faults")["figure6-faults"])
     bars = {round(b.get_x() + b.get_width() / 2, 2): b.get_height() for b in figure.axes[0].patches}

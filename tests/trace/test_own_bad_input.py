@@ -87,6 +87,14 @@ def evil(path):
     return lambda: Path(path).write_bytes(pickle.dumps(Evil()))
 
 
+def pickled_beside(name):
+    return lambda: torch.save({"0.weight": W}, Path("run", name))
+
+
+def renamed(old, new):
+    return lambda: Path("run", old).rename(Path("run", new))
+
+
 W, B = torch.zeros(3, 4), torch.zeros(3)
 CASES = {
     # what is wrong: (how it is made, options after --run run, exit code, what is said, where)
@@ -144,6 +152,37 @@ CASES = {
     "client file too many": (told([0, 1], [1, 1]), 2, "client_2.safetensors is there, but", "run"),
     "round.json cut": (round_json('{"round": 3, "part'), 2, "not a sound round.json", "round.json"),
     "round.json without sizes": (round_json('{"participants": [0, 1, 2]}'), 2, "no 'sizes'", "round.json"),
+    "a participant twice": (told([0, 1, 2, 0], [1, 1, 1, 1]), 2, "a participant is named twice", "round.json"),
+    "endless samples": (told([0, 1, 2], [float("inf"), 1, 1]), 2, "whole number of samples", "round.json"),
+    "half a sample": (told([0, 1, 2], [1.5, 1, 1]), 2, "whole number of samples", "round.json"),
+    "samples beyond counting": (told([0, 1, 2], [10**400, 1, 1]), 2, "whole number of samples", "round.json"),
+    "round.json without end": (round_json("[" * 100_000), 2, "not a sound round.json", "round.json"),
+    "sizes beyond counting": (
+        run_file("classes: 3\nmodel: {kind: logreg}\nsizes: {0: 99999999999999999999, 1: 4, 2: 5}\n"),
+        2,
+        "less than or equal to",
+        "run.yaml:3",
+    ),
+    "one of the clients pickled": (pickled_beside("client_3.pt"), 2, "a pickled file is not read", "client_3.pt"),
+    "a quantised client": (
+        lambda: change("client_1", **{"0.weight": W.to(torch.int8)}),
+        2,
+        "tensor 0.weight holds int8",
+        "client_1",
+    ),
+    "beyond the precision of the global model": (
+        lambda: change("client_1", **{"0.weight": W.double() + 1e300}),
+        2,
+        "numbers beyond float32",
+        "client_1",
+    ),
+    "a run file that is no mapping": (run_file("- classes\n"), 2, "a spec is a mapping", "run.yaml"),
+    "classes beyond memory": (
+        run_file("classes: 100000000000000\nmodel: {kind: logreg}\n"),
+        2,
+        "the model cannot be built",
+        "run.yaml:2",
+    ),
     "an empty client": (told([0, 1, 2], [4, 0, 1]), 2, "samples above 0", "round.json"),
     "no run.yaml": (gone("run.yaml"), 2, "no run.yaml", "run"),
     "no model": (run_file("classes: 3\n"), 2, "no model is named", "run.yaml"),
@@ -241,9 +280,11 @@ OPTIONS = {
     "csv into nowhere": (
         ["--run", "run", "--inputs", "x.npz", "--csv", "no/such/out.csv"],
         4,
-        "cannot write the table",
+        "no folder to write the table into",
         "no/such/out.csv",
     ),
+    "a long name": (["--run", "r" * 5000], 4, "cannot read the recorded run", "rrr"),
+    "a long name of inputs": (["--run", "run", "--inputs", "x" * 5000], 4, "cannot read the inputs", "xxx"),
     "device": (["--run", "run", "--inputs", "x.npz", "--device", "tpu"], 4, "tpu", ""),
     "inputs without a run": (["--inputs", "x.npz"], 2, "--inputs goes together with --run", "fedlab trace"),
     "a setting with a run": (
@@ -254,6 +295,32 @@ OPTIONS = {
     ),
     "a scale with a run": (["--run", "run", "--scale", "paper"], 2, "--scale does not go together with --run", ""),
     "decay above one": (["--run", "run", "--decay", "1.5"], 2, "", ""),
+}
+
+
+NETS = """
+import torch
+from torch import nn
+class Pair(nn.Linear):
+    def __init__(self, shape, classes): super().__init__(4, classes)
+    def forward(self, x): return (super().forward(x),)
+class Choosy(Pair):
+    def forward(self, x):
+        if (x > 5).any(): raise ValueError("too bright")
+        return nn.Linear.forward(self, x)
+class Blind(Pair):
+    def forward(self, x):
+        with torch.no_grad(): return nn.Linear.forward(self, x)
+class Doubling(Pair):
+    def forward(self, x):
+        x *= 2
+        return nn.Linear.forward(self, x)
+"""
+MODELS = {
+    "Pair": "the model returns a tuple, not a tensor",
+    "Choosy": "the model does not take input 1 of shape [4]: too bright",
+    "Blind": "outputs have no gradient",
+    "Doubling": "the model changes its inputs in place",
 }
 
 
@@ -278,6 +345,46 @@ def test_files(capsys, case):
 @pytest.mark.parametrize("case", OPTIONS)
 def test_options(capsys, case):
     refused(capsys, *OPTIONS[case])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_of_ones_own(capsys, monkeypatch, tmp_path, model):
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("odd_nets.py").write_text(NETS)
+    own.save(Path("run"), own.states(nn.Linear(4, 3), 3), classes=3)
+    np.savez("x.npz", x=np.array([[1, 1, 1, 1], [9, 9, 9, 9]], dtype=np.float32))
+    options = ["--run", "run", "--inputs", "x.npz", "--device", "cpu", "--quiet", "--model", f"odd_nets:{model}"]
+    refused(capsys, options, 2, MODELS[model], f"odd_nets:{model}")
+
+
+def test_the_folder_of_the_table_is_looked_for_before_the_work(capsys):
+    refused(capsys, ["--run", "nowhere", "--csv", "no/such/out.csv"], 4, "the table", "no/such/out.csv")
+
+
+def test_a_folder_that_may_not_be_read(capsys, monkeypatch):
+    def locked(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", locked)
+    refused(capsys, ["--run", "run"], 4, "cannot read the recorded run (Permission denied)", "run")
+
+
+def test_odd_digits_in_names(capsys):
+    renamed("client_2.safetensors", "client_\u00b2.safetensors")()
+    assert main(["trace", "--run", "run", "--inputs", "x.npz", "--device", "cpu"]) == 0
+
+
+def test_the_folder_of_a_round_from_inside(capsys, monkeypatch):
+    rounds(3)()
+    monkeypatch.chdir("run/rounds/00003")
+    assert main(["trace", "--run", ".", "--inputs", "../../../x.npz", "--device", "cpu"]) == 0
+    assert "most responsible of round 3" in capsys.readouterr().out
+
+
+def test_two_clients_of_one_name_are_told_apart(capsys):
+    run_file("classes: 3\nmodel: {kind: logreg}\nclients: {0: A, 1: A, 2: A}\n")()
+    assert main(["trace", "--run", "run", "--inputs", "x.npz", "--device", "cpu"]) == 0
+    assert "client A (" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_round_that_was_not_recorded(capsys):

@@ -19,8 +19,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         MissingError: the file cannot be read.
         SpecError: it is neither, it is damaged, or it holds something else than named, dense tensors of finite numbers.
     """
-    todo = "save module.state_dict() with safetensors.torch.save_file, or with torch.save"
-    held = _read_safetensors(path, todo) if path.suffix == ".safetensors" else _read_torch(path, todo)
+    todo = "save module.state_dict() with safetensors.torch.save_file"
+    safe = path.suffix == ".safetensors"
+    held = _read_safetensors(path, todo) if safe else _read_torch(path, f"{todo}, or with torch.save")
     import torch
 
     if not isinstance(held, Mapping) or not held:
@@ -82,6 +83,8 @@ def _read_safetensors(path: Path, todo: str) -> Any:
     from safetensors.torch import load_file
 
     try:
+        with path.open("rb"):  # the library's own words for what cannot be opened mislead
+            pass
         return load_file(path)
     except SafetensorError as error:
         raise SpecError(f"not a sound safetensors file ({error})", str(path), todo) from error

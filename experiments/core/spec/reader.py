@@ -112,7 +112,7 @@ def _parse(text: str, name: str) -> Tree:
         line = f":{mark.line + 1}" if mark is not None else ""
         raise SpecError(f"bad YAML: {getattr(fault, 'problem', fault)}", f"{name}{line}", "mend this line") from fault
     if not isinstance(node, yaml.MappingNode):
-        raise SpecError("a spec is a mapping of keys to values", name, "see `fedlab show setting1`")
+        raise SpecError("a spec is a mapping of keys to values", name, "write lines of the form `key: value`")
     tree = Tree(origins={(): f"{name}:1"})
     tree.value = _plain(node, (), name, tree, ())
     return tree

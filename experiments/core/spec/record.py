@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -31,6 +32,11 @@ GLOBAL, CLIENT = "global.safetensors", "client_{}.safetensors"
 ROUND_FILE = "round.json"
 """In a recorded round, where there is one: {"round": t, "participants": [ids], "sizes": [samples of each]}."""
 
+MOST_SAMPLES = 10**12
+"""Samples that a client may be said to have; beyond, its share of the round is 1 to the computer."""
+
+Samples = Annotated[int, Field(ge=1, le=MOST_SAMPLES)]
+
 
 class RecordSpec(Block):
     """The content of `run.yaml`."""
@@ -38,7 +44,7 @@ class RecordSpec(Block):
     model: ModelSpec = Field(description="the model: a block of a known kind, never foreign code")
     classes: int = Field(ge=2, description="number of outputs of the model")
     shape: tuple[PositiveInt, ...] | None = Field(None, description="shape of one input; default: that of the inputs")
-    sizes: dict[str, PositiveInt] = Field({}, description="training samples of each client")
+    sizes: dict[str, Samples] = Field({}, description="training samples of each client")
     labels: tuple[str, ...] = Field((), description="names of the classes")
     clients: dict[str, str] = Field({}, description="names of the clients")
 
@@ -67,7 +73,8 @@ def read_run_file(folder: Path, model: str | None = None) -> Described:
         raise SpecError(
             f"no {RUN_FILE} in the folder",
             shown(folder),
-            "write two lines: `classes: 10` and `model: {kind: torchvision, name: resnet18}` (or give --model)",
+            "write `classes: 10` there"
+            + (" and `model: {kind: torchvision, name: resnet18}`" if model is None else ""),
         )
     tree = _with_model(read_file(path), model, shown(path))
     return Described(validated(RecordSpec, tree, shown(path)), tree.origin(("model",)))

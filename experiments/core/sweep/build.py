@@ -131,12 +131,14 @@ def try_out(net: Net, federation: Federation) -> None:
     """Send one sample through the model, so that a misfit shows here and in one line.
 
     Raises:
-        SpecError: the model fails on it, has another number of outputs than the data has classes, or knows fewer ids.
+        SpecError: the model fails on it, changes it, has another number of outputs than the data has classes, or
+            knows fewer ids.
     """
     _vocabulary_fits(net, federation)
     try:
         with torch.no_grad():
-            outputs = net.module.eval()(federation.test_x[:1])
+            x = federation.test_x[:1].clone()
+            outputs = net.module.eval()(x)
             net.losses(outputs, federation.test_y[:1])
     except Exception as fault:  # a module may be the user's own and raise anything
         shape = tuple(federation.x.shape[1:])
@@ -146,6 +148,12 @@ def try_out(net: Net, federation: Federation) -> None:
             "model",
             "choose a model for this data, or other data",
         ) from fault
+    if not torch.equal(x.nan_to_num(), federation.test_x[:1].nan_to_num()):
+        raise SpecError(
+            "the model changes its inputs in place, so that a second look at them would see others",
+            "model",
+            "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
+        )
     if outputs.shape[1:] != (federation.classes,):
         raise SpecError(
             f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes",

@@ -142,6 +142,12 @@ class Raises(torch.nn.Linear):
         raise AttributeError("the user's own mistake\nand more")
 
 
+class Doubles(torch.nn.Linear):
+    def forward(self, x):
+        x *= 2
+        return super().forward(x)
+
+
 @pytest.mark.parametrize(
     ("module", "said"),
     [
@@ -152,6 +158,7 @@ class Raises(torch.nn.Linear):
             "gives outputs of shape (1, 5) for 5 classes",
         ),
         (Raises(60, 5), "does not take inputs of shape (60,): the user's own mistake"),
+        (Doubles(60, 5), "changes its inputs in place"),
     ],
 )
 def test_a_model_that_does_not_fit(tmp_path, module, said):
