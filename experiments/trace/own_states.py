@@ -23,8 +23,8 @@ def flat_state(net: Net, path: Path, model_from: str) -> Tensor:
 
     Raises:
         MissingError: the file cannot be read.
-        SpecError: it is damaged, holds NaN or no floating-point numbers, or does not fit (names the first missing,
-            extra or misshapen tensor).
+        SpecError: it is damaged, holds NaN, or does not fit (names the first tensor that is missing, extra, misshapen
+            or of integers).
     """
     tensors = _all_names(net.module, read_state(path))
     misfit = first_mismatch(net.module, tensors)
@@ -32,7 +32,6 @@ def flat_state(net: Net, path: Path, model_from: str) -> Tensor:
         raise SpecError(
             f"the state does not fit the model: {misfit}", f"{shown(path)}; model from {model_from}", _mend(tensors)
         )
-    _check_numbers(net, tensors, path)
     # Buffers that a module keeps out of its state dict are constants of its own.
     own = {**dict(net.module.named_parameters()), **dict(net.module.named_buffers())}
     parts = (tensors.get(s.name, own[s.name]).detach().to(own[s.name]).reshape(-1) for s in net.params + net.buffers)
@@ -41,16 +40,6 @@ def flat_state(net: Net, path: Path, model_from: str) -> Tensor:
         what = f"the state holds numbers beyond {str(flat.dtype).removeprefix('torch.')}"
         raise SpecError(what, shown(path), "save the global model in the same precision")
     return flat
-
-
-def _check_numbers(net: Net, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise SpecError where floating-point numbers are wanted and others are held, as in a quantised state."""
-    for slot in net.params + net.buffers:
-        if slot.name in tensors and not tensors[slot.name].is_floating_point():
-            kind = str(tensors[slot.name].dtype).removeprefix("torch.")
-            raise SpecError(
-                f"tensor {slot.name} holds {kind}, not floating-point numbers", shown(path), "save the state as trained"
-            )
 
 
 def dtype_of(path: Path) -> torch.dtype:

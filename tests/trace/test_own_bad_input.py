@@ -167,7 +167,7 @@ CASES = {
     "a quantised client": (
         lambda: change("client_1", **{"0.weight": W.to(torch.int8)}),
         2,
-        "tensor 0.weight holds int8",
+        "tensor 0.weight holds torch.int8",
         "client_1",
     ),
     "beyond the precision of the global model": (
