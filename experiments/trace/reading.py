@@ -27,6 +27,7 @@ METHODS = {
     "tracefl": "TraceFL", "tracefl_shares": "TraceFL, with $p_k$", "tracefl_flat": "TraceFL, without layer weights",
     "tracefl_centred": "TraceFL, centred biases", "first_order": "first-order leave-one-out",
     "cosine": "cosine of the update", "norm": "norm of the update", "feddebug": "FedDebug",
+    "leave_one_out": "leave-one-out truth",
 }  # fmt: skip
 """Methods in the order of tables and figures; name -> label."""
 

@@ -119,6 +119,7 @@ class Recorder:
             gone = None if fall is None else fall[part]
             scope = rows.Scope(name, record.index, right, most if name == "correct" else None, gone)
             rows.of_chance(self.found, scope)
+            rows.of_truth(self.found, scope)
             for method, values in scores.items():
                 rows.of_scores(self.found, method, values[part], scope)
                 self.found.add(method, "seconds", seconds[method], "s", t=record.index, n=len(chosen), scope=name)

@@ -64,19 +64,19 @@ def of_chance(rows: Rows, scope: Scope) -> None:
     rows.add("chance", "chance", value, "%", t=scope.t, n=len(scope.right), scope=scope.name)
 
 
+def of_truth(rows: Rows, scope: Scope) -> None:
+    """Whether the truth itself names the right participants: what a method that forecast it without error would get."""
+    if scope.fall is not None:
+        _of_right(rows, "leave_one_out", scope.fall, scope)
+
+
 def of_scores(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
     """Whether `scores` [n, K] name the right participants, how they rank the one with most samples, and the truth."""
-
-    def add(metric: str, value: float, unit: str = "") -> None:
-        rows.add(method, metric, value, unit, t=scope.t, n=len(scores), scope=scope.name)
-
-    add("localization", _percent(localized(scores, scope.right)), "%")
-    if scope.most is not None:
-        add("rank_most", float(rank(scores, scope.most).mean()), "rank")
-        add("hit_most", _percent(localized(scores, _only(scope.most, scores))), "%")
+    _of_right(rows, method, scores, scope)
     if scope.fall is None:
         return
-    add("hit_truth", _percent(localized(scores, _only(scope.fall.argmax(1), scores))), "%")
+    hit = _percent(localized(scores, _only(scope.fall.argmax(1), scores)))
+    rows.add(method, "hit_truth", hit, "%", t=scope.t, n=len(scores), scope=scope.name)
     pairs = list(zip(scores.double().cpu().numpy(), scope.fall.double().cpu().numpy(), strict=True))
     for name, correlation in (("pearson", pearson), ("spearman", spearman)) if scores.shape[1] > 2 else ():
         # An input all of whose participants score the same has no correlation.
@@ -84,6 +84,16 @@ def of_scores(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
         if defined:
             mean = float(np.mean(defined))
             rows.add(method, f"{name}_truth", mean, t=scope.t, n=len(defined), scope=scope.name)
+
+
+def _of_right(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
+    def add(metric: str, value: float, unit: str) -> None:
+        rows.add(method, metric, value, unit, t=scope.t, n=len(scores), scope=scope.name)
+
+    add("localization", _percent(localized(scores, scope.right)), "%")
+    if scope.most is not None:
+        add("rank_most", float(rank(scores, scope.most).mean()), "rank")
+        add("hit_most", _percent(localized(scores, _only(scope.most, scores))), "%")
 
 
 def _only(client: Tensor, like: Tensor) -> Tensor:
