@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from experiments.trace.rows import Rows, Scope, of_chance, of_scores
+from experiments.trace.rows import Rows, Scope, of_chance, of_scores, of_truth
 
 RIGHT = torch.tensor([[True, False, True, False], [False, True, False, False]])
 SCORES = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.5, 0.1, 0.4, 0.2]])
@@ -26,6 +26,15 @@ def test_scores_of_a_scope():
     assert math.isclose(found["spearman_truth"][0], 0.0, abs_tol=1e-12)  # +1 of the first, -1 of the second
     assert {row["subject"] for row in rows.rows} == {"alpha=0.3 scope=correct"}
     assert {row["round"] for row in rows.rows} == {7}
+
+
+def test_the_truth_names_clients_too():
+    rows = Rows("")
+    of_truth(rows, Scope("correct", 1, RIGHT, torch.tensor([1, 1]), FALL))
+    assert numbers(rows) == {"localization": (100.0, 2), "rank_most": (2.0, 2), "hit_most": (50.0, 2)}
+    assert {row["method"] for row in rows.rows} == {"leave_one_out"}
+    of_truth(rows, Scope("correct", 1, RIGHT, None, None))
+    assert len(rows.rows) == 3
 
 
 def test_chance_is_the_share_of_right_participants():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
-from experiments.core.spec.reader import Fault, Tree, shown
+from experiments.core.spec.reader import Fault, Key, Tree, shown
 from experiments.core.spec.standin import stood_in
-from experiments.core.spec.tree import SCALES, at_scale, gather, merge, overridden, planted
+from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def load(
     no_foreign_code(tree)
     if model_factory is not None:
         block = {"kind": "custom", "factory": model_factory}
-        tree = merge(tree, planted(("model",), block, f"--model {model_factory}"))
+        tree = put(tree, ("model",), block, f"--model {model_factory}")
     spec = validated(spec_class(owner, tree), tree, shown(path))
     return Loaded(spec, origins(spec, tree), path, owner)
 
@@ -135,15 +135,27 @@ def no_foreign_code(tree: Tree) -> None:
     """Let no file name code to import.
 
     Raises:
-        SpecError: the model's kind is `custom`.
+        SpecError: a model's kind is `custom`.
     """
-    model = tree.value.get("model")
-    if isinstance(model, dict) and model.get("kind") == "custom":
+    found = next(_custom(tree.value, ()), None)
+    if found is not None:
         raise SpecError(
-            "model.kind: custom is not accepted from a file or --set",
-            tree.origin(("model", "kind")),
+            f"{'.'.join(found)}: custom is not accepted from a file or --set",
+            tree.origin(found),
             "give --model package.module:callable on the command line",
         )
+
+
+def _custom(value: Any, path: Key) -> Iterator[Key]:
+    """Where anything, an axis of a grid too, says `kind: custom`."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _custom(part, (*path, str(key)))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _custom(part, path)
+    elif value == "custom" and path and path[-1].rpartition(".")[2] == "kind":
+        yield path
 
 
 def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:

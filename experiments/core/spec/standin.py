@@ -7,7 +7,7 @@ from typing import Any
 from experiments.core.errors import SpecError
 from experiments.core.spec.faults import suggestion
 from experiments.core.spec.reader import Tree
-from experiments.core.spec.tree import merge, planted
+from experiments.core.spec.tree import put
 
 SUFFIX = "-standin"
 WORDS = {"digits": "sklearn_digits"}
@@ -45,7 +45,7 @@ def stood_in(tree: Tree, kind: str) -> Tree:
     if isinstance(partition, dict) and "test_samples" in partition:
         changes["partition"] = {"test_samples": None}
     for key, value in changes.items():
-        tree = merge(tree, planted((key,), value, origin))
+        tree = put(tree, (key,), value, origin)
     return tree
 
 

@@ -111,8 +111,39 @@ def overridden(tree: Tree, overrides: Sequence[str]) -> Tree:
         path = tuple(name.strip().split("."))
         if not equals or not all(path):
             raise SpecError(f"cannot read {text!r}", "--set", "write --set key.subkey=value")
-        tree = merge(tree, planted(path, read_value(value), f"--set {text}"))
+        tree = put(tree, path, read_value(value), f"--set {text}")
     return tree
+
+
+def put(tree: Tree, path: Key, value: Any, origin: str) -> Tree:
+    """`tree` with `value` at `path`, in every choice of its grid that says something else there, too.
+
+    An axis that varies just this key has the one value. An axis that varies a key inside a block put there stays.
+    """
+    tree = merge(tree, planted(path, value, origin))
+    grid = tree.value.get("grid")
+    if path[0] == "grid" or not isinstance(grid, dict):
+        return tree
+    changed = {axis: _fixed(axis, choices, path, value) for axis, choices in grid.items()}
+    return Tree({**tree.value, "grid": changed}, tree.origins, tree.faults)
+
+
+def _fixed(axis: str, choices: Any, path: Key, value: Any) -> Any:
+    if isinstance(choices, list):
+        return [value] if axis == ".".join(path) else choices
+    if not isinstance(choices, dict):
+        return choices
+    return {name: _chosen(keys, path, value) if isinstance(keys, dict) else keys for name, keys in choices.items()}
+
+
+def _chosen(keys: dict[str, Any], path: Key, value: Any) -> dict[str, Any]:
+    """A choice's dotted keys, `value` laid on the one that is `path` or holds it."""
+    found = dict(keys)
+    for key, old in keys.items():
+        head = tuple(str(key).split("."))
+        if path[: len(head)] == head and (isinstance(old, dict) or path == head):
+            found[key] = merge(Tree({"it": old}), planted(("it", *path[len(head) :]), value, "")).value["it"]
+    return found
 
 
 def planted(path: Key, value: Any, origin: str) -> Tree:

@@ -136,6 +136,31 @@ def test_a_model_of_ones_own_comes_from_the_command_line_only(spec):
     assert "not accepted" in faults(spec(GOOD), overrides=["model.kind=custom", "model.factory='os:getcwd'"])[0]
 
 
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "{task: {a: {model: {kind: custom, factory: 'os:getcwd'}}}}",
+        "{task: {a: {model.kind: custom, model.factory: 'os:getcwd'}}}",
+        "{model: [{kind: logreg}, {kind: custom, factory: 'os:getcwd'}]}",
+        "{model.kind: [custom], model.factory: ['os:getcwd']}",
+    ],
+)
+def test_no_axis_names_code_either(spec, axis):
+    text = GOOD.replace("train", "trace").replace("{lr: 0.1, steps: 2}", "{lr: 0.1, epochs: 1, batch_size: 8}")
+    assert load(spec(text)).spec.model.kind == "leaf_logreg"
+    assert "custom is not accepted" in faults(spec(text + f"grid: {axis}\n"))[0]
+
+
+def test_the_command_line_reaches_every_point_of_a_grid():
+    found = load("trace/localization", scale="small", overrides=["data.keep_train=77"], model_factory="nets:small").spec
+    chosen = [keys for keys in found.grid["task"].values() if keys]
+    assert len(chosen) == 5
+    assert all(keys["data"]["keep_train"] == 77 for keys in chosen)
+    assert all(keys["model"]["factory"] == "nets:small" for keys in chosen if "model" in keys)
+    stood_in = load("trace/localization", scale="small", data_override="digits").spec
+    assert all(keys["data"] == {"kind": "sklearn_digits"} for keys in stood_in.grid["task"].values() if keys)
+
+
 def test_unknown_scale(spec):
     assert "did you mean 'smoke'" in faults(spec(GOOD), scale="smok")[0]
 
