@@ -38,14 +38,14 @@ def agreement(rows: pd.DataFrame, name: str) -> Artefact | None:
         "Left: correlation over the participants of a method's scores and leave-one-out truth, the fall of the "
         "predicted logit when a participant is left out of the round, averaged over inputs and rounds. Right: how "
         "often the first-ranked client is one that holds the label (of mispredictions: is faulty), the one with most "
-        "samples of it, the one whose absence costs most; dashed: chance of the first. A dot is a point of the grid "
-        "and a seed, a bar their mean."
+        "samples of it, the one whose absence costs most; dashed: chance of the first. Leave-one-out truth as a method "
+        "names the client whose absence costs most. A dot is a point of the grid and a seed, a bar their mean."
     )
     return Artefact(name, each, lambda: _draw(each, chance), caption)
 
 
 def _draw(each: pd.DataFrame, chance: float) -> Figure:
-    names = methods(each[each["metric"].isin(_CORRELATIONS)])
+    names = methods(each)
     figure, (left, right) = new_figure(1, 2)
     figure.set_size_inches(8.6, 0.46 * len(names) + 1.5)
     _strips(left, each, names, _CORRELATIONS, 0)
