@@ -128,6 +128,7 @@ def test_the_blocks_of_data_are_accepted():
         "image_npz",
         "image_folder",
         "leaf_json",
+        "text_csv",
     }
 
 
