@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from experiments.core.estimators._calls import is_conv1d
 from experiments.core.spec.fields import RunSpec
 
 RATE = 1.5e11  # operations per second of both cores in local steps, native kernel or dense products
@@ -68,15 +69,11 @@ def operations(module: nn.Module, x: torch.Tensor) -> float:
         nonlocal count
         weight = getattr(layer, "weight", None)
         if isinstance(weight, torch.Tensor):
-            # The library transformers has a linear layer with the weight [in, out], called Conv1D.
-            inputs = len(weight) if type(layer).__name__ == "Conv1D" else weight[0].numel()
+            inputs = len(weight) if is_conv1d(layer) else weight[0].numel()
             count += 2.0 * output[0].numel() * inputs
 
-    hooks = [
-        m.register_forward_hook(note)
-        for m in module.modules()
-        if isinstance(m, (nn.Linear, nn.Conv2d)) or type(m).__name__ == "Conv1D"
-    ]
+    layers = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d) or is_conv1d(m)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     with torch.no_grad():
         module.eval()(x)
     for hook in hooks:

@@ -146,6 +146,28 @@ def test_a_module_that_writes_gets_copies():
     torch.testing.assert_close(one.delta[0], c.delta[5], **CLOSE)
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Hardswish, nn.PReLU, nn.Tanh, nn.Softmax], ids=lambda a: a.__name__)
+def test_active_neurons_of_two_layers_by_hand(activation):
+    """Section IV-A: the activation decides, or, where none follows (a softmax is none), the output itself."""
+    act = activation(-1) if activation is nn.Softmax else activation()
+    net, theta = drawn(nn.Sequential(nn.Linear(4, 6), act, nn.Linear(6, 3)))
+    locals, x = normal(3, net.size, seed=5), normal(5, 4, seed=6)
+    found = provenance(contributions(net, theta, locals, x, active=True), decay=0.5)
+    views, clients = net.views(theta), net.views(locals)
+    if activation is nn.PReLU:
+        act.weight.data = views["1.weight"]
+    for i, one in enumerate(x):
+        z = (views["0.weight"] @ one + views["0.bias"]).requires_grad_()
+        h = act(z)
+        y = views["2.weight"] @ h + views["2.bias"]
+        c = int(y.argmax())
+        g = torch.autograd.grad(y[c], z)[0] * ((z if activation is nn.Softmax else h) > 0)
+        for k in range(3):
+            first = (clients["0.weight"][k] @ one + clients["0.bias"][k]) @ g
+            second = (clients["2.weight"][k, c] @ h + clients["2.bias"][k, c]) * (y[c] > 0)
+            torch.testing.assert_close(found[i, k], 0.5 * first + second, **CLOSE)
+
+
 def test_a_head_of_zeros_says_nothing_about_the_layers_behind_it():
     """Their gradients vanish in both ways; the verdict must wait for a state that shows something."""
     net, theta, locals, x, _ = round_of("shared")

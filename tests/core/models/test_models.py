@@ -13,7 +13,9 @@ from experiments.core.models.cnn import Cnn, Cnn1, Cnn2
 from experiments.core.models.custom import load_factory
 from experiments.core.models.linear import LeafLogreg, Logreg
 from experiments.core.models.mlp import Mlp
+from experiments.core.models.resnet import ResNet
 from experiments.core.models.torchvision import Torchvision
+from experiments.core.models.transformer import Transformer
 
 
 def size(module):
@@ -104,6 +106,12 @@ def own(tmp_path, monkeypatch):
     yield
     for name in ("own_nets", "own_broken"):
         sys.modules.pop(name, None)
+
+
+def test_results_call_a_family_s_member_by_its_name():
+    assert [Torchvision(name="resnet18").called, Transformer(arch="gpt2").called, ResNet().called] == [
+        "resnet18", "gpt2", "resnet"
+    ]  # fmt: skip
 
 
 def test_a_model_of_ones_own(own):
