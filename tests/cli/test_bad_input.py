@@ -265,8 +265,9 @@ def test_stored_results_of_another_spec(tmp_path, capsys):
 
 
 def test_a_stand_in_is_named_in_the_line_that_tells_of_missing_data(tmp_path, capsys):
-    """`fedlab influence --setting 3` without FEMNIST: both ways on in the error."""
-    assert main(["influence", "--setting", "3", "--scale", "smoke", "--out", "runs", "--quiet", "--device", "cpu"]) == 4
+    """`fedlab influence --setting 3 --no-stand-in` without FEMNIST: both ways on in the error."""
+    given = ["--scale", "smoke", "--out", "runs", "--quiet", "--device", "cpu", "--no-stand-in"]
+    assert main(["influence", "--setting", "3", *given]) == 4
     err = capsys.readouterr().err
     assert "--data digits" in err and "fedlab data --download femnist" in err and len(err.splitlines()) == 3
     assert written(Path("runs")) == set()
