@@ -92,7 +92,7 @@ def initial_module(
     context.facts["init"] = init
     if isinstance(model, CustomModel):
         said = {"keep": "its own, as it came (init: keep; --set init=... draws them anew)"}
-        context.log(f"initial weights of {model.factory}: {said.get(init, f'drawn anew (init: {init})')}")
+        context.tell(f"initial weights of {model.factory}: {said.get(init, f'drawn anew (init: {init})')}")
     return module
 
 

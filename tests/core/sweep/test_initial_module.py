@@ -55,7 +55,7 @@ def made(folder, name, init, seed=0):
     torch.rand(random.randrange(1, 50))
     np.random.seed(random.randrange(1000))
     said, context = [], Context(folder)
-    context.log = said.append
+    context.tell = said.append
     model = CustomModel(factory=f"nets_of_initial:{name}") if name else Mlp()
     return initial_module(model, init, seed, (3,), 2, context).state_dict(), said, context.facts
 
