@@ -130,6 +130,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
         fail_fast=request.fail_fast,
         progress=meter.update,
         log=console.detail,
+        tell=console.note,
         warn=lambda cell, line: console.note(f"warning: {cell.method}, seed {cell.seed}: {line}"),
         event=lambda cell, what: meter.cell(cell.id, what),
     )
