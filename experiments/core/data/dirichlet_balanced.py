@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from experiments.core.data.partition import Partition, deal, numbered, partition_stream
+from experiments.core.data._split import rows_by_owner
+from experiments.core.data.partition import Partition, deal, dealt, numbered, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
 
@@ -51,13 +52,10 @@ class DirichletBalanced(Partition):
         Raises:
             SpecError: every client was dropped.
         """
-        import numpy as np
-
         rng = partition_stream(self, seed)
         y = pool.y.numpy()
         owner = balanced_owners(y, self.clients, self.alpha, rng)
-        for client in range(self.clients):
-            rows = np.flatnonzero(owner == client)
+        for client, rows in enumerate(rows_by_owner(owner, self.clients)):
             kept = self._cleaned(rows, y, rng)
             owner[rows] = -1
             owner[kept] = client
@@ -102,7 +100,6 @@ def balanced_owners(y: np.ndarray, clients: int, alpha: float, rng: np.random.Ge
         upto = np.cumsum(share if share.any() else open_to)
         # Divided by the very sum, so that rounding leaves no sample over for a last client that is closed.
         cuts = (upto[:-1] / upto[-1] * len(rows)).astype(np.int64)
-        for client, part in enumerate(np.split(rows, cuts)):
-            owner[part] = client
-            sizes[client] += len(part)
+        owner[rows] = dealt(cuts, len(rows))
+        sizes += np.diff(cuts, prepend=0, append=len(rows))
     return owner

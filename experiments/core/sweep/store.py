@@ -72,7 +72,16 @@ class Store:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether the finished folder is there, whole, and of this very cell."""
-        return is_whole(self.final(cell)) and self._describes(self.final(cell), cell)
+        return self._done(cell) is not None
+
+    def _done(self, cell: Cell) -> Path | None:
+        """The whole folder of this very cell; also one that code with fewer parameters stored under another id."""
+        folders = (self.final(cell), *self._alike(cell))
+        return next((f for f in folders if self._describes(f, cell) and is_whole(f)), None)
+
+    def _alike(self, cell: Cell, ending: str = "") -> list[Path]:
+        """The folders of cells of this seed and method."""
+        return [f for f in self.folders() if f.name.startswith(cell.prefix) and f.suffix == ending]
 
     def finished(self) -> Iterator[Path]:
         """The folder of every cell that came to its end, whole or damaged, in the order of their names."""
@@ -90,8 +99,11 @@ class Store:
 
         A finished folder that is damaged is set aside with a warning.
         """
-        work, final = self.work(cell), self.final(cell)
-        if self.is_done(cell):
+        work, final, done = self.work(cell), self.final(cell), self._done(cell)
+        if done is not None:
+            if done != final:
+                remove(final)
+                done.rename(final)
             shutil.rmtree(work, ignore_errors=True)
             return True
         if is_whole(work) and self._describes(work, cell):
@@ -108,6 +120,10 @@ class Store:
         A work folder that does not say it is this cell's is set aside with a warning, where there is anything in it.
         """
         work = self.work(cell)
+        if not work.is_dir():
+            for known in (f for f in self._alike(cell, ".work") if self._describes(f, cell)):
+                known.rename(work)
+                break
         ours = self._describes(work, cell)
         if fresh or (not ours and _is_bare(work)):
             remove(work)
@@ -175,7 +191,7 @@ class Store:
 
     @staticmethod
     def _describes(folder: Path, cell: Cell) -> bool:
-        return read_json(folder / "cell.json") == cell.describe()
+        return cell.is_told_by(read_json(folder / "cell.json"))
 
 
 def _kept(folder: Path) -> Iterator[Path]:
