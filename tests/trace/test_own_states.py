@@ -200,7 +200,7 @@ def test_states_of_few_bits_are_widened(nets, capsys, tmp_path, dtype):
     ("change", "said"),
     [
         # what nobody holds and the model trains cannot be made up
-        (lambda d: without(d, r"^1\."), "neither the global state nor the clients' hold 1.weight, 1.bias, 1.running_me"),
+        (lambda d: without(d, r"^1\."), "neither the global state nor the clients' hold 1.weight, 1.bias, 1.run"),
         (lambda d: without(d, r"^3\."), "neither the global state nor the clients' hold 3.weight, 3.bias (Linear)"),
         (lambda d: [*d[:2], *without(d[2:], "running_var")], "tensor 1.running_var is missing, and client_0.safetens"),
         (lambda d: [d[0], *without(d[1:2], "^1"), *d[2:]], "it holds 1.bias, and client_0.safetensors does not"),
