@@ -34,7 +34,9 @@ class NumericalError(FedlabError):
 
 
 class BusyError(FedlabError):
-    """Another process is computing this cell now."""
+    """Another process is at work here now."""
+
+    exit_code = 5
 
 
 class ToleranceError(FedlabError):
