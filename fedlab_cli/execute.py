@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import FedlabError
+from experiments.core.errors import BusyError, FedlabError
 from experiments.core.paper import Paper
 from experiments.core.spec.load import Loaded, load
 from experiments.paths import data_dir
@@ -96,9 +96,9 @@ def execute(
     return ended
 
 
-def spec_dump(spec: Any) -> dict[str, Any]:
-    """The resolved spec as plain JSON, without the words about its cost."""
-    return spec.model_dump(mode="json", exclude={"cost"})
+def spec_dump(spec: Any, given: bool = False) -> dict[str, Any]:
+    """The resolved spec as plain JSON, without the words about its cost; `given`: only what is not at its default."""
+    return spec.model_dump(mode="json", exclude={"cost"}, exclude_defaults=given)
 
 
 def cells_of(paper: Paper, item: Loaded) -> list[Cell]:
@@ -113,7 +113,10 @@ def _run(paper: Paper, setting: Setting, request: Request, ended: Ended) -> None
     cells = cells_of(paper, setting.loaded)
     console.note(_to_do(plan(cells, request.out)))
     with console.meter(len(cells)) as meter:
-        outcome = run_cells(cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter))
+        outcome = run_cells(
+            cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter),
+            spec_dump(setting.loaded.spec, given=True),
+        )  # fmt: skip
     _told(paper, setting, outcome, request, ended)
 
 
@@ -163,7 +166,8 @@ def _told_skipped(settings: list[Setting], ended: Ended) -> list[Setting]:
 def _past(item: Loaded, fault: FedlabError, ended: Ended) -> None:
     """Tell the error of one setting among many."""
     console.failure(fault)
-    ended.settings.append({"setting": item.spec.name, "status": "failed", "reason": fault.what})
+    status = "busy" if isinstance(fault, BusyError) else "failed"
+    ended.settings.append({"setting": item.spec.name, "status": status, "reason": fault.what})
     ended.worse(fault.exit_code)
 
 
@@ -174,10 +178,16 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
         _failure(failure.cell.id, failure.error, failure.note)
     if outcome.failed:
         ended.worse(1)
-    console.note(f"{len(outcome.done)} done, {len(outcome.skipped)} already there, {len(outcome.failed)} failed")
+    for cell in outcome.busy:
+        console.note(f"busy: another process is at work on {cell.id}; the same command takes it up once done")
+    if outcome.busy:
+        ended.worse(BusyError.exit_code)
+    busy = f", {len(outcome.busy)} busy" if outcome.busy else ""
+    console.note(f"{len(outcome.done)} done, {len(outcome.skipped)} already there, {len(outcome.failed)} failed{busy}")
     told: dict[str, Any] = {
-        "setting": item.spec.name, "status": "failed" if outcome.failed else "done", "done": len(outcome.done),
-        "skipped": len(outcome.skipped), "failed": len(outcome.failed), "metrics": str(outcome.metrics),
+        "setting": item.spec.name, "status": "failed" if outcome.failed else "busy" if outcome.busy else "done",
+        "done": len(outcome.done), "skipped": len(outcome.skipped), "busy": len(outcome.busy),
+        "failed": len(outcome.failed), "metrics": str(outcome.metrics),
         **({"stand_in": item.stand_in} if setting.lacks else {}),
     }  # fmt: skip
     if outcome.metrics.is_file():

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.core.errors import BusyError
 from experiments.core.report import artefacts
 from experiments.core.spec.load import load
 from fedlab_cli.main import main
@@ -162,7 +163,7 @@ LATER = {
     "a model for images": ("train", {"model": {"kind": "cnn1"}}, (), 2, "model"),
     "a model that is not there": ("train", {}, ("--model", "no.such:thing"), 2, "cannot import no.such"),
     "a model misspelt": ("train", {}, ("--model", "thing"), 2, "package.module:callable"),
-    "a model that is none": ("influence", {}, ("--model", "builtins:len"), 2, "the callable failed"),
+    "a model that is none": ("influence", {}, ("--model", "builtins:len"), 2, "the callable needs the arguments"),
     "a device that is not here": ("train", {}, ("--device", "tpu"), 4, "unknown device 'tpu'"),
 }  # fmt: skip
 
@@ -248,7 +249,7 @@ def test_two_at_once_on_one_cell(tmp_path, capsys):
     config = tiny.write(tmp_path, paper="train")
     (cell,) = cells(load(config, scale="smoke").spec)
     with Store.of(Path("runs"), cell).lock(cell.id):
-        assert tiny.command("train", config, Path("runs")) == 1
+        assert tiny.command("train", config, Path("runs")) == BusyError.exit_code
         err = capsys.readouterr().err
         assert cell.id in err and "Traceback" not in err
         assert not list(Path("runs").rglob("*.work")) and not list(Path("runs").rglob("*.failed.txt"))
