@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +78,14 @@ class Store:
 
     def _done(self, cell: Cell) -> Path | None:
         """The whole folder of this very cell; also one that code with fewer parameters stored under another id."""
-        folders = (self.final(cell), *self._alike(cell))
+        folders = chain([self.final(cell)], self._alike(cell))
         return next((f for f in folders if self._describes(f, cell) and is_whole(f)), None)
 
-    def _alike(self, cell: Cell, ending: str = "") -> list[Path]:
-        """The folders of cells of this seed and method."""
-        return [f for f in self.folders() if f.name.startswith(cell.prefix) and f.suffix == ending]
+    def _alike(self, cell: Cell, ending: str = "") -> Iterator[Path]:
+        """The other folders of cells of this seed and method; `ending` is that of the folder's name."""
+        alike = re.compile(re.escape(cell.prefix) + "[0-9a-f]{10}" + re.escape(ending))
+        found = self.root.iterdir() if self.root.is_dir() else ()
+        yield from sorted(f for f in found if alike.fullmatch(f.name) and f.name != cell.id + ending)
 
     def finished(self) -> Iterator[Path]:
         """The folder of every cell that came to its end, whole or damaged, in the order of their names."""
