@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from experiments.core.data.partition import Partition, deal, numbered, partition_stream
+from experiments.core.data.partition import Partition, deal, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ class DirichletBalanced(Partition):
     The cleaning (TraceFL's published code): labels of which a client has fewer than `min_label` samples are dropped, a
     client keeps at most `max_size` samples drawn at random, one sample is dropped where the last batch would hold a
     single one (BatchNorm cannot train on one value a channel), and clients below `min_size` are dropped. Those who stay
-    are numbered anew; their names are their numbers before.
+    are numbered anew.
     """
 
     kind: Literal["dirichlet_balanced"] = "dirichlet_balanced"
@@ -68,7 +69,9 @@ class DirichletBalanced(Partition):
                 "partition: dirichlet_balanced",
                 "lower partition.clients, partition.min_size or partition.min_label, or keep more data",
             )
-        return deal(pool, owner, numbered(self.clients))
+        stayed, renumbered = np.unique(owner[owner >= 0], return_inverse=True)
+        owner[owner >= 0] = renumbered
+        return deal(pool, owner, numbered(len(stayed)))
 
     def _cleaned(self, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The rows of one client that stay."""

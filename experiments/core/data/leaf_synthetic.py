@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ class LeafSynthetic(DataBlock):
     deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own.
     """
 
+    numbers_clients: ClassVar[bool] = True
     kind: Literal["leaf_synthetic"] = "leaf_synthetic"
     clients: int = Field(1000, ge=1, description="number of clients")
     classes: int = Field(5, ge=2, description="number of labels")
@@ -45,7 +47,7 @@ class LeafSynthetic(DataBlock):
         drawn = [self.client(k, int(n)) for k, n in enumerate(self.sizes())]
         x, y = (np.concatenate(part) for part in zip(*drawn, strict=True))
         owner = np.repeat(np.arange(self.clients), self.sizes())
-        names = tuple(str(k) for k in range(self.clients))
+        names = numbered(self.clients)
         train, test = split_by_owner(owner, names, self.train_fraction, self.data_seed)
         return make_pool(
             "leaf_synthetic",

@@ -9,6 +9,7 @@ from pydantic import Field
 from experiments.core.block import Block
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,11 +184,6 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     offsets = (0, *np.cumsum(sizes[kept]).tolist())
     clients = tuple(names[k] for k in kept)
     return Federation(pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names for clients that have none."""
-    return tuple(str(k) for k in range(count))
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:
