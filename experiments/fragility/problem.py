@@ -17,13 +17,13 @@ from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
-from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
-from experiments.core.sweep.build import build_module, fingerprint, one_hot, try_out
+from experiments.core.sweep.build import fingerprint, initial_module, one_hot, try_out
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
@@ -94,8 +94,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     data = Federation(
         pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name
     )  # fmt: skip
-    module = build_module(spec.model, tuple(data.x.shape[1:]), data.classes, context)
-    initialise(module, seed, spec.init)
+    module = initial_module(spec.model, spec.init, seed, tuple(data.x.shape[1:]), data.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
     try_out(net, data)

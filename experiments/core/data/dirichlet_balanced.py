@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from experiments.core.data.partition import Partition, deal, partition_stream
+from experiments.core.data._split import rows_by_owner
+from experiments.core.data.partition import Partition, deal, dealt, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
 from experiments.core.names import numbered
@@ -52,13 +54,10 @@ class DirichletBalanced(Partition):
         Raises:
             SpecError: every client was dropped.
         """
-        import numpy as np
-
         rng = partition_stream(self, seed)
         y = pool.y.numpy()
         owner = balanced_owners(y, self.clients, self.alpha, rng)
-        for client in range(self.clients):
-            rows = np.flatnonzero(owner == client)
+        for client, rows in enumerate(rows_by_owner(owner, self.clients)):
             kept = self._cleaned(rows, y, rng)
             owner[rows] = -1
             owner[kept] = client
@@ -69,9 +68,8 @@ class DirichletBalanced(Partition):
                 "partition: dirichlet_balanced",
                 "lower partition.clients, partition.min_size or partition.min_label, or keep more data",
             )
-        stayed, renumbered = np.unique(owner[owner >= 0], return_inverse=True)
-        owner[owner >= 0] = renumbered
-        return deal(pool, owner, numbered(len(stayed)))
+        federation = deal(pool, owner, numbered(self.clients))
+        return replace(federation, clients=numbered(len(federation.sizes)))
 
     def _cleaned(self, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The rows of one client that stay."""
@@ -105,7 +103,6 @@ def balanced_owners(y: np.ndarray, clients: int, alpha: float, rng: np.random.Ge
         upto = np.cumsum(share if share.any() else open_to)
         # Divided by the very sum, so that rounding leaves no sample over for a last client that is closed.
         cuts = (upto[:-1] / upto[-1] * len(rows)).astype(np.int64)
-        for client, part in enumerate(np.split(rows, cuts)):
-            owner[part] = client
-            sizes[client] += len(part)
+        owner[rows] = dealt(cuts, len(rows))
+        sizes += np.diff(cuts, prepend=0, append=len(rows))
     return owner

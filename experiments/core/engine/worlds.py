@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor
 
@@ -92,8 +92,7 @@ def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[i
 
     Before that round it *is* the base world, and is not trained (law 4).
     """
-    owner = [k for k, (a, b) in enumerate(pairwise(offsets)) for _ in range(a, b)]
-    touched = [(w.clients, {owner[s] for s in w.samples}) for w in worlds]
+    touched = [(w.clients, {bisect_right(offsets, s) - 1 for s in w.samples}) for w in worlds]
     forks = [len(schedule) + 1] * len(worlds)
     for t in range(len(schedule), first_round - 1, -1):
         drawn = set(schedule[t - 1])

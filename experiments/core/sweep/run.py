@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class Options:
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
         progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
+        tell: receives what the user should know of the run (which test set, for instance), each line once.
         warn: receives (cell, line) of what a cell wants the user to know although it goes on.
         event: called with a cell and "start", "done", "skipped" or "failed".
     """
@@ -44,6 +45,7 @@ class Options:
     fail_fast: bool = False
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     log: Callable[[str], None] = lambda line: None
+    tell: Callable[[str], None] = lambda line: None
     warn: Callable[[Cell, str], None] = lambda cell, line: None
     event: Callable[[Cell, str], None] = lambda cell, what: None
 
@@ -67,7 +69,13 @@ class Outcome:
     metrics: Path = Path()
 
 
-def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
+def run_cells(
+    cells: list[Cell],
+    spec: dict[str, Any],
+    out: Path,
+    options: Options | None = None,
+    given: dict[str, Any] | None = None,
+) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
     A failing cell is noted and the next one tried. A cell that another process holds counts as failed (BusyError).
@@ -77,6 +85,7 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
         spec: the resolved spec as plain JSON, stored beside the results.
         out: the runs folder.
         options: how to run.
+        given: the part of `spec` that is not at its default; None for all of it.
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -88,8 +97,9 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
     if len({(cell.paper, cell.setting, cell.scale) for cell in cells}) != 1:
         raise ValueError("run_cells takes the cells of exactly one setting")
     store, outcome = Store.of(out, cells[0]), Outcome()
+    options = replace(options, tell=once(options.tell))
     try:
-        with stored_spec.claimed(store, spec, cells, options.overwrite):
+        with stored_spec.claimed(store, spec, cells, options.overwrite, given):
             try:
                 _each(cells, spec, out, options, outcome)
             finally:
@@ -146,8 +156,11 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
     clock = Clock(folder / "clock.json")
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
-        def note(line: str) -> None:
+        def write(line: str) -> None:
             log.write(f"{_now()} {line}\n")
+
+        def note(line: str) -> None:
+            write(line)
             options.log(line)
 
         def progress(what: str, done: int, total: int) -> None:
@@ -161,12 +174,30 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             note(f"warning: {line}")
             options.warn(cell, line)
 
-        context = Context(folder, options.device, options.threads, options.data_dir, progress, note, warn, partial)
+        def tell(line: str) -> None:
+            write(line)
+            options.tell(line)
+
+        context = Context(
+            folder, options.device, options.threads, options.data_dir, progress, note, warn, tell, partial
+        )
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")
     timing = {"start": clock.began, "end": _now(), "wall_s": round(clock.seconds, 3), "starts": clock.starts}
     store.commit(cell, rows, provenance(cell, context, spec, timing))
+
+
+def once(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """`tell`, deaf to a line that it has been told before."""
+    told: set[str] = set()
+
+    def fresh(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            tell(line)
+
+    return fresh
 
 
 class Clock:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import sweep_toy as toy
 
 import experiments
 from experiments.core.errors import BusyError, MissingError, SpecError
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.run import Options, run_cells
 
 TOY = Path(toy.__file__)
@@ -260,3 +262,18 @@ def test_overwrite_replaces_results_of_another_spec(tmp_path):
     fresh = run_cells(toy.cells(6), toy.spec(6), tmp_path / "fresh")
     assert (tmp_path / SETTING / "metrics.csv").read_bytes() == fresh.metrics.read_bytes()
     assert tree(tmp_path / SETTING) == tree(tmp_path / "fresh" / SETTING)
+
+
+def speak(context: Context, seed: int) -> list[Row]:
+    context.tell("the same for all")
+    context.tell(f"seed {seed}")
+    return []
+
+
+def test_what_a_cell_tells_is_shown_once_and_logged_by_every_cell(tmp_path):
+    cells = [Cell("toy", "talk", "small", s, "m", {"seed": s}, 1, compute=partial(speak, seed=s)) for s in (0, 1)]
+    heard: list[str] = []
+    run_cells(cells, toy.spec(), tmp_path, Options(tell=heard.append, log=lambda line: None))
+    assert heard == ["the same for all", "seed 0", "seed 1"]
+    logs = [path.read_text() for path in tmp_path.rglob("log.txt")]
+    assert len(logs) == 2 and all("the same for all" in log for log in logs)
