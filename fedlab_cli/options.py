@@ -60,7 +60,12 @@ StandIn = Annotated[
     bool, typer.Option("--stand-in/--no-stand-in", help="Where its data are missing: run a setting on its stand-in.")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="PACKAGE.MODULE:CALLABLE", help="Your own model: (shape, classes).")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="PACKAGE.MODULE:NAME",
+        help="Your own model: a module, or a callable of (shape, classes) or none.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No remarks and no progress.")]
