@@ -78,5 +78,5 @@ def test_the_report_of_a_paper_goes_past_a_damaged_setting(runs, tmp_path, monke
     assert ",b," in (published / "runs.csv").read_text()
     (tmp_path / "dest/paper/toy").mkdir(parents=True)
     (tmp_path / "dest/paper/toy/comparison.csv").write_bytes(b"")
-    with pytest.raises(MissingError, match="paper/toy/comparison.csv"):
+    with pytest.raises(MissingError, match=r"paper/toy/comparison\.csv"):
         module.report(runs, "small", tmp_path / "dest")
