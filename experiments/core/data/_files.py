@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from experiments.core.errors import MissingDataError, MissingError, SpecError
+from experiments.paths import expanded
 
 STAND_IN = "`--data digits` runs at once on a stand-in; "
 """What a message about missing images by writer says besides how to get them."""
@@ -22,12 +23,12 @@ def locate(path: str, data_dir: Path | None, key: str = "data.path", download: s
     `download` names the known data set that it is part of, where `path` alone does not tell.
 
     Raises:
-        MissingDataError: it is in neither place.
+        MissingDataError: it is in neither place. SpecError: its `~user` has no home folder.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
     for place in tried:
-        if place.exists():
+        if os.path.exists(place):  # noqa: PTH110  (Path's own raises on a name that is too long)
             return place
     what, where = "no data" if key == "data.path" else "nothing", " and ".join(str(place) for place in tried)
     raise absent(f"{what} at {path}", f"looked for {where}", path, data_dir, f"correct {key}; ", download)
@@ -59,7 +60,7 @@ def how_to_get(names: tuple[str, ...], data_dir: Path | None) -> str:
     if not names:
         return "no download of it is known: name what you have with --data-dir or FEDLAB_DATA_DIR"
     named = os.environ.get("FEDLAB_DATA_DIR")
-    default = Path(named).expanduser() if named else None
+    default = expanded(named) if named else None
     folder = "" if default and data_dir in (None, default) else f" --data-dir {data_dir or 'DIR'}"
     wanted = "".join(f" --download {name}" for name in names)
     return f"`fedlab data{wanted}{folder}` gets {'it' if len(names) == 1 else 'them'}"
