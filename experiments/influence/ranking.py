@@ -44,7 +44,8 @@ def ranking(metrics: pd.DataFrame, name: str) -> Artefact | None:
         for place, (column, value) in enumerate(about.items()):
             one.insert(place, column, value)
     caption = (
-        f"Clients by the exact change of the test loss in the last round; estimated by {LABELS[variant]}. "
+        "Clients by the exact change of the test loss in the last round. "
+        + (f"Estimated by {LABELS[variant]}. " if variant else "No estimate: every variant left the finite numbers. ")
         + (f"The first and the last {_ENDS}; the CSV has all. " if len(excerpt) < len(frame) else "")
         + ("Means over the seeds that counted the client." if "mean" in set(frame["seed"]) else "")
     )

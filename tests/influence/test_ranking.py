@@ -75,4 +75,6 @@ def test_a_variant_that_stopped_leaves_its_column_empty_and_no_truth_no_table():
     whole = rows(0, [0.1, 0.2, 0.3, 0.4, 0.5])
     early = [row for row in whole if row["method"] != "lwet_fisher" or row.get("round") == 5]
     assert made(early).frame["estimated rank"].isna().all()
+    bare = made([row for row in whole if row["method"] != "lwet_fisher"])
+    assert bare.frame["change of loss"].tolist() == [0.5, 0.4, 0.3, 0.2, 0.1] and "No estimate" in bare.caption
     assert made([row for row in whole if row["metric"] == "client_size"]) is None
