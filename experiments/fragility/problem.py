@@ -23,7 +23,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
-from experiments.core.sweep.build import build_module, fingerprint, one_hot, try_out
+from experiments.core.sweep.build import build_module, fingerprint, one_hot, tell_data, try_out
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
@@ -39,6 +39,7 @@ class Problem:
             everything after.
         start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
         columns: what all rows share.
+        lines, test_lines: the line of its file each sample stands in, [n] and [n test]; None where there is no such file.
     """
 
     spec: FragilitySpec
@@ -49,6 +50,8 @@ class Problem:
     start: Tensor
     mask: Tensor | None
     columns: dict[str, str]
+    lines: Tensor | None = None
+    test_lines: Tensor | None = None
 
     @property
     def net(self) -> Net:
@@ -92,8 +95,10 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
         if (candidates.count or 0) > n:
             raise SpecError(f"{candidates.count} candidates, but there are {n} training samples", "candidates.count")
     data = Federation(
-        pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name
+        pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name, pool.test_from,
+        notes=pool.notes,
     )  # fmt: skip
+    tell_data(data, spec.loss, context)
     module = build_module(spec.model, tuple(data.x.shape[1:]), data.classes, context)
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
@@ -106,7 +111,8 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
     columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
-    return Problem(spec, seed, data, way, type(way)(frozen), net.flat(), mask, columns)
+    ways = way, type(way)(frozen)
+    return Problem(spec, seed, data, *ways, net.flat(), mask, columns, pool.lines, pool.test_lines)
 
 
 @lru_cache(maxsize=1)

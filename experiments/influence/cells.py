@@ -195,6 +195,8 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
     for k, size in enumerate(federation.sizes):
         rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})
+        if federation.predicts_numbers:
+            continue
         y = federation.of(k)[1]
         labels = torch.bincount(y if y.dim() == 1 else y.argmax(1), minlength=federation.classes).tolist()
         rows += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zlib
 from pathlib import Path
@@ -94,6 +95,8 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
+    from experiments.core.data._files import first_line, require_room
+
     found, names = {}, []
     try:
         with tarfile.open(archive) as opened:
@@ -101,10 +104,10 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
                 name = member.name.rpartition("/")[2]
                 names.append(name)
                 if name in wanted and (stream := opened.extractfile(member)) is not None:
+                    require_room(member.size, str(archive))
                     found[name] = stream.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise SpecError(f"not a sound tar archive ({first})", str(archive), "fetch it again") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise SpecError(f"not a sound tar archive ({first_line(error)})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from experiments.core.errors import MissingError, SpecError
 if TYPE_CHECKING:
     import numpy as np
 
+_RANKS = 8  # dimensions of an array, at most
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -38,7 +40,7 @@ class Idx(ShapedImages):
         classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
         rows, test_rows = self.kept(len(y), "train"), self.kept(len(test_y), "test")
         train, test = (
-            (self.shaped(pixels(images), str(folder)), labels)
+            (self.shaped(pixels(images, str(folder)), str(folder)), labels)
             for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))
         )
         pool = make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
@@ -46,25 +48,31 @@ class Idx(ShapedImages):
 
 
 def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The training and the test part in a folder: images [n, H, W] as stored, labels [n].
+    """The training and the test part in a folder: images [n, H, W] as stored, labels [n] int64.
 
     Raises:
         MissingError: a file is not there.
         SpecError: one is damaged, or images and labels do not fit.
     """
-    parts = []
+    from experiments.core.data._labels import numbered_labels
+
+    images, labels = [], []
     for part in ("train", "t10k"):
         x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
         y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
         if x.ndim != 3 or y.shape != (len(x),):
             raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
-        parts.append((x, y.astype("int64")))
-    return parts[0], parts[1]
+        images.append(x)
+        labels.append(y)
+    train, test = zip(images, numbered_labels(str(folder), labels).parts, strict=True)
+    return train, test
 
 
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Images [n, H, W] of 0..255 as inputs [n, 1, H, W] of 0..1."""
-    return images[:, None].astype("float32") / 255
+def pixels(images: np.ndarray, where: str) -> np.ndarray:
+    """Images [n, H, W] as inputs [n, 1, H, W] of 0..1; see `unit_range`."""
+    from experiments.core.data._images import unit_range
+
+    return unit_range(images[:, None], where)
 
 
 def read_idx(file: Path) -> np.ndarray:
@@ -79,11 +87,11 @@ def read_idx(file: Path) -> np.ndarray:
 
     raw = read_bytes(file)
     rank = raw[3] if len(raw) > 3 else 0
-    if len(raw) < 4 + 4 * rank or rank == 0 or raw[:2] != b"\0\0" or raw[2] not in TYPES:
+    if len(raw) < 4 + 4 * rank or not 0 < rank <= _RANKS or raw[:2] != b"\0\0" or raw[2] not in TYPES:
         raise SpecError("not an IDX file", str(file), "fetch it again")
     shape = np.frombuffer(raw, ">i4", rank, 4).tolist()
     kind = np.dtype(TYPES[raw[2]])
-    if len(raw) != 4 + 4 * rank + kind.itemsize * int(np.prod(shape)):
+    if min(shape) < 0 or len(raw) != 4 + 4 * rank + kind.itemsize * prod(shape):
         raise SpecError(
             f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again"
         )

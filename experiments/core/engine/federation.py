@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,12 +15,14 @@ class Federation:
 
     Attributes:
         x: [N, ...] training inputs, real numbers or integer ids; client k owns rows offsets[k]:offsets[k+1].
-        y: [N] integer labels (or [N, classes] real targets for the squared loss).
+        y: [N] integer labels (or [N, classes] real targets for the squared loss: one-hot labels, or numbers [N, 1]).
         offsets: K + 1 row numbers, strictly increasing (no client is empty).
         test_x, test_y: the pooled test set.
         clients: the K names of the clients (writer ids and the like).
         classes: number of outputs of a model for this data.
         name: the data set's name as it appears in results.
+        test_from, own_tests, notes: how the test set was made, whether out of these clients' own samples, and what else
+            a user should know of the data; see `experiments.core.data.pool.Pool`.
     """
 
     x: Tensor
@@ -31,6 +33,14 @@ class Federation:
     clients: tuple[str, ...]
     classes: int
     name: str
+    test_from: str = ""
+    own_tests: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether `y` are numbers to predict and no classes: accuracy has no meaning then."""
+        return self.classes == 1
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -48,13 +58,4 @@ class Federation:
         def moved(values: Tensor) -> Tensor:
             return values.to(device, dtype) if values.is_floating_point() else values.to(device)
 
-        return Federation(
-            moved(self.x),
-            moved(self.y),
-            self.offsets,
-            moved(self.test_x),
-            moved(self.test_y),
-            self.clients,
-            self.classes,
-            self.name,
-        )
+        return replace(self, x=moved(self.x), y=moved(self.y), test_x=moved(self.test_x), test_y=moved(self.test_y))
