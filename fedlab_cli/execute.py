@@ -84,9 +84,9 @@ def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optio
     return ended
 
 
-def spec_dump(spec: Any) -> dict[str, Any]:
-    """The resolved spec as plain JSON, without the words about its cost."""
-    return spec.model_dump(mode="json", exclude={"cost"})
+def spec_dump(spec: Any, given: bool = False) -> dict[str, Any]:
+    """The resolved spec as plain JSON, without the words about its cost; `given`: only what is not at its default."""
+    return spec.model_dump(mode="json", exclude={"cost"}, exclude_defaults=given)
 
 
 def cells_of(paper: Paper, item: Loaded) -> list[Cell]:
@@ -105,7 +105,9 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     if seconds > LONG:
         console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0")
     with console.meter(len(cells)) as meter:
-        outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))
+        outcome = run_cells(
+            cells, spec_dump(item.spec), request.out, _options(request, meter), spec_dump(item.spec, given=True)
+        )
     _told(paper, item, outcome, request, ended)
 
 

@@ -17,13 +17,13 @@ from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
-from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
-from experiments.core.sweep.build import build_module, fingerprint, one_hot, tell_data, try_out
+from experiments.core.sweep.build import fingerprint, initial_module, one_hot, tell_data, try_out
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
@@ -39,7 +39,7 @@ class Problem:
             everything after.
         start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
         columns: what all rows share.
-        lines, test_lines: the line of its file each sample stands in, [n] and [n test]; None where there is no such file.
+        lines, test_lines: the line of its file that each sample stands in, [n] and [n test]; None where no file has lines.
     """
 
     spec: FragilitySpec
@@ -99,8 +99,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
         notes=pool.notes,
     )  # fmt: skip
     tell_data(data, spec.loss, context)
-    module = build_module(spec.model, tuple(data.x.shape[1:]), data.classes, context)
-    initialise(module, seed, spec.init)
+    module = initial_module(spec.model, spec.init, seed, tuple(data.x.shape[1:]), data.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
     try_out(net, data)

@@ -13,7 +13,7 @@ from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.fed_influence import FedInfluence, Variant
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -28,7 +28,6 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
-    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
     work, worlds, memory = estimate(spec)
     return [
         Cell(
@@ -37,8 +36,8 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "influence",
-            {**params, "seed": seed},
-            PAPER.version,
+            **parameters(spec, NOT_NUMBERS, seed=seed),
+            version=PAPER.version,
             work=work,
             worlds=worlds,
             memory=memory,

@@ -12,7 +12,7 @@ from experiments.core.engine.worlds import BASE
 from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.trace import PAPER
@@ -28,7 +28,6 @@ def cells(spec: TraceSpec) -> list[Cell]:
     found = []
     for point, keys in points(spec.grid, ORDER, WORDS):
         own = at(spec, keys)
-        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
         size = size_of(own)
         found += [
             Cell(
@@ -37,8 +36,8 @@ def cells(spec: TraceSpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or PAPER.name,
-                {**params, "seed": seed},
-                PAPER.version,
+                **parameters(own, NOT_NUMBERS, seed=seed),
+                version=PAPER.version,
                 work=training(own, size, 1) if size else 0.0,
                 compute=partial(compute, own, label(point), seed),
             )

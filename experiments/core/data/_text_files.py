@@ -89,13 +89,10 @@ def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
             with (place / (name or "")).open(encoding="utf-8-sig", newline="") as opened:
                 yield opened
         else:
-            with (
-                tarfile.open(place) as archive,
-                io.TextIOWrapper(
-                    io.BufferedReader(Bounded(_member(archive, name), place)), "utf-8-sig", newline=""
-                ) as opened,
-            ):
-                yield opened
+            with tarfile.open(place) as archive:
+                raw = io.BufferedReader(Bounded(_member(archive, name), place))
+                with io.TextIOWrapper(raw, "utf-8-sig", newline="") as opened:
+                    yield opened
     except UnicodeDecodeError as error:
         raise SpecError(
             f"not a text in UTF-8 ({error.reason})", where, "save it as UTF-8, or fetch it again"

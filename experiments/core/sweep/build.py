@@ -24,10 +24,11 @@ from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
+from experiments.core.engine.seeds import seeded
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
 from experiments.core.models import build as build_model
-from experiments.core.spec.fields import RunSpec
+from experiments.core.spec.fields import CustomModel, RunSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
 
@@ -57,8 +58,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
             "clients_per_round",
             "lower clients_per_round, or split the data over more clients",
         )
-    module = build_module(spec.model, tuple(federation.x.shape[1:]), federation.classes, context)
-    initialise(module, seed, spec.init)
+    module = initial_module(spec.model, spec.init, seed, tuple(federation.x.shape[1:]), federation.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     tell_data(federation, spec.loss, context)
     if spec.loss == "squared":
@@ -74,6 +74,27 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     _statistics_fit(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
     return Built(problem, net.flat(), columns)
+
+
+def initial_module(
+    model: Block, init: str, seed: int, shape: tuple[int, ...], classes: int, context: Context
+) -> torch.nn.Module:
+    """The module of a spec's model with its initial weights, by the scheme `init` of `engine.net.initialise`.
+
+    What its constructor draws is drawn by name too, so that a module that keeps its own weights has the same ones in
+    every process and others with every seed. For a module of the user's own it is said whose weights these are.
+
+    Raises:
+        See `build_module`.
+    """
+    with seeded(seed, "init"):
+        module = build_module(model, shape, classes, context)
+    initialise(module, seed, init)
+    context.facts["init"] = init
+    if isinstance(model, CustomModel):
+        said = {"keep": "its own, as it came (init: keep; --set init=... draws them anew)"}
+        context.tell(f"initial weights of {model.factory}: {said.get(init, f'drawn anew (init: {init})')}")
+    return module
 
 
 def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Context) -> torch.nn.Module:

@@ -68,7 +68,7 @@ def plan(cells: list[Cell], out: Path) -> Plan:
 
 def _line(cell: Cell, store: Store) -> Line:
     work = store.work(cell)
-    if store.is_done(cell) or (is_whole(work) and read_json(work / "cell.json") == cell.describe()):
+    if store.is_done(cell) or (is_whole(work) and cell.is_told_by(read_json(work / "cell.json"))):
         state = "done"
     elif any(work.rglob("*.ckpt")):
         state = "resume"

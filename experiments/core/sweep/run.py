@@ -69,7 +69,13 @@ class Outcome:
     metrics: Path = Path()
 
 
-def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
+def run_cells(
+    cells: list[Cell],
+    spec: dict[str, Any],
+    out: Path,
+    options: Options | None = None,
+    given: dict[str, Any] | None = None,
+) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
     A failing cell is noted and the next one tried. A cell that another process holds counts as failed (BusyError).
@@ -79,6 +85,7 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
         spec: the resolved spec as plain JSON, stored beside the results.
         out: the runs folder.
         options: how to run.
+        given: the part of `spec` that is not at its default; None for all of it.
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -92,7 +99,7 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
     store, outcome = Store.of(out, cells[0]), Outcome()
     options = replace(options, tell=once(options.tell))
     try:
-        with stored_spec.claimed(store, spec, cells, options.overwrite):
+        with stored_spec.claimed(store, spec, cells, options.overwrite, given):
             try:
                 _each(cells, spec, out, options, outcome)
             finally:

@@ -67,7 +67,16 @@ class Store:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether the finished folder is there, whole, and of this very cell."""
-        return is_whole(self.final(cell)) and self._describes(self.final(cell), cell)
+        return self._done(cell) is not None
+
+    def _done(self, cell: Cell) -> Path | None:
+        """The whole folder of this very cell; also one that code with fewer parameters stored under another id."""
+        folders = (self.final(cell), *self._alike(cell))
+        return next((f for f in folders if self._describes(f, cell) and is_whole(f)), None)
+
+    def _alike(self, cell: Cell, ending: str = "") -> list[Path]:
+        """The folders of cells of this seed and method."""
+        return [f for f in self.folders() if f.name.startswith(cell.prefix) and f.suffix == ending]
 
     def finished(self) -> Iterator[Path]:
         """The folders of every whole cell, in the order of their names."""
@@ -82,8 +91,11 @@ class Store:
 
     def adopt(self, cell: Cell) -> bool:
         """True when nothing is left to compute; finishes the renaming that a kill may have cut short. Hold the lock."""
-        work = self.work(cell)
-        if self.is_done(cell):
+        work, done = self.work(cell), self._done(cell)
+        if done is not None:
+            if done != self.final(cell):
+                shutil.rmtree(self.final(cell), ignore_errors=True)
+                done.rename(self.final(cell))
             shutil.rmtree(work, ignore_errors=True)
             return True
         if is_whole(work) and self._describes(work, cell):
@@ -94,6 +106,10 @@ class Store:
     def prepare(self, cell: Cell, fresh: bool) -> Path:
         """The work folder, ready to compute in; checkpoints of an earlier start stay unless `fresh`. Hold the lock."""
         work = self.work(cell)
+        if not work.is_dir():
+            for known in (f for f in self._alike(cell, ".work") if self._describes(f, cell)):
+                known.rename(work)
+                break
         if work.is_dir() and (fresh or not self._describes(work, cell)):
             shutil.rmtree(work)
         work.mkdir(parents=True, exist_ok=True)
@@ -161,7 +177,7 @@ class Store:
 
     @staticmethod
     def _describes(folder: Path, cell: Cell) -> bool:
-        return read_json(folder / "cell.json") == cell.describe()
+        return cell.is_told_by(read_json(folder / "cell.json"))
 
 
 def is_whole(folder: Path) -> bool:
