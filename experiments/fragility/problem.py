@@ -39,7 +39,7 @@ class Problem:
             everything after.
         start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
         columns: what all rows share.
-        lines, test_lines: the line of its file that each sample stands in, [n] and [n test]; None where no file has lines.
+        lines, test_lines: the line of its file that each sample stands in, [n] and [n test], or None.
     """
 
     spec: FragilitySpec

@@ -28,9 +28,8 @@ class Recorder:
     """An observer that stands behind the estimator: at chosen rounds it evaluates worlds and estimates.
 
     Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and
-    their correlations; and the tracked client's FIP error by tensor (no FIA
-    where numbers are predicted). At rounds of the ranking grid (and x of the
-    cleansing) the ranking variant's FIL and FIA for every client.
+    their correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
+    cleansing) the ranking variant's FIL and FIA for every client. Where numbers are predicted there is no FIA.
 
     Attributes:
         rows: the tidy rows so far.

@@ -125,7 +125,6 @@ def _checked(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.
     wrong = np.flatnonzero(~((labels >= 0) & (labels < MOST) & (labels == np.trunc(labels))))
     if wrong.size:
         row, value = int(wrong[0]), float(labels[wrong[0]])
-        finite = np.isfinite(value) and value == np.trunc(value)
-        what = "not a whole number" if not finite else "negative" if value < 0 else f"not below {MOST}"
+        what = "negative" if value < 0 else f"not below {MOST}" if value >= MOST else "not a whole number"
         raise SpecError(f"{named(row)} has the label {value:.15g}, which is {what}", where, _TODO)
     return labels
