@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
+from experiments.core.data._files import first_line
 from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _TODO = "save it with 8 or 16 bits a channel"
 
 def read_image(
     source: Path | IO[bytes], where: str, colour: Colour, size: tuple[int, int] | None = None,
-    formats: tuple[str, ...] = tuple(FORMATS.values()),
+    formats: tuple[str, ...] = tuple(dict.fromkeys(FORMATS.values())),
 ) -> np.ndarray:  # fmt: skip
     """One image [C, H, W] float32 in 0..1, as a viewer shows it.
 
@@ -41,7 +42,7 @@ def read_image(
         SpecError: not an image of these formats, damaged, too large to be sound, or of pixels without a known range.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -56,8 +57,8 @@ def read_image(
     except (SpecError, MemoryError):
         raise
     except Exception as error:  # on a damaged file a decoder may raise anything
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SpecError(f"not a readable image ({first})", where, "mend or remove the file") from error
+        reason = f"none of {', '.join(formats)}" if isinstance(error, UnidentifiedImageError) else first_line(error)
+        raise SpecError(f"not a readable image ({reason})", where, "mend or remove the file") from error
 
 
 def _pixels(image: Image, where: str, colour: Colour, size: tuple[int, int] | None) -> np.ndarray:

@@ -99,8 +99,8 @@ class Csv(TestRows):
             str(file), (x, y), (test_x, test_y), classes, self.name or file.stem, parts.owner, parts.names,
             test_from=parts.test_from, own_tests=parts.own_tests,
         )  # fmt: skip
-        lines = {"lines": parts.train.lines, "test_lines": parts.test.lines}
-        return replace(pool, notes=(*scaling, *told), **{key: torch.from_numpy(at) for key, at in lines.items()})
+        lines, test_lines = torch.from_numpy(parts.train.lines), torch.from_numpy(parts.test.lines)
+        return replace(pool, notes=(*scaling, *told), lines=lines, test_lines=test_lines)
 
     def _dialect(self) -> Dialect:
         from experiments.core.data._table import Dialect

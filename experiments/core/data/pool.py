@@ -143,8 +143,8 @@ def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: in
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])
         raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or mend that sample")
-    wrong = np.flatnonzero((y < 0) | (y >= classes)) if classes > 1 else []
-    if len(wrong):
+    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    if classes > 1 and len(wrong):
         raise SpecError(
             f"{part} sample {int(wrong[0])} has label {int(y[wrong[0]])}, outside 0..{classes - 1}",
             where,
