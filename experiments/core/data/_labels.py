@@ -58,12 +58,14 @@ def numbered_labels(
     """
     import numpy as np
 
+    from experiments.core.data._clients import by_name
+
     called = naming or (lambda part, row: f"{part} sample {row}")
     named = [partial(called, word) for word in ("training", "test")][: len(parts)]
     read = [_read(where, np.asarray(part), name) for part, name in zip(parts, named, strict=True)]
     names: tuple[str, ...] = ()
     if not all(_numeric(part) for part in read):
-        places, names = by_name(np.concatenate([part.astype(str) for part in read]))
+        names, places = by_name(np.concatenate([part.astype(str) for part in read]))
         read = np.split(places, np.cumsum([len(part) for part in read])[:-1])
     numbers = [_checked(where, part.astype(np.float64), name) for part, name in zip(read, named, strict=True)]
     highest = max((int(part.max(initial=0)) for part in numbers), default=0)
@@ -73,19 +75,6 @@ def numbered_labels(
 def is_number(text: str) -> bool:
     """Whether a text writes a finite decimal number: 7, -1.5, 3e8."""
     return _NUMBER.fullmatch(text) is not None
-
-
-def by_name(words: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Words [N] as numbers [N] of the different ones in natural order, and those."""
-    import numpy as np
-
-    from experiments.core.names import natural
-
-    found, places = np.unique(words, return_inverse=True)
-    order = sorted(range(len(found)), key=lambda k: natural(str(found[k])))
-    number = np.empty(len(found), np.int64)
-    number[order] = np.arange(len(found))
-    return number[places.reshape(-1)], tuple(str(found[k]) for k in order)
 
 
 def _read(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.ndarray:

@@ -8,8 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.data._files import read_bytes
 from experiments.core.data._own_test import sentence_of_clients
+from experiments.core.data._unpack import read_bytes
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
@@ -193,10 +193,10 @@ def _read_file(path: Path) -> Users:
 
 def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
     """Raise SpecError where the file's own counts contradict its samples, the sign of a file cut and mended by hand."""
-    names, counts = content.get("users", []), content.get("num_samples", [])
-    if not (isinstance(names, list) and isinstance(counts, list) and all(isinstance(name, str) for name in names)):
-        raise SpecError('"users" or "num_samples" is no list', str(path), "write the file again")
-    for user, count in zip(names, counts, strict=False):
+    named, counts = content.get("users", []), content.get("num_samples", [])
+    if not (isinstance(named, list) and isinstance(counts, list) and all(isinstance(user, str) for user in named)):
+        raise SpecError("users or num_samples is no list", str(path), "leave both out, or write them as LEAF does")
+    for user, count in zip(named, counts, strict=False):
         held = len(users[user][1]) if user in users else 0
         if held != count:
             raise SpecError(

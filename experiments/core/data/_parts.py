@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.core.data._labels import Labels, by_name, is_number, numbered_labels
+from experiments.core.data._clients import by_name
+from experiments.core.data._labels import Labels, is_number, numbered_labels
 from experiments.core.data._own_test import clients_left, marked, of_clients, sentence_of_clients
 from experiments.core.data._split import drawn, split_by_owner, split_rows
 from experiments.core.data._table import Table
@@ -95,7 +96,8 @@ def _clients(block: Csv, table: Table) -> tuple[np.ndarray | None, tuple[str, ..
     """The client of every row and the clients' names in natural order; None and none without a client column."""
     if block.client is None:
         return None, ()
-    return by_name(table.words[block.client])
+    names, owner = by_name(table.words[block.client])
+    return owner, names
 
 
 def _drawn(block: Csv, table: Table, owner: np.ndarray | None, names: tuple[str, ...]) -> Parts:

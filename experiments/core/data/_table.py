@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.core.data._files import lines_of
 from experiments.core.data._labels import is_number
+from experiments.core.data._unpack import lines_of
 from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -163,12 +163,12 @@ class Reader:
         return "correct the cell (data.na lists words for a missing value), or leave the column out with data.ignore"
 
     def _words(self, name: str, column: Sequence[str], lines: Sequence[int]) -> list[str]:
-        """A column of a block as text without blanks around it."""
+        """A column of a block as text."""
         told = [cell.strip() for cell in column]
         gaps = set(self._dialect.na).intersection(told)
         if gaps:
             raise self._gap(name, next(line for cell, line in zip(told, lines, strict=True) if cell in gaps))
-        return told
+        return list(column)
 
     def _gap(self, name: str, line: int) -> SpecError:
         return SpecError(f"line {line} has no value in column {name!r}", str(self.file), "fill or remove the row")

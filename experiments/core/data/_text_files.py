@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from experiments.core.data._files import Bounded, first_line, locate
+from experiments.core.data._files import first_line, locate, require_room
 from experiments.core.data._labels import is_number, numbered_labels
 from experiments.core.errors import MissingError, SpecError
 
@@ -89,10 +89,11 @@ def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
             with (place / (name or "")).open(encoding="utf-8-sig", newline="") as opened:
                 yield opened
         else:
-            with tarfile.open(place) as archive:
-                raw = io.BufferedReader(Bounded(_member(archive, name), place))
-                with io.TextIOWrapper(raw, "utf-8-sig", newline="") as opened:
-                    yield opened
+            with (
+                tarfile.open(place) as archive,
+                io.TextIOWrapper(_member(archive, name), "utf-8-sig", newline="") as opened,
+            ):
+                yield opened
     except UnicodeDecodeError as error:
         raise SpecError(
             f"not a text in UTF-8 ({error.reason})", where, "save it as UTF-8, or fetch it again"
@@ -113,6 +114,7 @@ def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
 def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
     for member in archive:
         if member.isfile() and member.name.rpartition("/")[2] == name:
+            require_room(member.size, Path(str(archive.name)))
             found = archive.extractfile(member)
             assert found is not None
             return found  # type: ignore[return-value]

@@ -61,7 +61,7 @@ class Cifar(ScaledImages):
 
     def _content(self, place: Path) -> dict[str, bytes]:
         """The content of each binary file, by its name."""
-        from experiments.core.data._files import read_bytes
+        from experiments.core.data._unpack import read_bytes
 
         wanted = (*TRAIN[self.classes], TEST[self.classes])
         if place.is_file():
@@ -95,7 +95,8 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
-    from experiments.core.data._files import first_line, require_room
+    from experiments.core.data._files import first_line
+    from experiments.core.data._unpack import read_stream
 
     found, names = {}, []
     try:
@@ -103,9 +104,8 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
             for member in opened:
                 name = member.name.rpartition("/")[2]
                 names.append(name)
-                if name in wanted and (stream := opened.extractfile(member)) is not None:
-                    require_room(member.size, str(archive))
-                    found[name] = stream.read()
+                if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
+                    found[name] = read_stream(stream, archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise SpecError(f"not a sound tar archive ({first_line(error)})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]

@@ -65,7 +65,7 @@ def _parquet_pool(
     from experiments.core.data._split import drawn, split_by_owner
     from experiments.core.data.pool import make_pool
 
-    ids = np.concatenate([_column(path, "writer_id") for path in files]).astype(str)
+    ids = np.concatenate([_writers(path) for path in files])
     found, counts = np.unique(ids, return_counts=True)
     names = choose(
         dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
@@ -110,19 +110,33 @@ def _parquet(path: Path) -> Iterator[Any]:
 
 def _column(path: Path, name: str) -> np.ndarray:
     """One column of a parquet file as an array without gaps."""
+    import numpy as np
+
     with _parquet(path) as file:
         _require_column(file, name, path)
         column = file.read(columns=[name]).column(name)
         if column.null_count:
             raise SpecError(f"a row without {name}", str(path), "fetch it again")
         values: np.ndarray = column.to_numpy()
-    return values.astype(str) if values.dtype.kind == "O" else values
+        return np.array(values.tolist()) if values.dtype.kind == "O" else values
 
 
 def _require_column(file: Any, name: str, path: Path) -> None:
     """Raise SpecError where the file has no column of that name."""
     if name not in file.schema_arrow.names:
         raise SpecError(f"no column {name!r}", str(path), "use the release with image, writer_id, hsf_id, character")
+
+
+def _writers(path: Path) -> np.ndarray:
+    """The writer of each row of a parquet file, as text."""
+    import numpy as np
+
+    ids = _column(path, "writer_id").tolist()
+    strange = next((name for name in ids if not isinstance(name, (str, int))), None)
+    if strange is not None or not ids:
+        what = f"writer_id holds a {type(strange).__name__}" if ids else "no rows"
+        raise SpecError(what, str(path), "use the release with image, writer_id, hsf_id, character")
+    return np.array([str(name) for name in ids])
 
 
 def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:

@@ -15,8 +15,9 @@ from experiments.core.errors import MissingError, SpecError
 if TYPE_CHECKING:
     import numpy as np
 
-_RANKS = 8  # dimensions of an array, at most
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_AXES = 8
+"""Of an array in an IDX file: images in colour have four."""
 
 
 class Idx(ShapedImages):
@@ -83,15 +84,15 @@ def read_idx(file: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from experiments.core.data._files import read_bytes
+    from experiments.core.data._unpack import read_bytes
 
     raw = read_bytes(file)
     rank = raw[3] if len(raw) > 3 else 0
-    if len(raw) < 4 + 4 * rank or not 0 < rank <= _RANKS or raw[:2] != b"\0\0" or raw[2] not in TYPES:
+    if len(raw) < 4 + 4 * rank or not 1 <= rank <= MOST_AXES or raw[:2] != b"\0\0" or raw[2] not in TYPES:
         raise SpecError("not an IDX file", str(file), "fetch it again")
-    shape = np.frombuffer(raw, ">i4", rank, 4).tolist()
+    shape = np.frombuffer(raw, ">u4", rank, 4).tolist()
     kind = np.dtype(TYPES[raw[2]])
-    if min(shape) < 0 or len(raw) != 4 + 4 * rank + kind.itemsize * prod(shape):
+    if 0 in shape or len(raw) != 4 + 4 * rank + kind.itemsize * prod(shape):
         raise SpecError(
             f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again"
         )

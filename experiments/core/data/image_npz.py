@@ -36,8 +36,9 @@ class ImageNpz(ShapedImages, TestRows):
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the file; see `DataBlock.load`."""
+        from experiments.core.data._clients import by_name
         from experiments.core.data._files import locate
-        from experiments.core.data._labels import by_name, numbered_labels
+        from experiments.core.data._labels import numbered_labels
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
@@ -49,7 +50,7 @@ class ImageNpz(ShapedImages, TestRows):
         names: tuple[str, ...] = ()
         owner = None
         if train.clients is not None:
-            owner, names = by_name(train.clients[rows])
+            names, owner = by_name(train.clients[rows])
         parts = ((x, labels.parts[0][rows]), (test_x, labels.parts[1][test_rows]))
         pool = make_pool(
             str(file), *parts, labels.classes, self.name or file.stem, owner, names, test_from=told, own_tests=shared
@@ -60,8 +61,8 @@ class ImageNpz(ShapedImages, TestRows):
         """Both parts, how the test set was made, and whether it shares clients with the training part."""
         import numpy as np
 
+        from experiments.core.data._clients import by_name
         from experiments.core.data._files import test_file
-        from experiments.core.data._labels import by_name
         from experiments.core.data._own_test import marked, of_clients, sentence_of_clients
         from experiments.core.data.pool import FILES
 
@@ -72,7 +73,7 @@ class ImageNpz(ShapedImages, TestRows):
         if self.test_clients is not None:
             if train.clients is None:
                 raise SpecError("no train_clients in the file", where, "add them, or leave data.test_clients out")
-            owner, names = by_name(train.clients)
+            names, owner = by_name(train.clients)
             tests, told = of_clients(where, owner, names, self.test_clients), sentence_of_clients(self.test_clients)
         elif self.split is not None:
             words = _texts(_of(held, self.split, file), len(train.labels), self.split, where)
@@ -149,7 +150,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
     try:
         with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
-            require_room(sum(member.file_size for member in archive.infolist()), str(file))
+            require_room(sum(member.file_size for member in archive.infolist()), file)
         with np.load(file, allow_pickle=False) as opened:
             held: dict[str, Any] = {key: opened[key] for key in opened.files}
     except SpecError:

@@ -10,6 +10,7 @@ from pydantic import Field
 from experiments.core.block import Block
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,13 +206,9 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
     return Federation(
-        x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.test_from, notes=pool.notes
-    )
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names for clients that have none."""
-    return tuple(str(k) for k in range(count))
+        x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale, pool.test_from,
+        notes=pool.notes,
+    )  # fmt: skip
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:

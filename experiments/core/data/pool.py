@@ -35,6 +35,7 @@ class Pool:
         lines: [N] int64, the line of the file that each training sample stands in (as an editor counts), or None.
         test_lines: the same for the test set.
         notes: what else was done to the data that a user should know, a sentence each.
+        scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
     x: Tensor
@@ -45,6 +46,7 @@ class Pool:
     names: tuple[str, ...]
     classes: int
     name: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     test_from: str = FILES
     own_tests: bool = False
     lines: Tensor | None = None
@@ -57,9 +59,11 @@ class DataBlock(Block):
 
     Attributes:
         integers: whether inputs are token ids (int64) and not numbers to compute with.
+        numbers_clients: whether its natural clients are called "0" to `clients - 1`.
     """
 
     integers: ClassVar[bool] = False
+    numbers_clients: ClassVar[bool] = False
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
         """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
@@ -102,10 +106,12 @@ def make_pool(
 
     Raises:
         SpecError: empty parts, lengths or shapes that disagree, NaN or infinite numbers, labels out of range, training
-            samples all of one label.
+            samples all of one label, clients without a name of their own.
     """
     import numpy as np
     import torch
+
+    from experiments.core.data._clients import checked_names
 
     checked = []
     for part, (x, y) in (("training", train), ("test", test)):
@@ -118,15 +124,17 @@ def make_pool(
     if checked[0].shape[1:] != checked[2].shape[1:]:
         shapes = f"{tuple(checked[0].shape[1:])} and {tuple(checked[2].shape[1:])}"
         raise SpecError(f"training and test inputs differ in shape: {shapes}", where, "make both parts the same size")
+    held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
+    if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
+        raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
+    owners, named = torch.from_numpy(held.astype(np.int64)), checked_names(names, where)
     if bool(checked[1].min() == checked[1].max()):
         what = "target" if classes == 1 else "label"
         told = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
         raise SpecError(told, where, "there is nothing to tell apart: give samples of at least two labels")
-    held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
-    if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
-        raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
-    owners = torch.from_numpy(held.astype(np.int64))
-    return Pool(checked[0], checked[1], owners, checked[2], checked[3], names, classes, name, test_from, own_tests)
+    return Pool(
+        checked[0], checked[1], owners, checked[2], checked[3], named, classes, name, None, test_from, own_tests
+    )
 
 
 def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: int) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell
-from experiments.core.sweep.store import Store, is_whole, read_json
+from experiments.core.sweep.store import Store
+from experiments.core.sweep.whole import is_whole, read_json
 
 
 @dataclass(frozen=True)

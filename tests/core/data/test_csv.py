@@ -237,7 +237,7 @@ def test_packed_tables_whole_cut_and_grown(tmp_path, suffix, monkeypatch):
         load(tmp_path, path=path.name)
     path.write_bytes(PACKED[suffix](b"0" * 100_000))
     monkeypatch.setattr(_files, "_available_bytes", lambda: 200_000)
-    with pytest.raises(SpecError, match="unpacks to more than a quarter of the available memory"):
+    with pytest.raises(SpecError, match="a quarter of the memory that is free"):
         load(tmp_path, path=path.name)
 
 

@@ -58,15 +58,19 @@ def test_a_run_that_computed_nothing_leaves_no_spec(tmp_path):
     assert not list(tmp_path.rglob("spec.yaml"))
 
 
+def dotted(cells):
+    return [dataclasses.replace(cell, method="width0.5") for cell in cells]
+
+
 def newer(cell, **more):
     """The same cell in code that knows more parameters, all at their defaults but those `given`."""
     return dataclasses.replace(cell, params={**cell.params, **more}, given=cell.params)
 
 
 def test_a_parameter_that_came_later_does_not_part_stored_results_from_their_spec(tmp_path):
-    before = run_cells(toy.cells(), toy.spec(), tmp_path).metrics.read_bytes()
-    now = [newer(cell, fresh={"kind": "none", "weight": 1.0}) for cell in toy.cells()]
-    assert now[0].id != toy.cells()[0].id
+    before = run_cells(dotted(toy.cells()), toy.spec(), tmp_path).metrics.read_bytes()
+    now = [newer(cell, fresh={"kind": "none", "weight": 1.0}) for cell in dotted(toy.cells())]
+    assert now[0].id != dotted(toy.cells())[0].id
     assert [line.state for line in plan(now, tmp_path).lines] == ["done"]
     again = run_cells(now, toy.spec(init="drawn"), tmp_path, given=toy.spec())
     assert len(again.skipped) == 1 and again.metrics.read_bytes() == before
