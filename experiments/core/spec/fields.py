@@ -46,7 +46,9 @@ class CustomModel(Block):
     """A model of the user's own. Accepted from `--model` only: reading a file runs no foreign code."""
 
     kind: Literal["custom"] = "custom"
-    factory: str = Field(description="package.module:callable, called with (shape, classes)")
+    factory: str = Field(
+        description="package.module:name of a module, or of a callable that makes one (see load_factory)"
+    )
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """The module for inputs of `shape` and `classes` outputs.
