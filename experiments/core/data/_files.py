@@ -6,26 +6,60 @@ import os
 from math import prod
 from pathlib import Path
 
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import MissingDataError, MissingError, SpecError
 from experiments.paths import expanded
 
+STAND_IN = "`--data digits` runs at once on a stand-in; "
+"""What a message about missing images by writer says besides how to get them."""
 
-def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
+
+def locate(path: str, data_dir: Path | None, key: str = "data.path", download: str = "") -> Path:
     """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
+    `download` names the known data set that it is part of, where `path` alone does not tell.
+
     Raises:
-        MissingError: it is in neither place. SpecError: its `~user` has no home folder.
+        MissingDataError: it is in neither place. SpecError: its `~user` has no home folder.
     """
     given = expanded(path)
     tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
     for place in tried:
         if os.path.exists(place):  # noqa: PTH110  (Path's own raises on a name that is too long)
             return place
-    raise MissingError(
-        f"{'no data' if key == 'data.path' else 'nothing'} at {path}",
-        "looked for " + " and ".join(str(place) for place in tried),
-        f"correct {key}, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
-    )
+    what, where = "no data" if key == "data.path" else "nothing", " and ".join(str(place) for place in tried)
+    raise absent(f"{what} at {path}", f"looked for {where}", path, data_dir, f"correct {key}; ", download)
+
+
+def absent(
+    what: str, where: str, path: str, data_dir: Path | None, first: str = "", download: str = ""
+) -> MissingDataError:
+    """The error about a missing `path` of a data folder, with the command that gets it or the word that there is none.
+
+    Args:
+        what, where: what is missing, and where it was looked for.
+        path: its place in a data folder.
+        data_dir: the data folder.
+        first: what else could be done.
+        download: the known data set that it is part of, where `path` alone does not tell.
+    """
+    from experiments.core.data.fetch import suppliers
+
+    names = (download,) if download else suppliers(path)
+    return MissingDataError(what, where, first + how_to_get(names, data_dir), names)
+
+
+def how_to_get(names: tuple[str, ...], data_dir: Path | None) -> str:
+    """The command that fetches known data sets, or that none is known.
+
+    It names the data folder where FEDLAB_DATA_DIR does not.
+    """
+    if not names:
+        return "no download of it is known: name what you have with --data-dir or FEDLAB_DATA_DIR"
+    named = os.environ.get("FEDLAB_DATA_DIR")
+    default = expanded(named) if named else None
+    folder = "" if default and data_dir in (None, default) else f" --data-dir {data_dir or 'DIR'}"
+    wanted = "".join(f" --download {name}" for name in names)
+    return f"`fedlab data{wanted}{folder}` gets {'it' if len(names) == 1 else 'them'}"
 
 
 def test_file(path: str, data_dir: Path | None, trained: Path) -> Path:

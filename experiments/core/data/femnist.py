@@ -37,22 +37,37 @@ class Femnist(DataBlock):
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the files; see `DataBlock.load`."""
-        from experiments.core.data._leaf import has_leaf, leaf_pool
+        from experiments.core.data._leaf import leaf_pool
 
-        folder = None if data_dir is None else data_dir / "femnist"
         options: Any = {k: getattr(self, k) for k in ("train_fraction", "split_seed", "writers", "min_samples")}
-        if folder is not None:
-            for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
-                if has_leaf(place):
-                    return leaf_pool(place, "femnist", 62, (1, 28, 28), **options)
-            files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
-            if files:
-                return _parquet_pool(files, folder, **options)
-        raise MissingError(
-            "FEMNIST (62 classes, by writer) is not there",
-            f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-            "`fedlab data --download femnist` gets it; `--data digits` runs the same at once on a stand-in",
-        )
+        found = _found(data_dir)
+        if isinstance(found, Path):
+            return leaf_pool(found, "femnist", 62, (1, 28, 28), **options)
+        return _parquet_pool(found, found[0].parent, **options)
+
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        _found(data_dir)
+
+
+def _found(data_dir: Path | None) -> Path | list[Path]:
+    """The folder of LEAF files, else the parquet files.
+
+    Raises:
+        MissingDataError: there are neither.
+    """
+    from experiments.core.data._files import STAND_IN, absent
+    from experiments.core.data._leaf import has_leaf
+
+    folder = None if data_dir is None else data_dir / "femnist"
+    if folder is not None:
+        for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
+            if has_leaf(place):
+                return place
+        if files := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
+            return files
+    where = f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+    raise absent("FEMNIST (62 classes, by writer) is not there", where, "femnist", data_dir, STAND_IN)
 
 
 def _parquet_pool(

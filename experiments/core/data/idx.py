@@ -10,7 +10,7 @@ from pydantic import Field
 
 from experiments.core.data._images import ShapedImages
 from experiments.core.data.pool import Pool
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,12 @@ class Idx(ShapedImages):
     name: str | None = Field(None, description="name in results; default: the folder's in small letters")
     outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+
+        require_parts(locate(self.path, data_dir))
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the four files; see `DataBlock.load`."""
         from experiments.core.data._files import locate
@@ -46,6 +52,16 @@ class Idx(ShapedImages):
         )
         pool = make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
         return self.finished(pool, str(folder))
+
+
+def require_parts(folder: Path) -> None:
+    """Look whether the four files are in a folder.
+
+    Raises:
+        MissingError: one is not.
+    """
+    for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        _find(folder, f"{stem}-ubyte")
 
 
 def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -105,4 +121,6 @@ def _find(folder: Path, stem: str) -> Path:
         for name in (f"{stem}.gz", stem):
             if (place / name).is_file():
                 return place / name
-    raise MissingError(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", "see `fedlab data` for how to get MNIST")
+    from experiments.core.data._files import absent
+
+    raise absent(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", folder.name, folder.parent)

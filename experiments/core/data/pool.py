@@ -69,6 +69,13 @@ class DataBlock(Block):
         """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
         return None
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`: by default what the field `path` names, where a kind has one."""
+        from experiments.core.data._files import locate
+
+        if (path := getattr(self, "path", None)) is not None:
+            locate(path, data_dir)
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Load the data.
 

@@ -34,7 +34,7 @@ class SklearnDigits(DataBlock):
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int]:
         """See `DataBlock.outline`."""
-        return (1, 28, 28), self.outputs, 3234 / self.clients, self.clients
+        return (1, 28, 28), self.outputs, round(1797 * self.train_fraction) * self.copies / self.clients, self.clients
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Make the data; see `DataBlock.load`."""

@@ -30,6 +30,13 @@ class SmallMnist(DataBlock):
         """See `DataBlock.outline`."""
         return (1, 28, 28), 10, float(self.keep), 1
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+        from experiments.core.data.idx import require_parts
+
+        require_parts(locate(self.path, data_dir))
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read MNIST and keep their samples; see `DataBlock.load`."""
         import numpy as np

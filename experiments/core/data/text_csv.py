@@ -56,6 +56,17 @@ class TextCsv(KeptData, TestFile):
             return None
         return (self.max_length,), self.outputs, float(self.keep_train), 1
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+        from experiments.core.data._text_files import find
+        from experiments.core.data._tokens import require_tokenizers
+
+        require_tokenizers()
+        find(self.path, data_dir)
+        if self.tokenizer:
+            locate(self.tokenizer, data_dir, "data.tokenizer")
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read and encode the texts; see `DataBlock.load`."""
         from experiments.core.data._text_files import class_names, find, name_of
