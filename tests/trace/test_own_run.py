@@ -277,6 +277,9 @@ def test_what_train_records_is_traced(tmp_path, capsys):
     torch.testing.assert_close(raw[:, 1], outputs.gather(1, chosen[:, None])[:, 0], rtol=1e-9, atol=1e-12)
     own.trace(folder, "--json", "--quiet")  # the folder of the round itself: run.yaml lies two above
     assert torch.equal(told(capsys)[1], raw)
+    for above in (folder.parent, folder.parent.parent):  # the folder of the rounds, and of the cell
+        own.trace(above, "--round", 2, "--json", "--quiet")
+        assert torch.equal(told(capsys)[1], raw)
 
 
 def test_the_table_and_the_csv(linear_round, capsys, tmp_path):

@@ -187,6 +187,14 @@ def test_frozen_parameters_that_nobody_sent(nets, capsys, tmp_path):
     assert found == whole and any("trained parameters, in order" in note for note in notes)
 
 
+def test_recorded_values_go_before_those_of_a_frozen_layer(nets, capsys, tmp_path):
+    """What `--model` builds need not be what the server started from; clients may even differ in it."""
+    torch.manual_seed(4)
+    dicts = own.states(nets.plain((4,), 3).double(), 3)
+    found, notes = traced(own.save(tmp_path / "a", dicts, classes=3), capsys, "half_frozen")
+    assert notes == [] and found == traced(own.save(tmp_path / "b", dicts, classes=3), capsys, "plain")[0]
+
+
 @pytest.mark.parametrize("model", ["NoArguments", "made"])
 def test_classes_without_arguments_and_modules(nets, capsys, tmp_path, model):
     run = own.save(tmp_path / "a", moved(nets.plain((4,), 3)), classes=3)

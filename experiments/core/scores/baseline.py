@@ -37,7 +37,7 @@ def baseline(net: Net, federation: Federation) -> Baseline:
     """The baseline of a federation under the model's loss; all clients' samples count."""
     y, test_y = federation.y, federation.test_y
     if y.dim() > 1:
-        return _of_targets(net, y, test_y)
+        return _of_targets(net, federation)
     share = _shares(y, federation.classes)
     held = _shares(test_y, federation.classes)
     classes = torch.arange(federation.classes, device=y.device)
@@ -47,11 +47,11 @@ def baseline(net: Net, federation: Federation) -> Baseline:
     return Baseline(label, float(held[label]), float(torch.where(held > 0, held * losses, 0.0).sum()))
 
 
-def _of_targets(net: Net, y: Tensor, test_y: Tensor) -> Baseline:
-    """Of real targets [N, classes]: one-hot classes, or a single column that is a number and no class."""
-    mean = y.double().mean(0)
+def _of_targets(net: Net, federation: Federation) -> Baseline:
+    """Of real targets: one-hot classes, or numbers to predict."""
+    test_y, mean = federation.test_y, federation.y.double().mean(0)
     loss = float(net.losses(mean.expand(len(test_y), -1), test_y.double()).mean())
-    if y.shape[1] == 1:
+    if federation.predicts_numbers:
         return Baseline(0, math.nan, loss)
     label = int(mean.argmax())
     return Baseline(label, float((test_y.argmax(1) == label).double().mean()), loss)

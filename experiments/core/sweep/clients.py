@@ -21,7 +21,7 @@ def keep_clients(federation: Federation, context: Context) -> None:
     ..., how many of them are of each class as the clients train on them (none where targets are no classes).
     """
     columns = ["number", "name", "size"]
-    labels = [f"label_{c}" for c in range(federation.classes)] if federation.classes > 1 else []
+    labels = [f"label_{c}" for c in range(federation.classes)] if not federation.predicts_numbers else []
     counts = federation.label_counts().tolist() if labels else [[]] * len(federation.sizes)
     rows = [
         dict(zip([*columns, *labels], map(str, (k, name, size, *held)), strict=True))

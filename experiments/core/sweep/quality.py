@@ -46,5 +46,6 @@ def _warning(floor: Baseline, loss: float, accuracy: float) -> str:
 
 
 def status(loss: float, accuracy: float) -> str:
-    """What the progress line says of the base model; accuracy in [0, 1]."""
-    return f"base loss {loss:.4g}, accuracy {100 * accuracy:.1f} %"
+    """What the progress line says of the base model; accuracy in [0, 1], NaN of numbers to predict."""
+    told = f"base loss {loss:.4g}"
+    return told if math.isnan(accuracy) else f"{told}, accuracy {100 * accuracy:.1f} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,13 +149,14 @@ class _Diary:
         scores = evaluate(self._chosen, state[None], f.test_x, f.test_y, self._workers)
         common = {"method": self._method, "subject": "test", "round": t, "n": len(f.test_y)}
         self.rows.append({**common, "metric": "loss", "value": float(scores.loss[0]), "unit": "nats"})
-        self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
+        if not f.predicts_numbers:
+            self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
         self._context.status(status(*self.last()))
 
     def last(self) -> tuple[float, float]:
-        """Test loss and accuracy (in [0, 1]) when the model was evaluated last."""
+        """Test loss and accuracy (in [0, 1]; NaN of numbers to predict) when the model was evaluated last."""
         told = {row["metric"]: row["value"] for row in self.rows}
-        return told["loss"], told["accuracy"] / 100
+        return told["loss"], told.get("accuracy", math.nan) / 100
 
     def _record(self, record: Round) -> None:
         """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
