@@ -203,7 +203,7 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
     from experiments.core.report.artefacts import publish
     from experiments.core.report.report import artefacts_of
 
-    artefacts = artefacts_of(paper, [metrics.parent])
+    artefacts = artefacts_of(paper, [metrics.parent], lambda line: console.note(f"warning: {line}"))
     folder = request.out / "reports" / paper.name / metrics.parent.name
     return [a for a in artefacts if a.table_md], publish(artefacts, folder, item.spec.scale)
 
