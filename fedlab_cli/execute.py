@@ -230,6 +230,7 @@ def _shown(tables: list[Artefact], paths: list[Path], metrics: Path) -> None:
             continue
         short = console.compact(rows)[:_SHOWN]
         console.table(made.name, short)
+        console.listing(made.why_blank(short))
         if made.key:
             console.say(made.key)
         if len(made.frame) > len(short):
