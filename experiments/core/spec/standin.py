@@ -6,8 +6,8 @@ from typing import Any
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.reader import Tree
 from experiments.core.spec.tree import put
+from experiments.core.spec.values import Tree
 
 SUFFIX = "-standin"
 WORDS = {"digits": "sklearn_digits"}
