@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, tracing
+from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, setup, tracing
 
 
 def main() -> None:
@@ -35,6 +35,7 @@ def main() -> None:
     except MissingError as fault:
         print(f"influence: skipped, {fault.what}")
     tracing.main()
+    setup.main()
 
 
 if __name__ == "__main__":

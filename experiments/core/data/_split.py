@@ -53,6 +53,18 @@ def split_rows(n: int, fraction: float, rng: np.random.Generator) -> tuple[np.nd
     return np.sort(order[:at]), np.sort(order[at:])
 
 
+def rows_by_owner(owner: np.ndarray, owners: int) -> list[np.ndarray]:
+    """Row numbers, ascending, of the samples of each of owners 0..owners-1; owner -1 is nobody.
+
+    One sort for all of them: with many owners, looking through all samples for each would dwarf everything else.
+    """
+    import numpy as np
+
+    order = np.argsort(owner, kind="stable")
+    sizes = np.bincount(owner[owner >= 0], minlength=owners)
+    return np.split(order[len(owner) - sizes.sum() :], np.cumsum(sizes)[:-1])
+
+
 def split_by_owner(
     owner: np.ndarray, names: tuple[str, ...], fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,8 +77,7 @@ def split_by_owner(
     from experiments.core.engine.seeds import stream
 
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for client, name in enumerate(names):
-        rows = np.flatnonzero(owner == client)
+    for name, rows in zip(names, rows_by_owner(owner, len(names)), strict=True):
         train, test = split_rows(len(rows), fraction, stream(seed, "split", client=name))
         parts[0].append(rows[train])
         parts[1].append(rows[test])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from experiments.core.data.partition import Partition, deal, numbered, partition_stream
+from experiments.core.data._split import rows_by_owner
+from experiments.core.data.partition import Partition, deal, dealt, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +25,7 @@ class DirichletBalanced(Partition):
     The cleaning (TraceFL's published code): labels of which a client has fewer than `min_label` samples are dropped, a
     client keeps at most `max_size` samples drawn at random, one sample is dropped where the last batch would hold a
     single one (BatchNorm cannot train on one value a channel), and clients below `min_size` are dropped. Those who stay
-    are numbered anew; their names are their numbers before.
+    are numbered anew.
     """
 
     kind: Literal["dirichlet_balanced"] = "dirichlet_balanced"
@@ -51,13 +54,10 @@ class DirichletBalanced(Partition):
         Raises:
             SpecError: every client was dropped.
         """
-        import numpy as np
-
         rng = partition_stream(self, seed)
         y = pool.y.numpy()
         owner = balanced_owners(y, self.clients, self.alpha, rng)
-        for client in range(self.clients):
-            rows = np.flatnonzero(owner == client)
+        for client, rows in enumerate(rows_by_owner(owner, self.clients)):
             kept = self._cleaned(rows, y, rng)
             owner[rows] = -1
             owner[kept] = client
@@ -68,7 +68,8 @@ class DirichletBalanced(Partition):
                 "partition: dirichlet_balanced",
                 "lower partition.clients, partition.min_size or partition.min_label, or keep more data",
             )
-        return deal(pool, owner, numbered(self.clients))
+        federation = deal(pool, owner, numbered(self.clients))
+        return replace(federation, clients=numbered(len(federation.sizes)))
 
     def _cleaned(self, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The rows of one client that stay."""
@@ -102,7 +103,6 @@ def balanced_owners(y: np.ndarray, clients: int, alpha: float, rng: np.random.Ge
         upto = np.cumsum(share if share.any() else open_to)
         # Divided by the very sum, so that rounding leaves no sample over for a last client that is closed.
         cuts = (upto[:-1] / upto[-1] * len(rows)).astype(np.int64)
-        for client, part in enumerate(np.split(rows, cuts)):
-            owner[part] = client
-            sizes[client] += len(part)
+        owner[rows] = dealt(cuts, len(rows))
+        sizes += np.diff(cuts, prepend=0, append=len(rows))
     return owner

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
+
+    Samples = tuple[np.ndarray, np.ndarray]
 
 
 class LeafSynthetic(DataBlock):
@@ -22,6 +26,7 @@ class LeafSynthetic(DataBlock):
     deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own.
     """
 
+    numbers_clients: ClassVar[bool] = True
     kind: Literal["leaf_synthetic"] = "leaf_synthetic"
     clients: int = Field(1000, ge=1, description="number of clients")
     classes: int = Field(5, ge=2, description="number of labels")
@@ -42,20 +47,31 @@ class LeafSynthetic(DataBlock):
         from experiments.core.data._split import split_by_owner
         from experiments.core.data.pool import make_pool
 
-        drawn = [self.client(k, int(n)) for k, n in enumerate(self.sizes())]
-        x, y = (np.concatenate(part) for part in zip(*drawn, strict=True))
-        owner = np.repeat(np.arange(self.clients), self.sizes())
-        names = tuple(str(k) for k in range(self.clients))
-        train, test = split_by_owner(owner, names, self.train_fraction, self.data_seed)
-        return make_pool(
-            "leaf_synthetic",
-            (x[train], y[train]),
-            (x[test], y[test]),
-            self.classes,
-            "leaf_synthetic",
-            owner[train],
-            names,
-        )
+        sizes = self.sizes()
+        owner = np.repeat(np.arange(self.clients), sizes)
+        names = numbered(self.clients)
+        rows = split_by_owner(owner, names, self.train_fraction, self.data_seed)
+        train, test = self._drawn(sizes, owner, rows)
+        return make_pool("leaf_synthetic", train, test, self.classes, "leaf_synthetic", owner[rows[0]], names)
+
+    def _drawn(self, sizes: np.ndarray, owner: np.ndarray, rows: Sequence[np.ndarray]) -> list[Samples]:
+        """The samples of each part, x [n, dims] and y [n], given its row numbers among all samples.
+
+        Drawn into their places client by client, so that large data are held once and not once more as they come.
+        """
+        import numpy as np
+
+        from experiments.core.data._split import rows_by_owner
+
+        parts = [(np.empty((len(part), self.dims), np.float32), np.empty(len(part), np.int64)) for part in rows]
+        places = [rows_by_owner(owner[part], self.clients) for part in rows]
+        starts = np.cumsum(sizes) - sizes
+        for k, n in enumerate(sizes.tolist()):
+            x, y = self.client(k, n)
+            for part, place, (all_x, all_y) in zip(rows, places, parts, strict=True):
+                own = part[place[k]] - starts[k]
+                all_x[place[k]], all_y[place[k]] = x[own], y[own]
+        return parts
 
     def sizes(self) -> np.ndarray:
         """[clients] number of samples of each client, before the split."""

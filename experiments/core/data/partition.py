@@ -9,6 +9,7 @@ from pydantic import Field
 from experiments.core.block import Block
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,8 +157,7 @@ def dirichlet_owners(
         for label in np.unique(y):
             rows = rng.permutation(np.flatnonzero(y == label))
             cuts = np.cumsum(rng.dirichlet(np.full(clients, alpha)))[:-1] * len(rows)
-            for client, part in enumerate(np.split(rows, np.floor(cuts + 0.5).astype(np.int64))):
-                owner[part] = client
+            owner[rows] = dealt(np.floor(cuts + 0.5).astype(np.int64), len(rows))
         if np.bincount(owner, minlength=clients).min() >= min_size:
             return owner
     raise SpecError(
@@ -165,6 +165,13 @@ def dirichlet_owners(
         where,
         "lower clients or min_size, or raise alpha",
     )
+
+
+def dealt(cuts: np.ndarray, n: int) -> np.ndarray:
+    """The client of each of n samples in a row that is cut at `cuts` (ascending) into a piece for each client: [n]."""
+    import numpy as np
+
+    return np.repeat(np.arange(len(cuts) + 1), np.diff(cuts, prepend=0, append=n))
 
 
 def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
@@ -182,12 +189,10 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     kept = np.flatnonzero(sizes)
     offsets = (0, *np.cumsum(sizes[kept]).tolist())
     clients = tuple(names[k] for k in kept)
-    return Federation(pool.x[rows], pool.y[rows], offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names for clients that have none."""
-    return tuple(str(k) for k in range(count))
+    # Data that lie client by client already are not copied: they may be most of what fits into memory.
+    in_order = torch.equal(rows, torch.arange(len(pool.y)))
+    x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
+    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale)
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from experiments.core.engine.seeds import stream
+from experiments.core.engine.seeds import seeded, stream
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     "koh_liang" (Koh and Liang 2017, code): every tensor of two or more dimensions ~ N(0, s^2) drawn within two s, with
     s = 2 / sqrt(fan_in) for convolutions and 1 / sqrt(fan_in) for matrices.
     In both, normalisation weights stay one and other vectors become zero.
-    "default" leaves PyTorch's own scheme, drawn from a generator seeded by name; a module that has a
-    `reset_parameters` of its own answers for its children.
+    "default" draws by PyTorch's own scheme, from a generator seeded by name; a module that has a `reset_parameters` of
+    its own answers for its children.
+    "keep" draws nothing: the module stays as it came.
     Tensors named in the module's attribute `loaded_tensors`, if it has one, keep their values; the others are drawn as
     they would be without.
 
@@ -134,10 +135,11 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
+    if scheme == "keep":
+        return
     kept = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(stream(seed, "init").integers(2**31)))
+        with seeded(seed, "init"):
             _reset(module, set())
     else:
         _draw(module, seed, scheme)
@@ -162,7 +164,7 @@ def _draw(module: nn.Module, seed: int, scheme: str) -> None:
     """A scheme that is ours: each tensor from a stream of its own name."""
     draw = {"glorot_uniform": _glorot_uniform, "koh_liang": _koh_liang}.get(scheme)
     if draw is None:
-        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default")
+        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default, keep")
     norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
     kept = {
         f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")

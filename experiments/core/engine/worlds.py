@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from torch import Tensor
 
@@ -36,9 +36,15 @@ class World:
 BASE = World("base")
 
 
+def without_clients(clients: Sequence[int], names: Sequence[str] = (), since: int = 1) -> World:
+    """The world without `clients` from round `since` on, called by their `names` (all clients'; default: numbers)."""
+    gone = "+".join(names[k] if names else str(k) for k in sorted(clients))
+    return World(f"without:{gone}" + (f"@{since}" if since > 1 else ""), frozenset(clients), since)
+
+
 def without_client(client: int, since: int = 1) -> World:
-    """The world without one client from round `since` on."""
-    return World(f"without:{client}" + (f"@{since}" if since > 1 else ""), frozenset({client}), since)
+    """The world without one client from round `since` on, called by its number."""
+    return without_clients([client], (), since)
 
 
 def without_sample(sample: int) -> World:
@@ -51,9 +57,9 @@ def without_samples(name: str, rows: Sequence[int]) -> World:
     return World(name, samples=frozenset(rows))
 
 
-def leave_one_out(clients: Sequence[int]) -> list[World]:
-    """The base world and one world without each of `clients`."""
-    return [BASE, *(without_client(c) for c in clients)]
+def leave_one_out(clients: Sequence[int], names: Sequence[str] = ()) -> list[World]:
+    """The base world and one world without each of `clients`; `names` as for `without_clients`."""
+    return [BASE, *(without_clients([c], names) for c in clients)]
 
 
 def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:
@@ -86,8 +92,7 @@ def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[i
 
     Before that round it *is* the base world, and is not trained (law 4).
     """
-    owner = [k for k, (a, b) in enumerate(pairwise(offsets)) for _ in range(a, b)]
-    touched = [(w.clients, {owner[s] for s in w.samples}) for w in worlds]
+    touched = [(w.clients, {bisect_right(offsets, s) - 1 for s in w.samples}) for w in worlds]
     forks = [len(schedule) + 1] * len(worlds)
     for t in range(len(schedule), first_round - 1, -1):
         drawn = set(schedule[t - 1])

@@ -162,6 +162,14 @@ def test_two_axes_may_vary_a_block_and_what_is_inside(tmp_path):
     assert [(m["activation"], m["hidden"]) for m in made] == [("relu", [3]), ("tanh", [3])]
 
 
+@pytest.mark.parametrize("more", ["", "exclude_clients: [7]\n"])
+def test_a_federation_that_no_machine_holds_is_not_written_out(tmp_path, more):
+    (tmp_path / "s.yaml").write_text(GOOD.replace("clients: 20", f"clients: {2**62}") + more)
+    start = time.process_time()
+    assert load(tmp_path / "s.yaml").spec.known_clients == 2**62
+    assert time.process_time() - start < PATIENCE
+
+
 def test_many_keys_are_merged_in_one_pass(tmp_path):
     block = "".join(f"  k{i}: {i}\n" for i in range(20_000))
     (tmp_path / "base.yaml").write_text(f"a:\n{block}")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import sweep_toy as toy
 
 import experiments
 from experiments.core.errors import BusyError, MissingError, SpecError
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.run import Options, run_cells
 
 TOY = Path(toy.__file__)
@@ -99,8 +101,7 @@ def test_a_second_process_on_the_cell_is_told_at_once_and_the_first_goes_on(tmp_
     outcome = run_cells(toy.cells(40), toy.spec(40), tmp_path)
     before = steps_done(tmp_path)
     assert process.poll() is None and before < 40  # told while the first was still at it
-    (failure,) = outcome.failed
-    assert isinstance(failure.error, BusyError) and toy.cells(40)[0].id in str(failure.error)
+    assert outcome.busy == toy.cells(40) and not outcome.failed
     assert not list(tmp_path.rglob("*.failed.txt"))
     with pytest.raises(BusyError):  # nor may another spec move in meanwhile
         run_cells(toy.cells(3), toy.spec(3), tmp_path, Options(overwrite=True))
@@ -260,3 +261,18 @@ def test_overwrite_replaces_results_of_another_spec(tmp_path):
     fresh = run_cells(toy.cells(6), toy.spec(6), tmp_path / "fresh")
     assert (tmp_path / SETTING / "metrics.csv").read_bytes() == fresh.metrics.read_bytes()
     assert tree(tmp_path / SETTING) == tree(tmp_path / "fresh" / SETTING)
+
+
+def speak(context: Context, seed: int) -> list[Row]:
+    context.tell("the same for all")
+    context.tell(f"seed {seed}")
+    return []
+
+
+def test_what_a_cell_tells_is_shown_once_and_logged_by_every_cell(tmp_path):
+    cells = [Cell("toy", "talk", "small", s, "m", {"seed": s}, 1, compute=partial(speak, seed=s)) for s in (0, 1)]
+    heard: list[str] = []
+    run_cells(cells, toy.spec(), tmp_path, Options(tell=heard.append, log=lambda line: None))
+    assert heard == ["the same for all", "seed 0", "seed 1"]
+    logs = [path.read_text() for path in tmp_path.rglob("log.txt")]
+    assert len(logs) == 2 and all("the same for all" in log for log in logs)
