@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from experiments.core.errors import FedlabError
+from experiments.core.errors import FedlabError, SpecError
 from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
 from experiments.core.spec.reader import shown
 from experiments.core.spec.tree import SCALES
+from experiments.paths import expanded
 from fedlab_cli import console
 from fedlab_cli import options as o
 
@@ -60,9 +61,17 @@ def _sources(paths: list[str] | None) -> list[tuple[str, str | Path | None]]:
         return [(shown(path), path) for found in settings().values() for path in found]
     sources: list[tuple[str, str | Path | None]] = []
     for name in paths:
-        if not os.path.isdir(name):  # noqa: PTH112  (unlike Path, it takes any name)
-            sources.append((name, name))
-            continue
-        inside = [p for p in sorted(Path(name).rglob("*.yaml")) if p.name != "base.yaml"]
-        sources += [(shown(path), path) for path in inside] or [(name, None)]
+        inside = _inside(name)
+        sources += [(name, name)] if inside is None else [(shown(path), path) for path in inside] or [(name, None)]
     return sources
+
+
+def _inside(name: str) -> list[Path] | None:
+    """The specs in the folder `name`; None when it is no folder, and `load` is to say what it is."""
+    try:
+        folder = expanded(name)
+    except SpecError:
+        return None
+    if not os.path.isdir(folder):  # noqa: PTH112  (Path's own raises on a name that is too long)
+        return None
+    return [path for path in sorted(folder.rglob("*.yaml")) if path.name != "base.yaml"]

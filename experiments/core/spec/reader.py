@@ -6,6 +6,7 @@ follows whatever an alias unfolds to. Here its parser only delivers the events o
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
@@ -24,14 +25,14 @@ _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-
 
 def shown(path: Path) -> str:
     """`path` as messages print it: relative to the working directory where it lies inside."""
+    real = Path(os.path.realpath(path))  # resolve() raises on links in a circle
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(real.relative_to(Path.cwd()))
     except ValueError:
         from experiments.paths import configs_dir
 
         root = configs_dir().resolve()
-        inside = root in path.resolve().parents
-        return str(Path("configs") / path.resolve().relative_to(root)) if inside else str(path)
+        return str(Path("configs") / real.relative_to(root)) if root in real.parents else str(path)
 
 
 def is_file(path: Path) -> bool:

@@ -17,7 +17,7 @@ COUNT = 60
 EXTRAS = {"text_csv": "tokenizers", "femnist": "pyarrow"}
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("image_npz", "image_folder")])
+@pytest.mark.parametrize("kind", KINDS)
 def test_spoilt_files_are_read_or_refused(kind):
     if kind in EXTRAS:
         pytest.importorskip(EXTRAS[kind], reason="an optional package is not installed")
