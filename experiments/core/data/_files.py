@@ -1,16 +1,12 @@
-"""Finding and opening a user's files, with errors that say what, where and what to do."""
+"""Finding a user's files, and whether what they hold fits in memory; errors say what, where and what to do."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import zlib
 from math import prod
 from pathlib import Path
-from typing import IO
 
-from experiments.core.errors import MissingDataError, MissingError, SpecError
+from experiments.core.errors import MissingDataError, SpecError
 from experiments.paths import expanded
 
 STAND_IN = "`--data digits` runs at once on a stand-in; "
@@ -66,38 +62,25 @@ def how_to_get(names: tuple[str, ...], data_dir: Path | None) -> str:
     return f"`fedlab data{wanted}{folder}` gets {'it' if len(names) == 1 else 'them'}"
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked when its name ends in .gz.
+def test_file(path: str, data_dir: Path | None, trained: Path) -> Path:
+    """The file or folder that `data.test` names.
 
     Raises:
-        MissingError: it is not there or cannot be read.
-        SpecError: the gzip stream is cut short or damaged, or the content is more than this machine can hold.
+        MissingError: it is not there. SpecError: it is `trained`, where the training samples are.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return read_stream(stream, path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SpecError(f"damaged gzip file ({error})", str(path), "fetch or pack the file again") from error
-    except OSError as error:
-        raise MissingError(f"cannot read the file ({error.strerror})", str(path), "check that it is there") from error
+    place = locate(path, data_dir, "data.test")
+    if place.samefile(trained):
+        raise SpecError("the test set is the training set", f"data.test: {path}", "name another file")
+    return place
 
 
-_BLOCK = 1 << 20
+def first_line(error: Exception) -> str:
+    """What is wrong, without the lines that some libraries add."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":") or type(error).__name__
+
+
 _SHARE = 4
 """A file may take this part of the free memory: what is made of its content takes several times as much."""
-
-
-def read_stream(stream: IO[bytes] | gzip.GzipFile, path: Path) -> bytes:
-    """All of a stream out of the file `path`, which may be packed so that a small file holds more than there is memory.
-
-    Raises:
-        SpecError: its content is more than this machine can hold.
-    """
-    content, most = io.BytesIO(), _available_bytes()
-    while part := stream.read(_BLOCK):
-        content.write(part)
-        require_room(content.tell(), path, most)
-    return content.getvalue()
 
 
 def require_room(size: int, path: Path, free: int | None = None) -> None:

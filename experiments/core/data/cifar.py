@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zlib
 from pathlib import Path
@@ -87,7 +88,7 @@ class Cifar(ScaledImages):
 
     def _content(self, source: Path) -> dict[str, bytes]:
         """The content of each binary file, by its name."""
-        from experiments.core.data._files import read_bytes
+        from experiments.core.data._unpack import read_bytes
 
         wanted = (*TRAIN[self.classes], TEST[self.classes])
         if source.is_dir():
@@ -112,7 +113,8 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
-    from experiments.core.data._files import read_stream
+    from experiments.core.data._files import first_line
+    from experiments.core.data._unpack import read_stream
 
     found, names = {}, []
     try:
@@ -122,9 +124,8 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
                 names.append(name)
                 if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
                     found[name] = read_stream(stream, archive)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise SpecError(f"not a sound tar archive ({first})", str(archive), "fetch it again") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise SpecError(f"not a sound tar archive ({first_line(error)})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])

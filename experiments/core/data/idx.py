@@ -47,7 +47,7 @@ class Idx(ShapedImages):
         classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
         rows, test_rows = self.kept(len(y), "train"), self.kept(len(test_y), "test")
         train, test = (
-            (self.shaped(pixels(images), str(folder)), labels)
+            (self.shaped(pixels(images, str(folder)), str(folder)), labels)
             for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))
         )
         pool = make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
@@ -65,25 +65,31 @@ def require_parts(folder: Path) -> None:
 
 
 def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The training and the test part in a folder: images [n, H, W] as stored, labels [n].
+    """The training and the test part in a folder: images [n, H, W] as stored, labels [n] int64.
 
     Raises:
         MissingError: a file is not there.
         SpecError: one is damaged, or images and labels do not fit.
     """
-    parts = []
+    from experiments.core.data._labels import numbered_labels
+
+    images, labels = [], []
     for part in ("train", "t10k"):
         x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
         y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
         if x.ndim != 3 or y.shape != (len(x),):
             raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
-        parts.append((x, y.astype("int64")))
-    return parts[0], parts[1]
+        images.append(x)
+        labels.append(y)
+    train, test = zip(images, numbered_labels(str(folder), labels).parts, strict=True)
+    return train, test
 
 
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Images [n, H, W] of 0..255 as inputs [n, 1, H, W] of 0..1."""
-    return images[:, None].astype("float32") / 255
+def pixels(images: np.ndarray, where: str) -> np.ndarray:
+    """Images [n, H, W] as inputs [n, 1, H, W] of 0..1; see `unit_range`."""
+    from experiments.core.data._images import unit_range
+
+    return unit_range(images[:, None], where)
 
 
 def read_idx(file: Path) -> np.ndarray:
@@ -94,7 +100,7 @@ def read_idx(file: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from experiments.core.data._files import read_bytes
+    from experiments.core.data._unpack import read_bytes
 
     raw = read_bytes(file)
     rank = raw[3] if len(raw) > 3 else 0

@@ -56,5 +56,6 @@ class SmallMnist(DataBlock):
             )
         # RandomState, not a named stream: this is the draw of the published code.
         rows = ASIDE + np.random.RandomState(0).permutation(most)[: self.keep]
-        train, test = (pixels(x[rows]), y[rows]), (pixels(test_x[:tests]), test_y[:tests])
+        where = str(folder)
+        train, test = (pixels(x[rows], where), y[rows]), (pixels(test_x[:tests], where), test_y[:tests])
         return make_pool(str(folder), train, test, 10, "small_mnist")
