@@ -15,15 +15,15 @@ from experiments.core.data.pool import DataBlock, Pool
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
+from experiments.core.engine.examine import examine
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
-from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.sweep import files
-from experiments.core.sweep.build import build_module, fingerprint, one_hot, try_out
+from experiments.core.sweep.build import build_module, fingerprint, one_hot, remember_model
 from experiments.core.sweep.cell import Context
 from experiments.fragility.spec import FragilitySpec
 
@@ -98,10 +98,11 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     initialise(module, seed, spec.init)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
-    try_out(net, data)
-    context.facts |= {"parameters": net.p, "data": fingerprint(data), "device": str(device)}
+    net = examine(net, data)
+    remember_model(net, context)
+    context.facts |= {"data": fingerprint(data), "device": str(device)}
     way = _way(spec, net, data, worlds, context)
-    frozen = Net.of(freeze_normalisation(net.module), spec.loss)
+    frozen = net.stilled()
     mask = None
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
@@ -129,6 +130,8 @@ def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: 
     files.atomic_write(note, json.dumps(content, indent=1).encode())
     context.facts["formulation"] = choice.formulation.name
     context.log(f"formulation: {choice.formulation.name}")
+    for name, why in choice.dropped.items():
+        context.log(f"formulation {name} is out of the race: {why}")
     return choice.formulation
 
 
