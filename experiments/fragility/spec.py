@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
-from experiments.core.spec.fields import DataSpec, ModelSpec, SettingSpec, raised
+from experiments.core.spec.fields import DataSpec, Init, ModelSpec, SettingSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 
 Method = Literal["exact", "cg", "lissa", "low_rank", "ekfac", "gradient"]
@@ -133,7 +133,7 @@ class FragilitySpec(SettingSpec):
     experiment: Literal["fragility"] = "fragility"
     data: DataSpec = Field(description="the data set")
     model: ModelSpec = Field(description="the model")
-    init: Literal["glorot_uniform", "default", "koh_liang"] = Field("default", description="how weights are drawn")
+    init: Init = Field("default", description="how weights are drawn; keep: as the module came, which --model sets")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
     formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")

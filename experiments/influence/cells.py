@@ -7,13 +7,14 @@ from functools import partial
 import torch
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.fed_influence import FedInfluence, Variant
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -28,7 +29,6 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
-    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
     work, worlds, memory = estimate(spec)
     return [
         Cell(
@@ -37,8 +37,8 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "influence",
-            {**params, "seed": seed},
-            PAPER.version,
+            **parameters(spec, NOT_NUMBERS, seed=seed),
+            version=PAPER.version,
             work=work,
             worlds=worlds,
             memory=memory,
@@ -51,6 +51,7 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
 def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     """Train the base world, the leave-one-out worlds and the estimators in one pass; then the cleansing worlds."""
     built = build(spec, seed, context)
+    must_stand_still(built.problem.net, "its gradients")
     problem, clients = built.problem, len(built.problem.federation.sizes)
     counted = _counted(spec, seed, clients)
     chosen = formulation(spec, problem, len(counted) + 1, context)

@@ -7,11 +7,12 @@ from functools import partial
 
 from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
+from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.trace import PAPER
@@ -27,7 +28,6 @@ def cells(spec: TraceSpec) -> list[Cell]:
     found = []
     for point, keys in points(spec.grid, ORDER, WORDS):
         own = at(spec, keys)
-        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
         size = size_of(own)
         found += [
             Cell(
@@ -36,8 +36,8 @@ def cells(spec: TraceSpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or PAPER.name,
-                {**params, "seed": seed},
-                PAPER.version,
+                **parameters(own, NOT_NUMBERS, seed=seed),
+                version=PAPER.version,
                 work=training(own, size, 1) if size else 0.0,
                 compute=partial(compute, own, label(point), seed),
             )
@@ -49,6 +49,7 @@ def cells(spec: TraceSpec) -> list[Cell]:
 def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train the federation, faulty clients included, and trace predictions of every round."""
     built = build(spec, seed, context)
+    must_stand_still(built.problem.net, "who is responsible for a prediction")
     problem = _with_faults(spec, built.problem)
     chosen = formulation(spec, problem, 1, context)
     with Workers(context.threads) as workers:

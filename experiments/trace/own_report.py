@@ -14,13 +14,14 @@ from experiments.trace.own_trace import GAP, Traced
 _EQUAL = f"no numbers of samples are known: all clients count the same (add `sizes` to {RUN_FILE})"
 _GAP = (
     "the global model is not the weighted mean of these clients (off by {:.0%} of their mean update): wrong sizes, "
-    "noise or another aggregation than FedAvg's, which the change without a client assumes"
+    "noise, states saved in low precision, or another aggregation than FedAvg's, which the change without a client "
+    "assumes"
 )
 
 
 def notes(traced: Traced) -> list[str]:
     """What a reader of the numbers should know."""
-    found = [] if traced.round.sizes else [_EQUAL]
+    found = [*traced.remarks, *([] if traced.round.sizes else [_EQUAL])]
     return found + [_GAP.format(traced.gap)] * (traced.gap > GAP)
 
 
@@ -42,7 +43,7 @@ def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
             "score": float(traced.score[i, k]),
             "T": float(raw[k]),
             "above_mean": float(raw[k] - raw.mean()),
-            "change_without": float(traced.change[i, k]),
+            "change_without": float(traced.change[i, k]) + 0.0,  # no -0
         }
         for rank, k in enumerate(order, 1)
     ]

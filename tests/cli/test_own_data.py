@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.core.report import artefacts
+from tests.fragility import tiny as fragile
 from tests.influence import tiny
 
 NETS = """
@@ -20,6 +21,13 @@ def small(shape, classes):
     for n in shape:
         size *= n
     return nn.Sequential(nn.Flatten(), nn.Linear(size, 4), nn.Tanh(), nn.Linear(4, classes))
+
+
+def trained(shape, classes):
+    net = small(shape, classes)
+    for number, tensor in enumerate(net.parameters()):
+        nn.init.constant_(tensor, 0.1 * number + 0.05)
+    return net
 """
 
 
@@ -126,6 +134,30 @@ def test_a_final_model_is_read_back_by_torch(tmp_path):
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(module(f.test_x), f.test_y)
     assert tiny.value(tiny.metrics(tmp_path / "runs"), metric="loss", round=6) == pytest.approx(float(loss), rel=1e-9)
+
+
+def test_a_trained_model_of_ones_own_is_where_training_starts(tmp_path):
+    """Through every command that takes --model; a scheme of the file gives way, one of the command line does not."""
+    import safetensors.torch
+
+    own, still = ["--model", "ownnets.nets:trained"], {"lr": 1e-12, "steps": 1}
+    config = tiny.write(tmp_path, paper="train", local=still, init="default", formulation="looped")
+    for more, kept in (([], True), (["--set", "init=glorot_uniform"], False)):
+        out = tmp_path / f"kept{kept}"
+        assert tiny.command("train", config, out, *own, *more) == 0
+        (file,), (told,) = out.rglob("model.safetensors"), out.rglob("provenance.json")
+        state = safetensors.torch.load_file(file)
+        found = [state[name] for name in ("1.weight", "1.bias", "3.weight", "3.bias")]
+        expected = (0.05, 0.15, 0.25, 0.35)
+        assert all(np.allclose(t, value, atol=1e-6) for t, value in zip(found, expected, strict=True)) is kept
+        assert json.loads(told.read_text())["facts"]["init"] == ("keep" if kept else "glorot_uniform")
+    config = tiny.write(tmp_path, local=still, cleansing=None, formulation="looped")
+    assert tiny.command("influence", config, tmp_path / "influence", *own) == 0
+    config = fragile.write(tmp_path, train={"steps": 1}, retrain={"method": "continue", "steps": 1})
+    assert fragile.command(config, tmp_path / "fragility", *own) == 0
+    for paper in ("influence", "fragility"):
+        (told,) = (tmp_path / paper).rglob("provenance.json")
+        assert json.loads(told.read_text())["facts"]["init"] == "keep"
 
 
 def test_squared_loss(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 import yaml
@@ -42,6 +43,14 @@ def save(
     if told:
         (folder / "run.yaml").write_text(yaml.safe_dump(told))
     return folder
+
+
+def save_arrays(folder: Path, dicts: list[dict], ids: list[object], names: bool = True) -> None:
+    """Write models as .npz files, by name or, as Flower's lists of arrays are saved, as arr_0, arr_1, ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tensors in zip(["global", *(f"client_{k}" for k in ids)], dicts, strict=True):
+        held = {n: t.detach().numpy() for n, t in tensors.items()}
+        np.savez(folder / f"{name}.npz", **held) if names else np.savez(folder / f"{name}.npz", *held.values())
 
 
 def trace(run: Path, *more: object, code: int = 0) -> None:

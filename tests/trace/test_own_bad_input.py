@@ -113,11 +113,11 @@ CASES = {
     ),
     "another model": (
         lambda: [
-            change(n, **{"0.weight": None, "0.bias": None, "module.0.weight": W, "module.0.bias": B})
+            change(n, **{"0.weight": None, "0.bias": None, "body.0.weight": W, "head.0.bias": B})
             for n in ("global", "client_0", "client_1", "client_2")
         ],
         2,
-        "model.module.state_dict()",
+        "tensor body.0.weight is not in the model",
         "global",
     ),
     "NaN in a state": (lambda: change("client_0", **{"0.bias": B / 0}), 2, "0.bias holds NaN or infinity", "client_0"),

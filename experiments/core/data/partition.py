@@ -191,7 +191,7 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     # Data that lie client by client already are not copied: they may be most of what fits into memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
-    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
+    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale)
 
 
 def numbered(count: int) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Pool:
         names: the names of the natural clients; empty when there are none.
         classes: number of outputs of a model for this data (may exceed the labels that occur).
         name: the data set's name as it appears in results.
+        scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
     x: Tensor
@@ -36,6 +37,7 @@ class Pool:
     names: tuple[str, ...]
     classes: int
     name: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 class DataBlock(Block):

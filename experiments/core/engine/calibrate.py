@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import tempfile
@@ -20,13 +21,14 @@ from torch import Tensor
 from experiments.core.engine.device import is_out_of_memory
 from experiments.core.engine.examine import first_line
 from experiments.core.engine.federation import Federation
-from experiments.core.engine.formulations import Formulation, able, formulations
+from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.sealed import seal, unseal
 
+_log = logging.getLogger(__name__)
 _FIXED = ("dense", "looped")
-_JUDGE = "looped"
-"""Plain autograd, one model after another: what the others are held against."""
 _OUTCOME = ("gradients", "buffers", "outputs")
 _MOST_MODELS, _SHOWN = 32, 64
 
@@ -57,7 +59,8 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
         SpecError: an unknown formulation, or one that cannot compute this model here.
     """
     device, dtype = federation.x.device, _real(net, federation)
-    known, candidates = formulations(), able(net, device, dtype)
+    known = formulations()
+    candidates = {name: kind for name, kind in known.items() if kind.runs(net, device, dtype)}
     trial = _Trial(net, federation, min(_MOST_MODELS, max(1, -(-worlds // threads))))
     if wanted not in ("auto", "fixed"):
         if wanted not in known:
@@ -76,14 +79,14 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
         seconds = _remembered(
             trial.key(candidates), set(candidates), lambda: {name: trial.time(candidates[name]) for name in candidates}
         )
-        order = sorted(seconds, key=lambda name: (seconds[name], name != _JUDGE))
+        order = sorted(seconds, key=lambda name: (seconds[name], name != Looped.name))
     dropped: dict[str, str] = {}
     for name in order:
         fault = trial.fault(candidates[name])
         if fault is None:
             return Choice(candidates[name](net), seconds, dropped)
         dropped[name] = fault
-    raise SpecError(f"no formulation computes this model: {dropped[_JUDGE]}", "model", "mend its forward pass")
+    raise SpecError(f"no formulation computes this model: {dropped[order[-1]]}", "model", "mend its forward pass")
 
 
 def _real(net: Net, federation: Federation) -> torch.dtype:
@@ -103,6 +106,7 @@ class _Trial:
     def key(self, candidates: dict[str, type[Formulation]]) -> str:
         """What the result depends on."""
         parts = [
+            "sealed",
             str(self.net.module),
             self.net.loss,
             list(self.x.shape),
@@ -140,10 +144,10 @@ class _Trial:
                 ours = self._outcome(kind(self.net))
         except Exception as fault:  # as in `time`
             return None if is_out_of_memory(fault) else first_line(fault)
-        if kind.name == _JUDGE:
+        if kind is Looped:
             return None
         limit = torch.finfo(self.theta.dtype).eps ** 0.3
-        for what, mine, judged in zip(_OUTCOME, ours, self._outcome(formulations()[_JUDGE](self.net)), strict=True):
+        for what, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
             mine, judged = mine.nan_to_num(), judged.nan_to_num()
             if mine.shape != judged.shape or float((mine - judged).norm()) > limit * float(judged.norm()) + 1e-30:
                 return f"its {what} differ from plain autograd's"
@@ -167,21 +171,32 @@ def cache_folder() -> Path:
 def _remembered(key: str, names: set[str], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The stored result of `key` for `names`, or measure() stored under it.
 
-    Where the cache cannot be read or written, or holds something else, it is measured anew.
+    Where the cache cannot be read or written it is measured anew; so it is, with a line, where it is damaged.
     """
     path = cache_folder() / "calibration" / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        seconds = {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
-        if set(seconds) == names and not any(math.isnan(s) for s in seconds.values()):
-            return seconds
+    seconds = _stored(path, names)
+    if seconds is not None:
+        return seconds
     seconds = measure()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "w") as file:
-                file.write(json.dumps(seconds))
+                file.write(seal(seconds))
             Path(aside).replace(path)
         finally:
             Path(aside).unlink(missing_ok=True)
     return seconds
+
+
+def _stored(path: Path, names: set[str]) -> dict[str, float] | None:
+    """What is kept at `path` for just these `names`; None where there is nothing of use."""
+    try:
+        seconds = {name: float(value) for name, value in unseal(path.read_bytes()).items()}
+    except OSError:
+        return None
+    except (ValueError, TypeError):
+        _log.warning("the remembered calibration %s is damaged: measured anew", path.name)
+        return None
+    return seconds if set(seconds) == names and not any(math.isnan(s) for s in seconds.values()) else None

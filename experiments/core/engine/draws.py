@@ -48,8 +48,9 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
 def standing(device: torch.device) -> tuple[Any, ...]:
     """Where the generators stand: two of these are equal if nothing was drawn in between."""
     own = [generator.get_state().numpy().tobytes() for generator in _of_torch(device)]
-    kind, keys, *rest = np.random.get_state()
-    return (*own, random.getstate(), kind, bytes(keys), *rest)
+    numpy: Any = np.random.get_state(legacy=False)
+    mersenne = numpy["state"]
+    return (*own, random.getstate(), mersenne["key"].tobytes(), mersenne["pos"], numpy["has_gauss"])
 
 
 def _of_torch(device: torch.device) -> list[torch.Generator]:

@@ -214,7 +214,7 @@ class _Training:
         return _Look(outputs.detach(), tuple(g for g in found if g is not None), buffers, drew)
 
     def counters(self, first: _Look) -> list[str]:
-        """The integer buffers that a pass moves, if passes depend on where they stand (BatchNorm's as a rule do not)."""
+        """The integer buffers that a pass moves, if passes depend on them (BatchNorm's as a rule do not)."""
         moved = {
             name: buffer
             for name, buffer in first.buffers.items()

@@ -21,6 +21,7 @@ class Federation:
         clients: the K names of the clients (writer ids and the like).
         classes: number of outputs of a model for this data.
         name: the data set's name as it appears in results.
+        scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
     x: Tensor
@@ -31,6 +32,7 @@ class Federation:
     clients: tuple[str, ...]
     classes: int
     name: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -57,4 +59,5 @@ class Federation:
             self.clients,
             self.classes,
             self.name,
+            self.scale,
         )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from experiments.core.engine.seeds import stream
+from experiments.core.engine.seeds import seeded, stream
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,20 @@ class Net:
     still: bool = False
 
     @classmethod
-    def of(cls, module: nn.Module, loss: str = "cross_entropy", counters: Sequence[str] = ()) -> Net:
-        """Lay out the state of `module`, with the integer buffers named in `counters`."""
+    def of(
+        cls, module: nn.Module, loss: str = "cross_entropy", counters: Sequence[str] = (), thawed: bool = False
+    ) -> Net:
+        """Lay out the state of `module`, with the integer buffers named in `counters`.
+
+        `thawed` counts parameters that require no gradient among the others.
+        """
         buffers = dict(module.named_buffers())
         parts = (
-            [(n, t) for n, t in module.named_parameters() if t.requires_grad],
+            [(n, t) for n, t in module.named_parameters() if t.requires_grad or (thawed and t.is_floating_point())],
             [(n, t) for n, t in buffers.items() if t.is_floating_point()],
             [(n, buffers[n]) for n in counters],
         )
-        slots: list[tuple[Slot, ...]] = []
-        at = 0
-        for part in parts:
-            ends = list(accumulate((t.numel() for _, t in part), initial=at))
-            places = zip(part, pairwise(ends), strict=True)
-            slots.append(tuple(Slot(name, tuple(t.shape), a, b) for (name, t), (a, b) in places))
-            at = ends[-1]
-        return cls(module, loss, *slots)
+        return cls(module, loss, *_slots(*parts))
 
     @property
     def p(self) -> int:
@@ -95,7 +93,8 @@ class Net:
     @cached_property
     def frozen(self) -> tuple[str, ...]:
         """Names of the parameters that are not trained."""
-        return tuple(name for name, tensor in self.module.named_parameters() if not tensor.requires_grad)
+        trained = {slot.name for slot in self.params}
+        return tuple(name for name, _ in self.module.named_parameters() if name not in trained)
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
         """Named views of a flat state `theta` [..., size]; leading dimensions are kept.
@@ -133,8 +132,7 @@ class Net:
     @cached_property
     def thawed(self) -> Net:
         """The same model with its frozen parameters among the others; see `widened`."""
-        module = clone(self.module).requires_grad_(True)
-        whole = Net.of(module, self.loss, [s.name for s in self.counters])
+        whole = Net.of(self.module, self.loss, [s.name for s in self.counters], thawed=True)
         return replace(whole, draws=self.draws, restless=self.restless, still=self.still)
 
     def widened(self, theta: Tensor) -> Tensor:
@@ -158,6 +156,19 @@ class Net:
             return 0.5 * (outputs - y).square().sum(-1)
         logp = F.log_softmax(outputs, -1)
         return -logp.gather(-1, y.expand(outputs.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+_Named = Sequence[tuple[str, Tensor]]
+
+
+def _slots(
+    params: _Named, buffers: _Named, counters: _Named
+) -> tuple[tuple[Slot, ...], tuple[Slot, ...], tuple[Slot, ...]]:
+    """Places for the named tensors of all parts, one after another."""
+    parts = (params, buffers, counters)
+    columns = pairwise(accumulate((tensor.numel() for part in parts for _, tensor in part), initial=0))
+    first, second, third = (tuple(Slot(n, tuple(t.shape), *next(columns)) for n, t in part) for part in parts)
+    return first, second, third
 
 
 _copies = threading.local()
@@ -198,8 +209,9 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     "koh_liang" (Koh and Liang 2017, code): every tensor of two or more dimensions ~ N(0, s^2) drawn within two s, with
     s = 2 / sqrt(fan_in) for convolutions and 1 / sqrt(fan_in) for matrices.
     In both, normalisation weights stay one and other vectors become zero.
-    "default" leaves PyTorch's own scheme, drawn from a generator seeded by name; a module that has a
-    `reset_parameters` of its own answers for its children.
+    "default" draws by PyTorch's own scheme, from a generator seeded by name; a module that has a `reset_parameters` of
+    its own answers for its children.
+    "keep" draws nothing: the module stays as it came.
     Tensors named in the module's attribute `loaded_tensors`, if it has one, keep their values; the others are drawn as
     they would be without.
 
@@ -210,10 +222,11 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
+    if scheme == "keep":
+        return
     kept = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(stream(seed, "init").integers(2**31)))
+        with seeded(seed, "init"):
             _reset(module, set())
     else:
         _draw(module, seed, scheme)
@@ -238,7 +251,7 @@ def _draw(module: nn.Module, seed: int, scheme: str) -> None:
     """A scheme that is ours: each tensor from a stream of its own name."""
     draw = {"glorot_uniform": _glorot_uniform, "koh_liang": _koh_liang}.get(scheme)
     if draw is None:
-        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default")
+        raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default, keep")
     norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
     kept = {
         f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")

@@ -17,7 +17,6 @@ from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.draws import drawing
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone
-from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.simulate import Problem
 from experiments.core.engine.worlds import World, check
 from experiments.core.errors import NumericalError
@@ -35,7 +34,7 @@ def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: i
         total, parts = 0, []
         for k in world.participants(t, problem.schedule[t - 1]):
             local, n = _train(problem, world, state, k, t)
-            parts.append((n, local if problem.privacy is None else _clipped(problem.privacy, problem.net, state, local)))
+            parts.append((n, _clipped(problem, state, local)))
             total += n
         if total:
             state = torch.stack([local * (n / total) for n, local in parts]).sum(0)
@@ -91,7 +90,10 @@ def _loss(net: Net, module: nn.Module, x: Tensor, y: Tensor, rows: Tensor | None
     return net.losses(module(x[rows[kept]]), y[rows[kept]]).mean()
 
 
-def _clipped(privacy: Privacy, net: Net, state: Tensor, local: Tensor) -> Tensor:
+def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:
+    net, privacy = problem.net, problem.privacy
+    if privacy is None:
+        return local
     update = (local - state)[: net.real]
     kept = state[: net.real] + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
     return torch.cat([kept, local[net.real :]])

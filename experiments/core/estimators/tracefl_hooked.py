@@ -132,7 +132,7 @@ def _flow(world: _Hooked, x: Tensor, target: int | None) -> dict[str, list[_Kept
 
 def _model(net: Net, state: Tensor) -> nn.Module:
     """A module of its own with this flat state, in evaluation mode."""
-    module = clone(net.module).eval()
+    module = clone(net.module).eval().requires_grad_(True)
     for name, value in net.views(state).items():
         parent, _, last = name.rpartition(".")
         getattr(module.get_submodule(parent), last).data = value.detach().clone()

@@ -15,6 +15,9 @@ from experiments.core.models import kinds as model_kinds
 if TYPE_CHECKING:
     from torch import nn
 
+Init = Literal["glorot_uniform", "default", "koh_liang", "keep"]
+"""Where initial weights come from: three schemes that draw them (`engine.net.initialise`), or the model as it came."""
+
 COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
 """Keys that cannot change a number."""
 
@@ -138,8 +141,8 @@ class RunSpec(SettingSpec):
     data: DataSpec = Field(description="the data set")
     partition: PartitionSpec = Field(description="how samples become clients")
     model: ModelSpec = Field(description="the model")
-    init: Literal["glorot_uniform", "default", "koh_liang"] = Field(
-        "glorot_uniform", description="how weights are drawn"
+    init: Init = Field(
+        "glorot_uniform", description="how weights are drawn; keep: as the module came, which --model sets"
     )
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")

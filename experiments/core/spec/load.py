@@ -44,7 +44,8 @@ def load(
         paper: the paper it must belong to; None takes it from the file.
         scale: smoke, small or paper.
         overrides: "key.subkey=value", values read as YAML.
-        model_factory: "package.module:callable" that replaces the model (the command line's --model).
+        model_factory: "package.module:callable" that replaces the model (the command line's --model), and with it the
+            file's `init` by `keep`, unless `overrides` name a scheme.
         data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
             stand-in, and the name says so.
 
@@ -61,6 +62,8 @@ def load(
             tree.value[key], tree.origins[key,] = value, shown(path)
     if data_override is not None:
         tree = stood_in(tree, data_override)
+    if model_factory is not None:  # the file's scheme was for the file's model; --set may still name one
+        tree = put(tree, ("init",), "keep", f"--model {model_factory}")
     tree = overridden(tree, overrides)
     no_foreign_code(tree)
     if model_factory is not None:

@@ -24,12 +24,13 @@ from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone, initialise
 from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
+from experiments.core.engine.seeds import seeded
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
 from experiments.core.models import build as build_model
-from experiments.core.spec.fields import RunSpec
-from experiments.core.sweep import files
+from experiments.core.spec.fields import CustomModel, RunSpec
 from experiments.core.sweep.cell import Context
+from experiments.core.sweep.settled import settled
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
             "clients_per_round",
             "lower clients_per_round, or split the data over more clients",
         )
-    module = build_module(spec.model, tuple(federation.x.shape[1:]), federation.classes, context)
-    initialise(module, seed, spec.init)
+    module = initial_module(spec.model, spec.init, seed, tuple(federation.x.shape[1:]), federation.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     if spec.loss == "squared":
         federation = one_hot(federation, dtype)
@@ -73,6 +73,27 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     _statistics_fit(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
     return Built(problem, net.flat(), columns)
+
+
+def initial_module(
+    model: Block, init: str, seed: int, shape: tuple[int, ...], classes: int, context: Context
+) -> torch.nn.Module:
+    """The module of a spec's model with its initial weights, by the scheme `init` of `engine.net.initialise`.
+
+    What its constructor draws is drawn by name too, so that a module that keeps its own weights has the same ones in
+    every process and others with every seed. For a module of the user's own it is said whose weights these are.
+
+    Raises:
+        See `build_module`.
+    """
+    with seeded(seed, "init"):
+        module = build_module(model, shape, classes, context)
+    initialise(module, seed, init)
+    context.facts["init"] = init
+    if isinstance(model, CustomModel):
+        said = {"keep": "its own, as it came (init: keep; --set init=... draws them anew)"}
+        context.tell(f"initial weights of {model.factory}: {said.get(init, f'drawn anew (init: {init})')}")
+    return module
 
 
 def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Context) -> torch.nn.Module:
@@ -105,27 +126,19 @@ def remember_model(net: Net, context: Context) -> None:
 
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
     """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
-    note = context.folder / "formulation.json"
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    where = problem.federation.x.device.type
-    before = json.loads(note.read_text()) if note.is_file() else {}
-    if before.get("device") == where:
-        wanted = before["formulation"]
-    choice = choose(problem.net, problem.federation, worlds, context.threads, wanted)
-    if before.get("device") != where:  # another kind of device needs a choice of its own
-        content = {"formulation": choice.formulation.name, "device": where, "seconds_per_model_step": choice.seconds}
-        files.atomic_write(note, json.dumps(content, indent=1).encode())
-    context.facts["formulation"] = choice.formulation.name
-    timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))
-    context.log(f"formulation: {choice.formulation.name}" + (f" (per model and step: {timed})" if timed else ""))
-    for name, why in choice.dropped.items():
-        context.log(f"formulation {name} is out of the race: {why}")
-    return choice.formulation
+    return settled(
+        context,
+        problem.federation.x.device.type,
+        wanted,
+        lambda name: choose(problem.net, problem.federation, worlds, context.threads, name),
+    )
 
 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
     """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
-    return Checkpoint(context.folder / f"{name}.ckpt", f"{name} {context.facts['data']}", spec.checkpoint_seconds)
+    path = context.folder / f"{name}.ckpt"
+    return Checkpoint(path, f"{name} {context.facts['data']}", spec.checkpoint_seconds, context.warn)
 
 
 def fingerprint(federation: Federation) -> str:

@@ -52,4 +52,10 @@ def tidy(rows: Iterable[dict[str, str]]) -> str:
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sorting key under which 'client 9' comes before 'client 10'."""
     parts = re.split(r"(\d+)", text)
-    return [(1, int(part), "") if i % 2 else (0, 0, part) for i, part in enumerate(parts)]
+    return [(1, *_size(part)) if i % 2 else (0, 0, part) for i, part in enumerate(parts)]
+
+
+def _size(digits: str) -> tuple[int, str]:
+    """Orders digits as the numbers they are, however many there are."""
+    kept = digits.lstrip("0")
+    return len(kept), kept

@@ -20,7 +20,7 @@ from experiments.core.report.artefacts import Artefact
 from experiments.core.spec.fields import TrainSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.core.sweep.record import describe
@@ -29,14 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "record"}
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
 
 
 def cells(spec: TrainSpec) -> list[Cell]:
     """One cell a seed."""
-    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
-    if spec.record:
-        params["record"] = True
     world = _world(spec)
     # A counterfactual world gets a folder of its own beside the whole run's.
     setting = (
@@ -51,9 +48,9 @@ def cells(spec: TrainSpec) -> list[Cell]:
             spec.scale,
             seed,
             "train",
-            {**params, "seed": seed},
-            1,
-            work,
+            **parameters(spec, NOT_NUMBERS, seed=seed),
+            version=1,
+            work=work,
             compute=partial(compute, spec, seed),
         )
         for seed in spec.seeds

@@ -15,7 +15,7 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.draws import step_seed
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.examine import examine
-from experiments.core.engine.formulations import able, formulations
+from experiments.core.engine.formulations import formulations
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
@@ -27,6 +27,7 @@ from tests.core.engine.odd_models import DRAWING, STILL
 from tests.core.engine.test_simulate import SIZES, federation
 
 LOCAL = LocalTraining(0.1, epochs=2, batch_size=3, momentum=0.5, weight_decay=0.01)
+CPU = torch.device("cpu")
 WORLDS = [BASE, World("client", frozenset({1})), World("late", frozenset({0, 2}), since=3)]
 SAMPLES = World("samples", samples=frozenset({0, 4, 5}))
 MOVING = ("batch norm", "cumulative batch norm")
@@ -47,6 +48,10 @@ def problem(name, local=LOCAL, rounds=4):
     )  # fmt: skip
 
 
+def in_race(net):
+    return {name for name, kind in formulations().items() if kind.runs(net, CPU, torch.float64)}
+
+
 def worlds_of(name):
     return WORLDS if name in MOVING else [*WORLDS, SAMPLES]
 
@@ -64,7 +69,7 @@ def test_every_world_is_that_of_ordinary_pytorch(name):
 @pytest.mark.parametrize("name", list(DRAWING))
 def test_what_a_model_draws_depends_on_names_only(name):
     p = problem(name)
-    assert p.net.draws and set(able(p.net, torch.device("cpu"), torch.float64)) == {"looped"}
+    assert p.net.draws and in_race(p.net) == {"looped"}
     found = []
     for seed, chunk, threads in ((1, None, 1), (2, None, 1), (3, 1, 2), (4, 2, 2)):
         torch.manual_seed(seed)
@@ -154,7 +159,7 @@ def test_a_model_that_draws_in_evaluation_is_evaluated_with_the_same_draws():
 def test_models_that_draw_nothing_are_left_to_every_formulation(name):
     p = problem(name)
     assert not p.net.draws and not p.net.restless
-    assert {"looped", "vmapped"} <= set(able(p.net, torch.device("cpu"), torch.float64))
+    assert {"looped", "vmapped"} <= in_race(p.net)
     assert bool(p.net.counters) == (name in ("cumulative batch norm", "counter"))
 
 
@@ -164,8 +169,7 @@ def test_models_that_draw_nothing_are_left_to_every_formulation(name):
 def test_a_formulation_that_is_chosen_is_right(name, wanted):
     """Whatever says that it can compute a module either does, or is told from plain autograd."""
     p = problem(name, rounds=1)
-    kind = able(p.net, torch.device("cpu"), torch.float64).get(wanted)
-    if kind is None:
+    if wanted not in in_race(p.net):
         return
     try:
         chosen = choose(p.net, p.federation, 1, 1, wanted).formulation

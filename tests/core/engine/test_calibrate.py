@@ -1,6 +1,5 @@
 """The calibration picks the fastest, remembers it, and never needs its cache."""
 
-import json
 import time
 
 import pytest
@@ -12,6 +11,7 @@ from experiments.core.engine.calibrate import cache_folder, choose
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.sealed import seal, unseal
 from tests.core.engine.test_simulate import federation
 
 
@@ -56,14 +56,15 @@ def test_the_fastest_is_picked_and_remembered(net, paced, cache):
     choice = choose(net, federation(), 6, 2)
     assert choice.formulation.name == "quick" and set(choice.seconds) == {"quick", "slow"}
     assert 0.003 / 3 <= choice.seconds["slow"] < 0.1 and choice.seconds["quick"] < choice.seconds["slow"]
-    assert set(asked["quick"]) == {(3, 5)}  # three of six models on one of two threads; a client of median size
+    # Three of six models on one of two threads, a client of median size; then two models beside plain autograd.
+    assert set(asked["quick"]) == {(3, 5), (2, 5)} and set(asked["slow"]) == {(3, 5)}
     asked["quick"].clear(), asked["slow"].clear()
     pace.update(quick=0.05, slow=0.0)
     again = choose(net, federation(), 6, 2)
     assert again.formulation.name == "quick" and again.seconds == choice.seconds
-    assert not asked["quick"] and not asked["slow"]
+    assert set(asked["quick"]) == {(2, 5)} and not asked["slow"]
     (file,) = stored(cache)
-    assert cache_folder() == cache / "fedlab" and set(json.loads(file.read_text())) == {"quick", "slow"}
+    assert cache_folder() == cache / "fedlab" and set(unseal(file.read_text())) == {"quick", "slow"}
 
 
 def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net, paced, cache):
@@ -74,14 +75,27 @@ def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net,
     assert len(stored(cache)) == 4
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", "not json", '{"slow": 0.1}', '{"slow": null, "quick": 1}',
-                                     '{"slow": NaN, "quick": 1}', '{"gone": 0.1}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[1]", "not json", "\x00", "[" * 100_000, '{"slow": 0.1, "quick": 0.2}', seal({"slow": 0.1}),
+     seal({"slow": None, "quick": 1}), seal({"slow": float("nan"), "quick": 1}), seal({"gone": 0.1})],
+)  # fmt: skip
 def test_a_damaged_cache_is_measured_anew(net, paced, cache, content):
     choose(net, federation(), 6, 2)
     (file,) = stored(cache)
     file.write_text(content)
     assert choose(net, federation(), 6, 2).formulation.name == "quick"
-    assert set(json.loads(file.read_text())) == {"quick", "slow"}
+    assert set(unseal(file.read_text())) == {"quick", "slow"}
+
+
+def test_a_flipped_digit_in_the_cache_picks_nothing(net, paced, cache, caplog):
+    asked, _, _ = paced
+    choose(net, federation(), 6, 2)
+    (file,) = stored(cache)
+    file.write_text(file.read_text().replace("0.0", "9.0"))
+    asked["quick"].clear()
+    choose(net, federation(), 6, 2)
+    assert asked["quick"] and [r.getMessage().endswith("is damaged: measured anew") for r in caplog.records] == [True]
 
 
 def test_without_a_writable_cache_it_is_measured_every_time(net, paced, cache):
@@ -98,7 +112,7 @@ def test_a_full_disk_leaves_nothing_behind(net, paced, cache, monkeypatch):
     def full(value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(calibrate.json, "dumps", lambda v: full(v) if isinstance(v, dict) else repr(v))
+    monkeypatch.setattr(calibrate, "seal", full)
     assert choose(net, federation(), 6, 2).formulation.name == "quick"
     assert stored(cache) == []
 
@@ -115,15 +129,44 @@ def test_what_does_not_fit_into_memory_is_never_picked(net, paced):
     assert choose(net, federation(), 6, 2).formulation.name == "slow"  # infinity survives the cache
 
 
-def test_other_errors_are_not_swallowed(net, paced):
+def test_what_fails_is_out_of_the_race(net, paced):
     _, _, kinds = paced
 
     def broken(self, *given):
-        raise RuntimeError("shape mismatch")
+        raise RuntimeError("shape mismatch\nat some line")
 
     kinds["quick"].gradient = broken
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    choice = choose(net, federation(), 6, 2)
+    assert choice.formulation.name == "slow" and choice.dropped == {} and choice.seconds["quick"] == float("inf")
+    with pytest.raises(SpecError, match=r"'quick' cannot compute this model on cpu \(shape mismatch\);"):
+        choose(net, federation(), 6, 2, "quick")
+    kinds["slow"].gradient = broken
+    with pytest.raises(SpecError, match="no formulation computes this model: shape mismatch;"):
         choose(net, federation(), 6, 2)
+
+
+@pytest.mark.parametrize("what", ["gradients", "buffers", "outputs"])
+def test_what_computes_something_else_is_out_of_the_race(paced, what):
+    """Whether it is known to be quick from an earlier run or not."""
+    _, pace, kinds = paced
+    pace["slow"] = 0.05
+    net = Net.of(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double())
+    data = federation()
+    assert choose(net, data, 6, 2).formulation.name == "quick"
+    right, seen = kinds["quick"].gradient, kinds["quick"].outputs
+
+    def gradient(self, theta, x, y, weight):
+        found = right(self, theta, x, y, weight)
+        if what == "buffers":
+            theta[:, net.p :] = 0.5
+        return found * (1.001 if what == "gradients" else 1)
+
+    kinds["quick"].gradient = gradient
+    if what == "outputs":
+        kinds["quick"].outputs = lambda self, theta, x: seen(self, theta, x) + 0.01
+    choice = choose(net, data, 6, 2)
+    assert choice.formulation.name == "slow"
+    assert choice.dropped == {"quick": f"its {what} differ from plain autograd's"}
 
 
 def test_by_name_and_fixed_time_nothing(net, cache):

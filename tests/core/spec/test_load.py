@@ -136,6 +136,16 @@ def test_a_model_of_ones_own_comes_from_the_command_line_only(spec):
     assert "not accepted" in faults(spec(GOOD), overrides=["model.kind=custom", "model.factory='os:getcwd'"])[0]
 
 
+def test_a_model_of_ones_own_keeps_its_weights_unless_the_command_line_names_a_scheme(spec):
+    path = spec(GOOD + "init: default\n")
+    found = load(path, model_factory="nets:small")
+    assert (found.spec.init, found.origins["init"]) == ("keep", "--model nets:small")
+    assert load(path, model_factory="nets:small", overrides=["init=koh_liang"]).spec.init == "koh_liang"
+    assert load(path).spec.init == "default" and load(spec(GOOD)).spec.init == "glorot_uniform"
+    (axis,) = load("groups", "fragility", "paper", model_factory="nets:small").spec.grid.values()
+    assert {choice["init"] for choice in axis.values() if "init" in (choice or {})} == {"keep"}
+
+
 @pytest.mark.parametrize(
     "axis",
     [

@@ -31,8 +31,13 @@ class Formulation(ABC):
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether it can compute `net` exactly on `device` (and its toolchain is present)."""
 
+    @classmethod
+    def runs(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether it is in the race for `net`: it supports it, and what the model draws, if it does, is named."""
+        return cls.supports(net, device, dtype) and (cls.names_draws or not net.draws)
+
     def at(self, draws: int) -> Formulation:
-        """This formulation, where all that the model draws comes from the stream `draws` (see `draws.step_seed`).
+        """The same formulation, where all that the model draws comes from the stream `draws` (see `draws.step_seed`).
 
         It is the same for every model of a stack: worlds that differ in nothing stay equal.
         """
@@ -87,12 +92,6 @@ class Formulation(ABC):
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Upper estimate of the bytes that one model of the stack needs besides its state, for a batch of n samples."""
         return 4 * n * 64 * max(1, int(torch.tensor(shape).prod()))
-
-
-def able(net: Net, device: torch.device, dtype: torch.dtype) -> dict[str, type[Formulation]]:
-    """The formulations that say that they can compute `net`, by name."""
-    known = formulations().items()
-    return {n: k for n, k in known if k.supports(net, device, dtype) and (k.names_draws or not net.draws)}
 
 
 def formulations() -> dict[str, type[Formulation]]:

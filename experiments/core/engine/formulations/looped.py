@@ -131,7 +131,7 @@ class Looped(Formulation):
             module = _pool_first(clone(self.net.module)).to(theta.device, theta.dtype)
             module._channels_last = not self.net.draws and _takes_channels_last(module, theta, x)  # type: ignore[assignment]
             local.module = module
-            local.params = [(name, tensor) for name, tensor in module.named_parameters() if tensor.requires_grad]
+            local.params = [(s.name, module.get_parameter(s.name).requires_grad_()) for s in self.net.params]
             slots = {slot.name: slot for slot in self.net.buffers + self.net.counters}
             named = [
                 (owner, name, f"{path}.{name}".lstrip("."), tensor)
