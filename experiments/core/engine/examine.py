@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from experiments.core.engine.draws import drawing, standing
+from experiments.core.engine.draws import Watch, drawing, standing
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.net import Net, clone
 from experiments.core.errors import SpecError
@@ -35,7 +35,8 @@ def examine(net: Net, federation: Federation) -> Net:
     if not training.look(0).equals(first):
         raise _not_twice("in training")
     counters = training.counters(first)
-    return replace(Net.of(net.module, net.loss, counters), draws=first.drew or restless, restless=restless)
+    found = Net.of(net.module, net.loss, counters)
+    return replace(found, draws=first.drew or restless, redraws=first.redrew, restless=restless)
 
 
 def first_line(fault: Exception) -> str:
@@ -166,12 +167,13 @@ def _stands_alone(module: nn.Module, x: Tensor, together: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class _Look:
-    """A pass in training: outputs, gradients, buffers afterwards, and whether the generators moved."""
+    """A pass in training: outputs, gradients, buffers afterwards, and whether numbers were drawn (on the way back)."""
 
     outputs: Tensor
     gradients: tuple[Tensor, ...]
     buffers: dict[str, Tensor]
     drew: bool
+    redrew: bool
 
     def equals(self, other: _Look, besides: frozenset[str] = frozenset()) -> bool:
         """Whether another look shows the same, but for the buffers named in `besides`."""
@@ -202,7 +204,8 @@ class _Training:
                 outputs = self._module(self._x.clone())
                 drew = standing(device) != before
                 loss = self._net.losses(outputs, self._y).mean()
-                found = torch.autograd.grad(loss, trained, allow_unused=True)
+                with Watch() as watch:
+                    found = torch.autograd.grad(loss, trained, allow_unused=True)
         except Exception as fault:  # a module may be the user's own and raise anything
             raise SpecError(
                 f"the model cannot be trained: {first_line(fault)}",
@@ -211,7 +214,8 @@ class _Training:
             ) from fault
         self._keeps_its_parameters()
         buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
-        return _Look(outputs.detach(), tuple(g for g in found if g is not None), buffers, drew)
+        gradients = tuple(g for g in found if g is not None)
+        return _Look(outputs.detach(), gradients, buffers, drew or watch.drew, watch.drew)
 
     def counters(self, first: _Look) -> list[str]:
         """The integer buffers that a pass moves, if passes depend on them (BatchNorm's as a rule do not)."""

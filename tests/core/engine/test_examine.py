@@ -114,6 +114,7 @@ def test_what_is_found_out():
     data = federation((6,))
     found = {name: examine(Net.of(make().double()), data) for name, make in {**DRAWING, **STILL}.items()}
     assert {name for name, n in found.items() if n.draws} == set(DRAWING)
+    assert {name for name, n in found.items() if n.redraws} == {"checkpointed"}
     assert {name for name, n in found.items() if n.restless} == {"dropout in evaluation"}
     assert {name: [s.name for s in n.counters] for name, n in found.items() if n.counters} == {
         "cumulative batch norm": ["1.num_batches_tracked"],
