@@ -199,7 +199,7 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
     from experiments.core.report.artefacts import publish
     from experiments.core.report.report import artefacts_of
 
-    artefacts = artefacts_of(paper, [metrics.parent])
+    artefacts = artefacts_of(paper, [metrics.parent], lambda line: console.note(f"warning: {line}"))
     folder = request.out / "reports" / paper.name / metrics.parent.name
     tables = {a.name: a.frame.to_dict("records") for a in artefacts if a.table_md}
     return tables, publish(artefacts, folder, item.spec.scale)

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from experiments.core.errors import FedlabError
+from experiments.core.errors import FedlabError, MissingError
+from experiments.paths import expanded
 from fedlab_cli import console
 
 
@@ -48,17 +52,31 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback()(_top)
+
+    def add(name: str, function: Callable[..., None], **how: Any) -> None:
+        app.command(name, **how)(_at_home(function))
+
     runs, look = "Run", "Look"
-    app.command("train", rich_help_panel=runs)(train.train)
+    add("train", train.train, rich_help_panel=runs)
     for found in papers().values():
-        app.command(found.name, rich_help_panel=runs, help=paper.help_of(found))(paper.command(found))
-    app.command("reproduce", rich_help_panel=runs)(reproduce.reproduce)
+        add(found.name, paper.command(found), rich_help_panel=runs, help=paper.help_of(found))
+    add("reproduce", reproduce.reproduce, rich_help_panel=runs)
     for name, function in (
         ("compare", compare.compare), ("report", report.report), ("list", list_.list_), ("show", show.show),
         ("validate", validate.validate), ("data", data.data), ("doctor", doctor.doctor),
     ):  # fmt: skip
-        app.command(name, rich_help_panel=look)(function)
+        add(name, function, rich_help_panel=look)
     return app
+
+
+def _at_home(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with `~` expanded in every path that it is given."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(**{key: expanded(value) if isinstance(value, Path) else value for key, value in given.items()})
+
+    return run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -75,6 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except OSError as fault:
+        return _unusable(fault)
     except Exception as fault:
         first = (str(fault).splitlines() or [""])[0]
         unexpected = FedlabError(
@@ -85,6 +105,16 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         return 1
     return 0
+
+
+def _unusable(fault: OSError) -> int:
+    """A file or folder that the system does not let us use as asked: the machine's, not the program's, fault."""
+    where = str(fault.filename) if fault.filename is not None else _place(fault)
+    missing = MissingError(fault.strerror or str(fault), where, "give another path, or mend this one")
+    console.failure(missing)
+    if console.screen.verbose:
+        traceback.print_exc()
+    return missing.exit_code
 
 
 def _place(fault: BaseException) -> str:

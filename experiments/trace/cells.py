@@ -83,7 +83,8 @@ def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:
     """
     if spec.faults is None:
         return problem
-    federation = flip_labels(problem.federation, spec.faults.clients, spec.faults.to, spec.faults.labels)
+    faulty = problem.federation.positions(spec.faults.clients, "faults.clients")
+    federation = flip_labels(problem.federation, faulty, spec.faults.to, spec.faults.labels)
     return replace(problem, federation=federation)
 
 

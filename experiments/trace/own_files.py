@@ -22,7 +22,7 @@ class RoundFiles:
         home: the folder with run.yaml. folder: the one with the models.
         index: the round's number, None where nothing tells.
         whole: the file of the global model.
-        clients: ids of the participants, in the order of round.json; else numbers by value, then words by letter.
+        clients: ids of the participants, in the order of round.json; else in natural order.
         models: the file of each.
         sizes: samples of each by round.json, None where there is none.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.core.errors import SpecError
+from experiments.core.names import natural
 from experiments.core.spec.reader import shown
 from experiments.core.spec.record import CLIENT, ENDINGS, MOST_SAMPLES, ROUND_FILE
 
@@ -62,7 +63,7 @@ def model_file(folder: Path, stem: str) -> Path | None:
 
 
 def client_files(folder: Path, told: Told | None) -> dict[str, Path]:
-    """The models of the participants by id, in the order of round.json; else numbers by value, then words by letter.
+    """The models of the participants by id, in the order of round.json; else in natural order.
 
     Raises:
         SpecError: they are not those of round.json, or fewer than two; one has two files; pickles in their place.
@@ -71,7 +72,7 @@ def client_files(folder: Path, told: Told | None) -> dict[str, Path]:
     for path in sorted(folder.glob(f"{_HEAD}*")):
         if path.stem.removeprefix(_HEAD) not in ids:
             refuse_pickle(path)
-    there = {k: file for k in sorted(ids, key=_place) if (file := model_file(folder, CLIENT.format(k)))}
+    there = {k: file for k in sorted(ids, key=natural) if (file := model_file(folder, CLIENT.format(k)))}
     _agree(folder, tuple(there) if told is None else told.clients, there)
     return there if told is None else {k: there[k] for k in told.clients}
 
@@ -84,10 +85,6 @@ def refuse_pickle(path: Path, todo: str = _UNPICKLE) -> None:
     """
     if path.suffix.lower() in PICKLES:
         raise SpecError("a pickled file is not read: it could run foreign code", shown(path), todo)
-
-
-def _place(client: str) -> tuple[bool, int, str]:
-    return not client.isdecimal(), int(client) if client.isdecimal() else 0, client
 
 
 def _agree(folder: Path, clients: tuple[str, ...], there: Mapping[str, Path]) -> None:

@@ -18,6 +18,16 @@ _GAP = (
     "assumes"
 )
 
+LEGEND = {
+    "T": "the client's weights on what the global model feeds them, weighed by the gradient of the predicted logit, "
+    "summed over layers; most of it is common to all clients",
+    "above mean": "T less the clients' mean; the ranking is by it",
+    "score": "softmax of T over the clients of the round; it saturates at 0 and 1",
+    "change without": "of the predicted logit, to first order, had the client been left out of the round; negative: it "
+    "holds the prediction up",
+}
+"""What the columns of a table mean that do not say so themselves."""
+
 
 def notes(traced: Traced) -> list[str]:
     """What a reader of the numbers should know."""
@@ -47,6 +57,12 @@ def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
         }
         for rank, k in enumerate(order, 1)
     ]
+
+
+def table(traced: Traced, i: int, top: int) -> list[dict[str, Any]]:
+    """The first `top` of `ranking` for the screen: no column for numbers of samples that are not known."""
+    rows = [{k.replace("_", " "): v for k, v in row.items()} for row in ranking(traced, i)[:top]]
+    return [{k: v for k, v in row.items() if k != "samples" or traced.round.sizes} for row in rows]
 
 
 def prediction(traced: Traced, i: int) -> dict[str, Any]:

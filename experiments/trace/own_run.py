@@ -81,9 +81,10 @@ class OwnRound:
         block = self.described.spec.model
         named = getattr(block, "weights", None) is not None
         module = self._built(block.model_copy(update={"weights": None}) if named else block, shape)
-        if named and missing(module, read_named(module, self.files.whole)[0]):
+        held, _ = read_named(module, self.files.whole)
+        if named and missing(module, held):
             module = self._built(block, shape)
-        return Net.of(module.to(device, dtype_of(self.files.whole)).eval(), thawed=True)
+        return Net.of(module.to(device, dtype_of(module, held)).eval(), thawed=True)
 
     def states(self, net: Net) -> RoundStates:
         """The states of the round for the model that `build` made.

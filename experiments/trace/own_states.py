@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -163,13 +163,13 @@ class RoundStates:
         return f"{', '.join(names[:_SHOWN])}{more} ({', '.join(sorted(layers))})"
 
 
-def dtype_of(path: Path) -> torch.dtype:
-    """The arithmetic of a state dict: float64 where it holds any, else float32 (half precision is widened).
+def dtype_of(module: nn.Module, held: Mapping[str, Tensor]) -> torch.dtype:
+    """The arithmetic of a state of `module`: float64 where it holds any, else float32 (half precision is widened).
 
-    Raises:
-        MissingError, SpecError: the file cannot be read, or is damaged.
+    A server's mean of counters, which the module has as integers, says nothing.
     """
-    double = any(tensor.dtype == torch.float64 for tensor in read_state(path).values())
+    counters = {name for name, buffer in module.named_buffers() if not buffer.is_floating_point()}
+    double = any(tensor.dtype == torch.float64 for name, tensor in held.items() if name not in counters)
     return torch.float64 if double else torch.float32
 
 

@@ -111,6 +111,10 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
             has no layer to look into.
     """
     where = own.described.model_from
+    if not traced_layers(net.module):
+        raise SpecError(
+            "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
+        )
     known = getattr(net.module, "vocabulary", None)
     if known is not None and not x.is_floating_point() and int(x.max()) >= known:
         raise SpecError(
@@ -141,10 +145,6 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
             "the model changes its inputs in place, so that a second look at them would see others",
             where,
             "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
-        )
-    if not traced_layers(net.module):
-        raise SpecError(
-            "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
         )
 
 

@@ -49,6 +49,8 @@ def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...])
     from experiments.core.report.report import report as write
 
     done = write(out, scale, dest, check, names)
+    for line in done.skipped:
+        console.note(f"warning: {line}")
     rows = summary(done.comparison)
     if console.screen.as_json:
         console.dump({"comparison": rows, "files": [str(path) for path in done.written]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
 from experiments.core.spec.reader import shown
 from experiments.core.spec.tree import SCALES
+from experiments.paths import expanded
 from fedlab_cli import console
 from fedlab_cli import options as o
 
@@ -57,10 +59,11 @@ def _sources(paths: list[str] | None) -> list[tuple[str, str | Path]]:
         return [(shown(path), path) for found in settings().values() for path in found]
     sources: list[tuple[str, str | Path]] = []
     for name in paths:
-        if not Path(name).is_dir():
+        folder = expanded(name)
+        if not os.path.isdir(folder):  # noqa: PTH112  (Path's own raises on a name that is too long)
             sources.append((name, name))
             continue
-        inside = [p for p in sorted(Path(name).rglob("*.yaml")) if p.name != "base.yaml"]
+        inside = [p for p in sorted(folder.rglob("*.yaml")) if p.name != "base.yaml"]
         if not inside:
             raise SpecError("no YAML files", name, "name a file or a folder of specs")
         sources += [(shown(path), path) for path in inside]

@@ -34,8 +34,8 @@ def test_the_last_whole_round_is_the_default(tmp_path):
 
 
 def test_clients_are_ordered_by_number(tmp_path):
-    own.save(tmp_path, own.states(logreg(), 4), ["10", "b", "2", "a"])
-    assert find_round(tmp_path).clients == ("2", "10", "a", "b")
+    own.save(tmp_path, own.states(logreg(), 6), ["10", "site 10", "b", "2", "site 9", "a"])
+    assert find_round(tmp_path).clients == ("2", "10", "a", "b", "site 9", "site 10")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -276,6 +277,9 @@ def test_what_train_records_is_traced(tmp_path, capsys):
     torch.testing.assert_close(raw[:, 1], outputs.gather(1, chosen[:, None])[:, 0], rtol=1e-9, atol=1e-12)
     own.trace(folder, "--json", "--quiet")  # the folder of the round itself: run.yaml lies two above
     assert torch.equal(told(capsys)[1], raw)
+    for above in (folder.parent, folder.parent.parent):  # the folder of the rounds, and of the cell
+        own.trace(above, "--round", 2, "--json", "--quiet")
+        assert torch.equal(told(capsys)[1], raw)
 
 
 def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
@@ -284,7 +288,7 @@ def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
     own.trace(run, "--inputs", file, "--top", 2, "--csv", tmp_path / "out.csv")
     out = capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    assert len(rows) == 15 and out.count("predicted") == 5
+    assert len(rows) == 15 and len(re.findall(r"input \d: predicted", out)) == 5
     for i in range(5):
         mine = [row for row in rows if row["input"] == str(i)]
         assert [row["rank"] for row in mine] == ["1", "2", "3"]
@@ -309,3 +313,18 @@ def test_a_gpu_says_the_same(linear_round):
     here, there = (trace_own(one, given, Choices(), torch.device(d), nothing) for d in ("cpu", "cuda"))
     for name in ("raw", "score", "change", "logit"):
         torch.testing.assert_close(getattr(here, name), getattr(there, name).cpu(), rtol=1e-9, atol=1e-12)
+
+
+def test_every_column_is_explained_and_none_is_empty(linear_round, capsys):
+    """Numbers of samples that nobody told stand in no column."""
+    run, dicts, _, _, file = linear_round
+    own.trace(run, "--inputs", file)
+    told = capsys.readouterr().out
+    header = next(line for line in told.splitlines() if "rank" in line)
+    explained = [line.partition(":")[0] for line in told.splitlines() if re.match(r"[A-Za-z ]+: ", line)]
+    columns = [name.strip() for name in re.split(r"\s{2,}", header.strip())]
+    assert columns == ["rank", "client", "samples", "score", "T", "above mean", "change without"]
+    assert set(columns) - {"rank", "client", "samples"} <= set(explained)
+    own.trace(own.save(run.parent / "equal", dicts, **LOGREG), "--inputs", file)
+    told = capsys.readouterr()
+    assert "samples" not in told.out and "all clients count the same" in told.err

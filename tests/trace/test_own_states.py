@@ -102,6 +102,14 @@ def test_prefixes_are_taken_off_and_named(nets, capsys, tmp_path):
     ]
 
 
+def test_a_server_s_mean_of_counters_decides_no_arithmetic(nets, capsys, tmp_path):
+    """Means of integers are float64 with numpy; the weights are float32, and stay it."""
+    dicts = [{n: t.float() if t.is_floating_point() else t for n, t in d.items()} for d in moved(nets.bn((4,), 3))]
+    whole, _ = traced(own.save(tmp_path / "a", dicts, classes=3), capsys, "bn")
+    meant = {**dicts[0], "1.num_batches_tracked": torch.tensor(2.5, dtype=torch.float64)}
+    assert traced(own.save(tmp_path / "b", [meant, *dicts[1:]], classes=3), capsys, "bn")[0] == whole
+
+
 @pytest.mark.parametrize("names", [True, False])
 def test_arrays_in_npz_files(nets, capsys, tmp_path, names):
     """With and without names: numpy.savez(path, **state) and numpy.savez(path, *arrays)."""
@@ -177,6 +185,14 @@ def test_frozen_parameters_that_nobody_sent(nets, capsys, tmp_path):
     listed = [{str(i): t for i, t in enumerate(d.values())} for d in without(dicts, "^0")]
     found, notes = traced(own.save(tmp_path / "c", listed, classes=3), capsys, "half_frozen")
     assert found == whole and any("trained parameters, in order" in note for note in notes)
+
+
+def test_recorded_values_go_before_those_of_a_frozen_layer(nets, capsys, tmp_path):
+    """What `--model` builds need not be what the server started from; clients may even differ in it."""
+    torch.manual_seed(4)
+    dicts = own.states(nets.plain((4,), 3).double(), 3)
+    found, notes = traced(own.save(tmp_path / "a", dicts, classes=3), capsys, "half_frozen")
+    assert notes == [] and found == traced(own.save(tmp_path / "b", dicts, classes=3), capsys, "plain")[0]
 
 
 @pytest.mark.parametrize("model", ["NoArguments", "made"])

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import IO
 
 from experiments.core.errors import MissingError, SpecError
+from experiments.paths import expanded
 
 
 def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
     """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
     Raises:
-        MissingError: it is in neither place.
+        MissingError: it is in neither place. SpecError: its `~user` has no home folder.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
     for place in tried:
-        if place.exists():
+        if os.path.exists(place):  # noqa: PTH110  (Path's own raises on a name that is too long)
             return place
     raise MissingError(
         f"{'no data' if key == 'data.path' else 'nothing'} at {path}",

@@ -9,6 +9,7 @@ from pydantic import Field
 from experiments.core.block import Block
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -192,11 +193,6 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
     return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names for clients that have none."""
-    return tuple(str(k) for k in range(count))
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:

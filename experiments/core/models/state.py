@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import FedlabError, MissingError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         MissingError: the file cannot be read.
         SpecError: it is damaged, holds objects, or unfolds to more than the memory that is free.
     """
+    import zipfile
+
     import numpy as np
+
+    from experiments.core.data._files import require_room
 
     try:
         raw = path.open("rb")
@@ -60,8 +64,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise _unreadable(path, error) from error
     with raw:
         try:
+            if zipfile.is_zipfile(raw):
+                require_room(sum(member.file_size for member in zipfile.ZipFile(raw).infolist()), path)
+            raw.seek(0)
             opened: Any = np.load(raw, allow_pickle=False)
             return {"inputs": opened} if isinstance(opened, np.ndarray) else {key: opened[key] for key in opened.files}
+        except FedlabError:
+            raise
         except Exception as error:  # numpy and the zip reader raise whatever they stumble upon
             first = (str(error).splitlines() or [type(error).__name__])[0]
             what = f"not a sound {path.suffix} file ({first})"

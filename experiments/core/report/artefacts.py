@@ -59,7 +59,7 @@ def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Pat
 
     Raises:
         SpecError: smoke numbers on their way into a folder of published results (`paper` or `small`).
-        MissingError: the disk is full.
+        MissingError: the disk is full, or the folder cannot be written to.
     """
     if scale == "smoke" and {"paper", "small"} & {folder.name, folder.parent.name}:
         raise SpecError("smoke numbers are never published", f"folder {folder.parent.name}/{folder.name}")
@@ -75,7 +75,8 @@ def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Pat
     except OSError as error:
         if files.is_disk_full(error, folder):
             raise MissingError("disk full", f"writing into {folder.name}", "free some space and repeat") from error
-        raise
+        what, todo = f"tables cannot be written ({error.strerror or error})", "give a folder that can be written to"
+        raise MissingError(what, str(folder), todo) from error
     return written
 
 
@@ -105,6 +106,8 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _sortable(column: pd.Series) -> pd.Series:
+    if hasattr(column, "cat"):  # names in an order of their own
+        return column.cat.codes
     return column.astype(str) if column.dtype.kind == "O" else column
 
 

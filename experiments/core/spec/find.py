@@ -9,7 +9,7 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper, papers
 from experiments.core.spec.faults import suggestion
 from experiments.core.spec.reader import shown
-from experiments.paths import configs_dir
+from experiments.paths import configs_dir, expanded
 
 TRAIN = Paper(
     name="train",
@@ -31,11 +31,11 @@ def owners() -> dict[str, Paper]:
 def folders() -> list[Path]:
     """Where specs are looked for: $FEDLAB_CONFIGS, the checkout one stands in, the packaged ones."""
     named, here = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
-    found = [Path(named).expanduser()] if named else []
+    found = [expanded(named)] if named else []
     if (here / "experiments" / "core" / "spec").is_dir() and (here / "configs").is_dir():
         found.append(here / "configs")
     found.append(configs_dir())
-    return list({folder.resolve(): folder for folder in found}.values())
+    return list({os.path.realpath(folder): folder for folder in found}.values())
 
 
 def settings(paper: str | None = None) -> dict[str, list[Path]]:
@@ -55,8 +55,8 @@ def find(name: str | Path, paper: str | None = None) -> Path:
         SpecError: when there is none, or more than one.
     """
     text = str(name)
-    if Path(text).is_file():
-        return Path(text)
+    if os.path.isfile(path := expanded(text)):  # noqa: PTH113  (Path's own raises on a name that is too long)
+        return path
     word = text.removeprefix("configs/").removesuffix(".yaml")
     known = settings(paper)
     wanted = {word, f"setting{word}"} if word[:1].isdigit() else {word}

@@ -5,6 +5,7 @@ PyYAML alone reads `1e-3` as a string, `no` as False and `010` as 8, and keeps t
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,14 +68,14 @@ class Tree:
 
 def shown(path: Path) -> str:
     """`path` as messages print it: relative to the working directory where it lies inside."""
+    real = Path(os.path.realpath(path))  # resolve() raises on links in a circle
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(real.relative_to(Path.cwd()))
     except ValueError:
         from experiments.paths import configs_dir
 
         root = configs_dir().resolve()
-        inside = root in path.resolve().parents
-        return str(Path("configs") / path.resolve().relative_to(root)) if inside else str(path)
+        return str(Path("configs") / real.relative_to(root)) if root in real.parents else str(path)
 
 
 def read_file(path: Path) -> Tree:

@@ -22,6 +22,7 @@ COLUMNS = (
 Row = dict[str, Any]
 """Some of COLUMNS; `paper`, `setting`, `scale`, `seed` and (where left out) `method` come from the cell."""
 
+_LONGEST = 120  # characters of a setting or method in the name of a folder
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -131,6 +132,8 @@ class Cell:
         for name in (self.paper, self.setting, self.scale):
             if not _NAME.fullmatch(name):
                 raise SpecError(f"{name!r} cannot name a folder", todo="use letters, digits, '.', '_', '-' and '+'")
+            if len(name) > _LONGEST:
+                raise SpecError(f"{name[:40]}... is too long to name a folder", todo=f"use {_LONGEST} letters at most")
         canonical(self.params)
 
     def __hash__(self) -> int:
@@ -145,7 +148,10 @@ class Cell:
     @property
     def prefix(self) -> str:
         """How the folder names of all cells of this seed and method begin."""
-        return f"seed{self.seed}-{re.sub(r'[^A-Za-z0-9._+-]', '_', self.method)}-"
+        word = re.sub(r"[^A-Za-z0-9._+-]", "_", self.method)
+        if len(word) > _LONGEST:  # file systems take 255 bytes, endings included
+            word = f"{word[:_LONGEST]}-{hashlib.sha256(self.method.encode()).hexdigest()[:10]}"
+        return f"seed{self.seed}-{word}-"
 
     def is_told_by(self, told: Any) -> bool:
         """Whether a cell.json, perhaps of code that knew fewer parameters, describes this cell."""

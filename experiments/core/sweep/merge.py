@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.core.names import natural
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell
-from experiments.core.sweep.rows import from_csv, natural, tidy, to_csv
+from experiments.core.sweep.rows import from_csv, tidy, to_csv
 from experiments.core.sweep.store import Store
 from experiments.core.sweep.whole import fault, read_json
 

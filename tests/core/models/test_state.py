@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections import OrderedDict
 
@@ -11,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from experiments.core.data import _files
 from experiments.core.engine.net import Net
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.models.state import first_mismatch, read_state
+from experiments.core.models.state import first_mismatch, read_arrays, read_state
 
 
 def small():
@@ -137,6 +139,34 @@ def test_arrays_that_hold_something_else(tmp_path):
             read_state(tmp_path / "net.npz")
         assert caught.value.where.endswith("net.npz") and caught.value.todo
     assert not fled.exists()
+
+
+def test_arrays_that_unpack_to_more_than_the_memory(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "net.npz", a=np.zeros(10**6))
+    assert read_state(tmp_path / "net.npz")["a"].shape == (10**6,)
+    monkeypatch.setattr(_files, "_available_bytes", lambda: 10**6)
+    with pytest.raises(SpecError, match="the memory that is free"):
+        read_state(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("name", ["net.npz", "net.npy", "net.safetensors"])
+def test_files_with_flipped_and_lost_bytes(tmp_path, name):
+    """Whatever is done to a file: tensors, or one of our errors."""
+    rng, file = np.random.default_rng(5), tmp_path / name
+    if name == "net.npz":
+        np.savez_compressed(file, **small().state_dict())
+    elif name == "net.npy":
+        np.save(file, np.ones((3, 4), dtype=np.float32))
+    else:
+        save_file(small().state_dict(), file)
+    whole = file.read_bytes()
+    for _ in range(150):
+        spoilt = bytearray(whole[: rng.integers(1, len(whole) + 1)] if rng.random() < 0.3 else whole)
+        for at in rng.integers(0, len(spoilt), rng.integers(1, 4)):
+            spoilt[at] = rng.integers(256)
+        file.write_bytes(spoilt)
+        with contextlib.suppress(SpecError, MissingError):
+            (read_arrays if name == "net.npy" else read_state)(file)
 
 
 class Trap:
