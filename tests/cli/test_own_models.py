@@ -39,6 +39,10 @@ def lazy(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Tanh(), nn.Linear(4, classes))
 
 
+def cumulative(shape, classes):
+    return body(nn.Linear(60, 4), nn.BatchNorm1d(4, momentum=None), nn.Tanh(), classes=classes)
+
+
 def all_frozen(shape, classes):
     return dropped(shape, classes).requires_grad_(False)
 
@@ -105,6 +109,12 @@ def test_lazy_layers_take_their_sizes_from_the_data(tmp_path):
     again = train(tmp_path, "lazy", tmp_path / "again")
     assert (folder / "rows.csv").read_bytes() == (again / "rows.csv").read_bytes()
     assert safetensors.torch.load_file(folder / "model.safetensors")["1.weight"].shape == (4, 60)
+
+
+def test_counters_are_saved_with_the_model(tmp_path):
+    folder = train(tmp_path, "cumulative", tmp_path / "out", "--set", "local.batch_size=999", "--set", "local.epochs=2")
+    saved = safetensors.torch.load_file(folder / "model.safetensors")
+    assert saved["2.num_batches_tracked"].dtype == torch.int64 and int(saved["2.num_batches_tracked"]) == 3 * 2
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,26 +110,10 @@ def _vocabulary_fits(net: Net, federation: Federation) -> None:
 
 def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
     """Look at the model in evaluation mode; whether it draws random numbers there."""
-    module = clone(net.module).eval()
-    seen = x.clone()
-
-    def outputs() -> Tensor:
-        found = module(seen)
-        if not isinstance(found, Tensor):
-            raise SpecError(
-                f"the model returns a {type(found).__name__}, not a tensor",
-                "model",
-                "return the logits alone (of a model of transformers: its output's .logits)",
-            )
-        net.losses(found, y)
-        return found
-
+    module, seen = clone(net.module).eval(), x.clone()
     try:
-        restless = is_restless(outputs, x.device)
         with torch.no_grad(), drawing(0, x.device):
-            together = outputs()
-    except SpecError:
-        raise
+            together = module(seen)
     except Exception as fault:  # a module may be the user's own and raise anything
         raise SpecError(
             f"the model does not take inputs of shape {tuple(x.shape[1:])}: {first_line(fault)}",
@@ -141,12 +126,9 @@ def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
             "model",
             "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
         )
-    if together.shape != (len(x), classes):
-        raise SpecError(
-            f"the model gives outputs of shape {tuple(together.shape[1:])} for {classes} classes",
-            "model",
-            "give the model one output a class",
-        )
+    _outputs_fit(together, len(x), classes)
+    net.losses(together, y)
+    restless = is_restless(lambda: module(x), x.device)
     if not restless and not _stands_alone(module, x, together):
         raise SpecError(
             "in evaluation mode the model's output for a sample depends on the others of its batch",
@@ -154,6 +136,28 @@ def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
             "use no batch statistics there (BatchNorm needs track_running_stats=True), or GroupNorm",
         )
     return restless
+
+
+def _outputs_fit(outputs: Any, n: int, classes: int) -> None:
+    """Raise SpecError where the outputs of n samples are no tensor [n, classes]."""
+    if not isinstance(outputs, Tensor):
+        raise SpecError(
+            f"the model returns a {type(outputs).__name__}, not a tensor",
+            "model",
+            "return the logits alone (of a model of transformers: its output's .logits)",
+        )
+    if len(outputs.shape) < 1 or len(outputs) != n:
+        raise SpecError(
+            f"the model gives outputs of shape {tuple(outputs.shape)} for {n} samples",
+            "model",
+            "give a row of outputs a sample",
+        )
+    if outputs.shape[1:] != (classes,):
+        raise SpecError(
+            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {classes} classes",
+            "model",
+            "give the model one output a class",
+        )
 
 
 def _stands_alone(module: nn.Module, x: Tensor, together: Tensor) -> bool:
