@@ -56,6 +56,9 @@ Data = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; default: $FEDLAB_DATA_DIR.", file_okay=False)
 ]
+StandIn = Annotated[
+    bool, typer.Option("--stand-in/--no-stand-in", help="Where its data are missing: run a setting on its stand-in.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -87,6 +90,7 @@ class Request:
     data: str | None = None
     data_dir: Path | None = None
     model: str | None = None
+    stand_in: bool = True
 
 
 def overrides(given: list[str] | None, seeds: str | None, formulation: str | None) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -14,3 +16,10 @@ class Block(BaseModel):
     def called(self) -> str:
         """What results call it: its kind; a family of one kind says which of them it is."""
         return str(getattr(self, "kind", ""))
+
+    def require(self, data_dir: Path | None) -> None:
+        """Look whether the files and packages that it names are there: reads nothing, loads no torch.
+
+        Raises:
+            MissingError: something is not; ends with the command that gets it, or says that there is none.
+        """

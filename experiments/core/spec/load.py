@@ -15,18 +15,23 @@ from experiments.core.paper import Paper
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
 from experiments.core.spec.reader import Fault, Key, Tree, shown
-from experiments.core.spec.standin import stood_in
+from experiments.core.spec.standin import laid, parted, stood_in
 from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file."""
+    """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file.
+
+    Attributes:
+        stand_in: kind of the data that its file offers where its own are missing; "" where it offers none.
+    """
 
     spec: Any
     origins: dict[str, str]
     path: Path
     paper: Paper
+    stand_in: str = ""
 
 
 def load(
@@ -36,6 +41,7 @@ def load(
     overrides: Sequence[str] = (),
     model_factory: str | None = None,
     data_override: str | None = None,
+    stand_in: bool = False,
 ) -> Loaded:
     """Read the spec `source` at `scale`.
 
@@ -48,6 +54,7 @@ def load(
             file's `init` by `keep`, unless `overrides` name a scheme.
         data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
             stand-in, and the name says so.
+        stand_in: lay the file's own `stand_in` on it, as where its data are missing; without effect where it has none.
 
     Raises:
         SpecError: with every fault found, as "file:line: key: message".
@@ -55,13 +62,15 @@ def load(
     if scale not in SCALES:
         raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
     path = find(source, paper)
-    tree = at_scale(gather(path), scale)
+    tree, overlay = parted(at_scale(gather(path), scale))
     owner = _owner(tree, path, paper)
     for key, value in (("paper", owner.name), ("name", path.stem)):
         if key not in tree.value:
             tree.value[key], tree.origins[key,] = value, shown(path)
     if data_override is not None:
-        tree = stood_in(tree, data_override)
+        tree = stood_in(tree, data_override, overlay)
+    elif stand_in and overlay.value:
+        tree = laid(tree, overlay)
     if model_factory is not None:  # the file's scheme was for the file's model; --set may still name one
         tree = put(tree, ("init",), "keep", f"--model {model_factory}")
     tree = overridden(tree, overrides)
@@ -70,7 +79,8 @@ def load(
         block = {"kind": "custom", "factory": model_factory}
         tree = put(tree, ("model",), block, f"--model {model_factory}")
     spec = validated(spec_class(owner, tree), tree, shown(path))
-    return Loaded(spec, origins(spec, tree), path, owner)
+    offered = str(overlay.value["data"].get("kind")) if overlay.value else ""
+    return Loaded(spec, origins(spec, tree), path, owner, offered)
 
 
 def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:

@@ -10,6 +10,8 @@ from experiments.core.errors import SpecError
 from experiments.core.spec.reader import Fault, Key, Tree, read_file, read_value, shown
 
 SCALES = ("smoke", "small", "paper")
+STAND_IN = "stand_in"
+"""The key of what runs where a setting's data are missing (see `standin`)."""
 DEPTH = 3
 
 
@@ -58,7 +60,16 @@ def gather(path: Path, depth: int = 0) -> Tree:
     if depth == DEPTH:
         raise SpecError(f"`extends` goes more than {DEPTH} files deep, or in a circle", where, "flatten the chain")
     base = gather(_parent(path, parent, where), depth + 1)
-    return merge(base, tree)
+    return merge(_without_stand_in(base), tree)
+
+
+def _without_stand_in(base: Tree) -> Tree:
+    """The tree of an extended file without what stands in for its data: the extending file may have others."""
+    scales = base.value.get("scales")
+    for block in (base.value, *(scales.values() if isinstance(scales, dict) else ())):
+        if isinstance(block, dict):
+            block.pop(STAND_IN, None)
+    return base
 
 
 def _parent(path: Path, named: Any, where: str) -> Path:
