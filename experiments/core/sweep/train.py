@@ -183,7 +183,7 @@ class _Diary:
 def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     """Write a flat state as a state dict under the module's own names, integer buffers included."""
     constants = {n: b for n, b in problem.net.module.named_buffers() if not b.is_floating_point()}
-    named = {**problem.net.views(state), **constants}
+    named = {**constants, **problem.net.views(state)}  # counters are of the state
     path = context.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     files.atomic_write(
