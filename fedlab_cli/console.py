@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,14 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from experiments.core.errors import FedlabError
-from fedlab_cli import interrupt
+from fedlab_cli import interrupt, tables
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines when stderr is no terminal."""
@@ -38,7 +37,7 @@ class Screen:
 
     def out(self) -> Console:
         """A console on the present stdout."""
-        width = None if sys.stdout.isatty() else _WIDTH
+        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or _WIDTH)
         return Console(file=sys.stdout, width=width, no_color=not self.color, highlight=False, soft_wrap=False)
 
     def err(self) -> Console:
@@ -92,20 +91,21 @@ def _plain(value: Any) -> Any:
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Rows as a table on stdout."""
     names = list(columns or (rows[0] if rows else ()))
-    drawn = Table(
-        title=Text(title),
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for name in names:
-        number = all(isinstance(row.get(name), (int, float)) for row in rows) and bool(rows)
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(shown(row.get(name))) for name in names))
-    screen.out().print(drawn)
+    drawn = [
+        tables.Column(
+            name,
+            tuple(shown(row.get(name)) for row in rows),
+            bool(rows) and all(isinstance(row.get(name), (int, float)) for row in rows),
+        )
+        for name in names
+    ]
+    out = screen.out()
+    whole = tables.fitted(title, drawn, out)
+    if whole is not None:
+        out.print(whole)
+        return
+    out.print(Text(title, style="bold"))
+    listing(tables.blocks(drawn, out.width))
 
 
 def compact(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
