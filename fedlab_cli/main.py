@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FedlabError as fault:
         console.failure(fault)
         if console.screen.verbose:
-            traceback.print_exc()
+            console.trace(fault)
         return fault.exit_code
     except KeyboardInterrupt:
         console.note("interrupted; the same command goes on from the last checkpoint")
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         console.failure(unexpected)
         if console.screen.verbose:
-            traceback.print_exc()
+            console.trace(fault)
         return 1
     return 0
 
@@ -113,7 +113,7 @@ def _unusable(fault: OSError) -> int:
     missing = MissingError(fault.strerror or str(fault), where, "give another path, or mend this one")
     console.failure(missing)
     if console.screen.verbose:
-        traceback.print_exc()
+        console.trace(fault)
     return missing.exit_code
 
 
