@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import simulate
@@ -14,6 +15,8 @@ from experiments.core.estimators.fed_influence import FedInfluence, Variant
 from experiments.core.report.subjects import of_client, of_label
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.clients import keep_clients
+from experiments.core.sweep.quality import quality
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -50,6 +53,7 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
 def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     """Train the base world, the leave-one-out worlds and the estimators in one pass; then the cleansing worlds."""
     built = build(spec, seed, context)
+    must_stand_still(built.problem.net, "its gradients")
     problem, clients = built.problem, len(built.problem.federation.sizes)
     counted = _counted(spec, seed, clients)
     chosen = formulation(spec, problem, len(counted) + 1, context)
@@ -60,6 +64,7 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         recorder = Recorder(
             spec, problem, estimator, columns, counted, tracked, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+            told=context.status,
         )  # fmt: skip
         simulate(
             problem,
@@ -73,11 +78,13 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         )
         rows = (
             recorder.rows
+            + quality(problem.net, problem.federation, *recorder.of_base(), context)
             + explosion(recorder.rows, [s.name for s in problem.net.params])
             + _described(spec, built, counted)
         )
         if spec.cleansing is not None:
             rows += cleanse(spec, problem, recorder, chosen, workers, context)
+    keep_clients(problem.federation, context)
     for name in columns:
         if estimator.stopped(name):
             context.log(f"variant {name} left the finite numbers in round {estimator.stopped(name)} and was stopped")
