@@ -194,7 +194,8 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     if spec.cleansing is not None:
         numbers["cleansing_round"] = spec.cleansing.round
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
-    counts = federation.label_counts().tolist()
+    none: list[list[int]] = [[]] * len(federation.sizes)  # where numbers are predicted
+    counts = none if federation.predicts_numbers else federation.label_counts().tolist()
     for name, size, labels in zip(federation.clients, federation.sizes, counts, strict=True):
         rows.append({"metric": "client_size", "subject": of_client(name), "value": float(size), "unit": "samples"})
         rows += [

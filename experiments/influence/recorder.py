@@ -30,7 +30,7 @@ class Recorder:
 
     Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and
     their correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
-    cleansing) the ranking variant's FIL and FIA for every client.
+    cleansing) the ranking variant's FIL and FIA for every client. Where numbers are predicted there is no FIA.
 
     Attributes:
         rows: the tidy rows so far.
@@ -53,7 +53,7 @@ class Recorder:
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
-        self._partial = partial
+        self._partial, self._classes = partial, not problem.federation.predicts_numbers
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self._names = problem.federation.clients
         self.rows: list[Row] = [
@@ -79,7 +79,10 @@ class Recorder:
         exact = truth(self._formulation, states, self._problem.federation, self._workers)
         t = record.index
         self._add("base", "loss", "test", t, exact.base_loss, len(self._problem.federation.test_y), "nats")
-        self._add("base", "accuracy", "test", t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%")
+        if self._classes:
+            self._add(
+                "base", "accuracy", "test", t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%"
+            )
         if details:
             self._clients("exact", t, self._counted, exact.loss, exact.accuracy)
         change = parameter_change(states)[:, : self._problem.net.p]
@@ -109,7 +112,8 @@ class Recorder:
 
     def _correlate(self, name: str, t: int, fil: Tensor, fia: Tensor, exact: Truth) -> None:
         last = t == self._spec.rounds
-        for what, ours, theirs in (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu())):
+        both = (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu()))
+        for what, ours, theirs in both if self._classes else both[:1]:
             for score, function in (("pearson", pearson), ("spearman", spearman)):
                 found = function(ours.numpy(), theirs.numpy())
                 self._add(name, f"{score}_{what}", "counted", t, found.value, found.n, "correlation")
@@ -136,7 +140,8 @@ class Recorder:
     def _clients(self, method: str, t: int, clients: Any, fil: Tensor, fia: Tensor) -> None:
         for c, loss, accuracy in zip(clients, fil.tolist(), fia.tolist(), strict=True):
             self._add(method, "fil", of_client(self._names[c]), t, loss, 1, "nats")
-            self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
+            if self._classes:
+                self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
 
     def _add(self, method: str, metric: str, subject: str, t: int, value: float, n: int, unit: str) -> None:
         self.rows.append(

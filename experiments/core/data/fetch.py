@@ -250,6 +250,16 @@ def catalogue() -> dict[str, Known]:
     return {known.name: known for known in CATALOGUE}
 
 
+def suppliers(path: str) -> tuple[str, ...]:
+    """Names of the data sets whose download puts something at, or below, `path` of a data folder."""
+    return tuple(k.name for k in CATALOGUE if any(_puts(f, path) for f in (*(f.path for f in k.files), *k.built)))
+
+
+def _puts(file: str, path: str) -> bool:
+    """Whether `file` of a data folder is `path`, lies in it, or is its archive."""
+    return file == path or file.startswith(f"{path.rstrip('/')}/") or file in (f"{path}.tgz", f"{path}.tar.gz")
+
+
 def status(data_dir: Path | None, verify: bool = False) -> list[State]:
     """Where each known data set stands. Sizes are looked at; checksums only with `verify`, which reads every file."""
     return [_state(known, data_dir, verify) for known in CATALOGUE]

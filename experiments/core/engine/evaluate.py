@@ -13,7 +13,7 @@ from experiments.core.engine.formulations import Formulation
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss [B] (float64), and the share of right predictions [B] in [0, 1]."""
+    """Mean loss [B] (float64), and the share of right predictions [B] in [0, 1]; NaN where numbers are predicted."""
 
     loss: Tensor
     accuracy: Tensor
@@ -27,7 +27,8 @@ _IDS = 1 << 12  # token ids of a block on a CPU: of a small transformer, the cac
 def evaluate(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, workers: Workers) -> Evaluation:
     """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of samples.
 
-    Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs.
+    Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs;
+    or numbers [n, 1], of which none is right or wrong.
     """
     shape = tuple(x.shape[1:])
     scratch = formulation.scratch(min(len(y), _MOST_SAMPLES), shape)
@@ -54,7 +55,8 @@ def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tens
         outputs, target = formulation.outputs(theta, x[a : a + samples]), y[a : a + samples]
         if formulation.net.loss == "squared":
             total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
-            total[:, 1] += (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
+            right = (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
+            total[:, 1] += right if width > 1 else torch.nan
         else:
             losses, right = _cross_entropy(outputs, target)
             total[:, 0] += losses.sum(-1, dtype=torch.float64)

@@ -142,7 +142,8 @@ class _Diary:
         scores = evaluate(self._chosen, state[None], f.test_x, f.test_y, self._workers)
         common = {"method": self._method, "subject": "test", "round": t, "n": len(f.test_y)}
         self.rows.append({**common, "metric": "loss", "value": float(scores.loss[0]), "unit": "nats"})
-        self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
+        if not f.predicts_numbers:
+            self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
 
     def _record(self, record: Round) -> None:
         """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
