@@ -78,7 +78,8 @@ class Problem:
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
         path = context.folder / f"{name}.ckpt"
-        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds, context.warn)
+        mark = f"{name} {context.facts['data']}"
+        return Checkpoint(path, mark, self.spec.checkpoint_seconds, context.warn, context.tell)
 
 
 def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
