@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from experiments.core import clean
 from experiments.core.errors import FedlabError
 from fedlab_cli import interrupt, tables
+from fedlab_cli.left import Left
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines when stderr is no terminal."""
 
+_CELLS = "cells"
 _WIDTH = 180  # of tables that no terminal bounds
 
 
@@ -56,13 +60,13 @@ def setup(as_json: bool = False, quiet: bool = False, verbose: int = 0, color: b
 
 def say(line: str) -> None:
     """A line of result on stdout."""
-    screen.out().print(Text(line), soft_wrap=True)
+    screen.out().print(Text(clean.line(line)), soft_wrap=True)
 
 
 def note(line: str) -> None:
     """A remark on stderr, unless --quiet."""
     if not screen.quiet:
-        screen.err().print(Text(line))
+        screen.err().print(Text(clean.line(line)))
 
 
 def detail(line: str) -> None:
@@ -73,7 +77,8 @@ def detail(line: str) -> None:
 
 def dump(value: Any) -> None:
     """`value` as JSON on stdout; NaN becomes null, so that every reader can take it."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(clean.json_text(text) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -93,13 +98,13 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] 
     names = list(columns or (rows[0] if rows else ()))
     drawn = [
         tables.Column(
-            name,
+            clean.line(name),
             tuple(shown(row.get(name)) for row in rows),
             bool(rows) and all(isinstance(row.get(name), (int, float)) for row in rows),
         )
         for name in names
     ]
-    out = screen.out()
+    out, title = screen.out(), clean.line(title)
     whole = tables.fitted(title, drawn, out)
     if whole is not None:
         out.print(whole)
@@ -121,7 +126,7 @@ def shown(value: Any) -> str:
     """A value as a cell of a table."""
     if value is None or value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else clean.line(str(value))
 
 
 def span(seconds: float) -> str:
@@ -143,35 +148,51 @@ def size(count: float) -> str:
 def failure(fault: FedlabError) -> None:
     """An error: one line what, one line where, one line what to do; all faults when there are several."""
     err = screen.err()
-    err.print(Text("error: ", style="bold red") + Text(fault.what))
+    err.print(Text("error: ", style="bold red") + Text(clean.line(fault.what)))
     where = [fault.where] if fault.where else []
     faults = list(getattr(fault, "faults", ()))
     if len(faults) > 1:
         where += faults
     for line in where:
-        err.print(Text(f"  at:  {line}"))
+        err.print(Text(f"  at:  {clean.line(line)}"))
     if fault.todo:
-        err.print(Text(f"  fix: {fault.todo}"))
+        err.print(Text(f"  fix: {clean.line(fault.todo)}"))
 
 
 class Meter:
-    """Two bars on a terminal: cells, and the work of the cell under way. Elsewhere a line every half minute."""
+    """Two bars on a terminal: cells, and the work of the cell under way. Elsewhere a line every half minute.
 
-    def __init__(self, progress: Progress | None, cells: int) -> None:
+    Both say how long all cells together will still take.
+    """
+
+    def __init__(self, progress: Progress | None, cells: int, work: Mapping[str, float]) -> None:
         self._progress, self._cells, self._done = progress, cells, 0
+        self._left = Left(work)
         self._bars: dict[str, TaskID] = {}
         self._last, self._status = time.monotonic(), ""
 
     def update(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` of `what` are done."""
         interrupt.check()
+        if what != _CELLS:
+            self._left.progress(done, total)
         if self._progress is not None:
             if what not in self._bars:
-                self._bars[what] = self._progress.add_task(what, total=total)
-            self._progress.update(self._bars[what], completed=done, total=total, description=what + self._status)
+                self._bars[what] = self._progress.add_task(clean.line(what), total=total)
+            words = clean.line(what + self._status)
+            self._progress.update(self._bars[what], completed=done, total=total, description=words)
+            if _CELLS in self._bars:
+                self._progress.update(self._bars[_CELLS], description=_CELLS + self._time())
         elif time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}{self._status}")
+            note(
+                f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}{self._time()}{self._status}"
+            )
+
+    def _time(self) -> str:
+        """The time left, in words."""
+        seconds = self._left.seconds()
+        return "" if seconds is None else f"; about {span(seconds)} left"
 
     def status(self, words: str) -> None:
         """Say `words` beside the work of this cell from now on."""
@@ -179,7 +200,10 @@ class Meter:
 
     def cell(self, name: str, what: str) -> None:
         """Note that the cell `name` has begun or ended."""
-        if what != "start":
+        if what == "start":
+            self._left.start(name)
+        else:
+            self._left.end(what == "done")
             self._done += 1
             detail(f"{name}: {what}")
         if self._progress is not None:
@@ -187,18 +211,24 @@ class Meter:
                 self._progress.remove_task(bar)
             self._bars.clear()
         self._status = ""
-        self.update("cells", self._done, self._cells)
+        self.update(_CELLS, self._done, self._cells)
 
 
 @contextmanager
-def meter(cells: int) -> Iterator[Meter]:
-    """A meter for a run of `cells` cells."""
+def meter(cells: int, work: Mapping[str, float] | None = None) -> Iterator[Meter]:
+    """A meter for a run of `cells` cells; `work`: their estimated seconds, by name (see `Left`)."""
     if screen.quiet or not sys.stderr.isatty():
-        yield Meter(None, cells)
+        yield Meter(None, cells, work or {})
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen.err(), transient=True) as progress:
-        yield Meter(progress, cells)
+        yield Meter(progress, cells, work or {})
+
+
+def trace(fault: BaseException) -> None:
+    """The traceback of an error on stderr, whatever the screen says elsewhere."""
+    for part in "".join(traceback.format_exception(fault)).rstrip("\n").split("\n"):
+        screen.err().print(Text(clean.line(part)))
 
 
 def listing(lines: Iterable[str]) -> None:
