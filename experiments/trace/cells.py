@@ -9,7 +9,6 @@ from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
-from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
@@ -49,8 +48,6 @@ def cells(spec: TraceSpec) -> list[Cell]:
 def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train the federation, faulty clients included, and trace predictions of every round."""
     built = build(spec, seed, context)
-    if built.problem.federation.predicts_numbers:
-        raise SpecError("a prediction is traced by its class, and these are numbers", "data.target", "set it to class")
     problem = _with_faults(spec, built.problem)
     chosen = formulation(spec, problem, 1, context)
     with Workers(context.threads) as workers:

@@ -6,7 +6,7 @@ import os
 from math import prod
 from pathlib import Path
 
-from experiments.core.errors import MissingDataError, MissingError, SpecError
+from experiments.core.errors import MissingDataError, SpecError
 from experiments.paths import expanded
 
 STAND_IN = "`--data digits` runs at once on a stand-in; "
