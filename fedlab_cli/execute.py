@@ -18,6 +18,7 @@ from fedlab_cli.opening import Setting, instead, opening, settled
 from fedlab_cli.options import Request
 
 if TYPE_CHECKING:
+    from experiments.core.report.artefacts import Artefact
     from experiments.core.sweep.cell import Cell
     from experiments.core.sweep.plan import Plan
     from experiments.core.sweep.run import Options, Outcome
@@ -192,7 +193,10 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
     }  # fmt: skip
     if outcome.metrics.is_file():
         tables, paths = _published(paper, item, outcome.metrics, request)
-        told |= {"tables": tables, "files": [str(path) for path in paths]}
+        told |= {
+            "tables": {made.name: made.frame.to_dict("records") for made in tables},
+            "files": [str(path) for path in paths],
+        }
         if not console.screen.as_json:
             _shown(tables, paths, outcome.metrics)
     ended.settings.append(told)
@@ -208,25 +212,26 @@ def _failure(cell: str, error: Exception, note: Path | None) -> None:
         console.note("".join(traceback.format_exception(error)))
 
 
-def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[dict[str, Any], list[Path]]:
-    """Write this setting's tables and plots beside the runs; returns the tables as rows, and the files."""
+def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[list[Artefact], list[Path]]:
+    """Write this setting's tables and plots beside the runs; returns the tables, and the files."""
     from experiments.core.report.artefacts import publish
     from experiments.core.report.report import artefacts_of
 
     artefacts = artefacts_of(paper, [metrics.parent], lambda line: console.note(f"warning: {line}"))
     folder = request.out / "reports" / paper.name / metrics.parent.name
-    tables = {a.name: a.frame.to_dict("records") for a in artefacts if a.table_md}
-    return tables, publish(artefacts, folder, item.spec.scale)
+    return [a for a in artefacts if a.table_md], publish(artefacts, folder, item.spec.scale)
 
 
-def _shown(tables: dict[str, Any], paths: list[Path], metrics: Path) -> None:
-    for name, rows in tables.items():
+def _shown(tables: list[Artefact], paths: list[Path], metrics: Path) -> None:
+    for made in tables:
+        rows = made.frame.to_dict("records")
         if not rows:
             continue
         short = console.compact(rows)[:_SHOWN]
-        console.table(name, short)
+        console.table(made.name, short)
+        console.listing(made.why_blank(short))
         if len(rows) > len(short):
-            console.note(f"all {len(rows)} rows: {name}.md")
+            console.note(f"all {len(rows)} rows: {made.name}.md")
     console.note(f"numbers: {metrics}")
     for path in paths:
         if path.suffix == ".png":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.report.markdown import markdown
@@ -28,6 +28,7 @@ class Artefact:
         caption: one sentence. table_md: publish a Markdown table too, rows in the order of `frame`.
         stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off
             the frame's column `setting` ("setting2-digits" stands in with "digits").
+        blanks: column -> why a cell of it may be empty, said on the screen under a table that shows such a cell.
     """
 
     name: str
@@ -36,6 +37,19 @@ class Artefact:
     caption: str = ""
     table_md: bool = False
     stand_in: str = ""
+    blanks: Mapping[str, str] = field(default_factory=dict)
+
+    def why_blank(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Why cells of `rows` are empty: a line for each reason, with the columns that it is about."""
+        columns: dict[str, list[str]] = {}
+        for column, why in self.blanks.items():
+            if any(column in row and _is_empty(row[column]) for row in rows):
+                columns.setdefault(why, []).append(column)
+        return [f"blank under {', '.join(names)}: {why}" for why, names in columns.items()]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or value != value
 
 
 _STAND_INS = {"-standin": "stand-in data", "-digits": "stand-in data: digits"}
