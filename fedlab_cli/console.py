@@ -157,17 +157,21 @@ class Meter:
     def __init__(self, progress: Progress | None, cells: int) -> None:
         self._progress, self._cells, self._done = progress, cells, 0
         self._bars: dict[str, TaskID] = {}
-        self._last = time.monotonic()
+        self._last, self._status = time.monotonic(), ""
 
     def update(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` of `what` are done."""
         if self._progress is not None:
             if what not in self._bars:
                 self._bars[what] = self._progress.add_task(what, total=total)
-            self._progress.update(self._bars[what], completed=done, total=total)
+            self._progress.update(self._bars[what], completed=done, total=total, description=what + self._status)
         elif time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}")
+            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}{self._status}")
+
+    def status(self, words: str) -> None:
+        """Say `words` beside the work of this cell from now on."""
+        self._status = f"; {words}"
 
     def cell(self, name: str, what: str) -> None:
         """Note that the cell `name` has begun or ended."""
@@ -178,6 +182,7 @@ class Meter:
             for bar in self._bars.values():
                 self._progress.remove_task(bar)
             self._bars.clear()
+        self._status = ""
         self.update("cells", self._done, self._cells)
 
 

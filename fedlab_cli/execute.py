@@ -147,6 +147,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
         overwrite=request.overwrite,
         fail_fast=request.fail_fast,
         progress=meter.update,
+        status=meter.status,
         log=console.detail,
         tell=console.note,
         warn=lambda cell, line: console.note(f"warning: {cell.method}, seed {cell.seed}: {line}"),
@@ -224,14 +225,16 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
 
 def _shown(tables: list[Artefact], paths: list[Path], metrics: Path) -> None:
     for made in tables:
-        rows = made.frame.to_dict("records")
+        rows = made.shown.to_dict("records")
         if not rows:
             continue
         short = console.compact(rows)[:_SHOWN]
         console.table(made.name, short)
         console.listing(made.why_blank(short))
-        if len(rows) > len(short):
-            console.note(f"all {len(rows)} rows: {made.name}.md")
+        if made.key:
+            console.say(made.key)
+        if len(made.frame) > len(short):
+            console.note(f"all {len(made.frame)} rows: {made.name}.{'md' if made.excerpt is None else 'csv'}")
     console.note(f"numbers: {metrics}")
     for path in paths:
         if path.suffix == ".png":

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import SpecError
+from experiments.core.spec.grid import MOST_CELLS
+from experiments.core.spec.values import brief
 
 
 class Scale(str, Enum):  # noqa: UP042  (typer prints the plain words of a str enum)
@@ -111,8 +113,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     found: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise SpecError(f"cannot read the seeds {text!r}", "--seeds", "write 0,1,2 or 0-4")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+            raise SpecError(f"cannot read the seeds {brief(text)}", "--seeds", "write 0,1,2 or 0-4")
+        named = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(found) + len(named) > MOST_CELLS:
+            raise SpecError(f"more than {MOST_CELLS} seeds", "--seeds", "give fewer")
+        found += named
     return tuple(dict.fromkeys(found))

@@ -100,7 +100,7 @@ def test_the_spec_and_the_model_of_ones_own(tmp_path):
     for command in OWN:
         assert main([*shlex.split(command)[1:], "--set", "rounds=10"]) == 0
     plain, own = (Path(folder) / "influence/mine-small/metrics.csv" for folder in ("results/runs", "mine"))
-    assert all(",exact,fil,client:7," in path.read_text() for path in (plain, own))
+    assert all(",exact,fil,client:site7," in path.read_text() for path in (plain, own))
     assert ",custom," in own.read_text()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.core.estimators.fed_influence import FedInfluence, Variant, ten
 from experiments.core.report.subjects import of_client
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.sweep.cell import Row
+from experiments.core.sweep.quality import status
 from experiments.influence.spec import InfluenceSpec
 
 
@@ -50,10 +52,12 @@ class Recorder:
         formulation: Formulation,
         workers: Workers,
         partial: Callable[[list[Row]], None] = lambda rows: None,
+        told: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
-        self._partial, self._classes = partial, not problem.federation.predicts_numbers
+        self._partial, self._told = partial, told
+        self._classes = not problem.federation.predicts_numbers
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self._names = problem.federation.clients
         self.rows: list[Row] = [
@@ -61,6 +65,11 @@ class Recorder:
         ]
         self.ranking: dict[str, Tensor] = {}
         self.base_at_x: Tensor | None = None
+
+    def of_base(self) -> tuple[float, float]:
+        """Test loss and accuracy (in [0, 1]; NaN of numbers) of the base model when it was evaluated last."""
+        told = {row["metric"]: row["value"] for row in self.rows if row.get("method") == "base"}
+        return told["loss"], told.get("accuracy", math.nan) / 100
 
     def observe(self, record: Round) -> None:
         """Write down round `record` if it is one of the chosen."""
@@ -78,6 +87,7 @@ class Recorder:
         states = record.states()
         exact = truth(self._formulation, states, self._problem.federation, self._workers)
         t = record.index
+        self._told(status(exact.base_loss, exact.base_accuracy))
         self._add("base", "loss", "test", t, exact.base_loss, len(self._problem.federation.test_y), "nats")
         if self._classes:
             self._add(

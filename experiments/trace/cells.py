@@ -12,8 +12,10 @@ from experiments.core.engine.worlds import BASE
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.clients import keep_clients
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
+from experiments.core.sweep.quality import quality
 from experiments.trace import PAPER
 from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder
@@ -54,6 +56,7 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
         recorder = Recorder(
             spec, point, problem, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+            told=context.status,
         )  # fmt: skip
         _describe(spec, recorder, problem)
         simulate(
@@ -70,7 +73,9 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
         context.warn("no prediction could be traced in any round: the model predicts no held label right")
     else:
         keep_inputs(recorder.kept, problem.federation, recorder.held, spec.data, context)
-    return [{**built.columns, **row} for row in recorder.found.rows]
+    keep_clients(problem.federation, context)
+    rows = recorder.found.rows + quality(problem.net, *recorder.of_base(), context, point)
+    return [{**built.columns, **row} for row in rows]
 
 
 def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:

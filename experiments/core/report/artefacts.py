@@ -26,6 +26,8 @@ class Artefact:
         name: the file name without ending, e.g. "figure3". frame: the numbers behind it, one observation a row.
         figure: draws it (called inside `style.styled`), or None for a table only.
         caption: one sentence. table_md: publish a Markdown table too, rows in the order of `frame`.
+        excerpt: the rows of `frame` that screen and Markdown show, where the whole is long; the CSV holds all.
+        key: how the numbers are read, in a line that stands under the table on the screen, too.
         stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off
             the frame's column `setting` ("setting2-digits" stands in with "digits").
         blanks: column -> why a cell of it may be empty, said on the screen under a table that shows such a cell.
@@ -37,7 +39,14 @@ class Artefact:
     caption: str = ""
     table_md: bool = False
     stand_in: str = ""
+    excerpt: pd.DataFrame | None = None
+    key: str = ""
     blanks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The rows for screen and Markdown."""
+        return self.frame if self.excerpt is None else self.excerpt
 
     def why_blank(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Why cells of `rows` are empty: a line for each reason, with the columns that it is about."""
@@ -101,8 +110,9 @@ def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
         found["png"] = png_bytes(artefact.figure, mark)
     if artefact.table_md:
         lines = [f"**{mark}**", ""] if mark else []
-        lines += [artefact.caption, ""] if artefact.caption else []
-        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.frame)).encode()
+        words = " ".join(filter(None, [artefact.caption, artefact.key]))
+        lines += [words, ""] if words else []
+        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.shown)).encode()
     return found
 
 

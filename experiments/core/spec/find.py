@@ -8,7 +8,8 @@ from pathlib import Path
 from experiments.core.errors import SpecError
 from experiments.core.paper import Paper, papers
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.reader import shown
+from experiments.core.spec.reader import is_file, shown
+from experiments.core.spec.values import brief
 from experiments.paths import configs_dir, expanded
 
 TRAIN = Paper(
@@ -55,7 +56,7 @@ def find(name: str | Path, paper: str | None = None) -> Path:
         SpecError: when there is none, or more than one.
     """
     text = str(name)
-    if os.path.isfile(path := expanded(text)):  # noqa: PTH113  (Path's own raises on a name that is too long)
+    if is_file(path := expanded(text)):
         return path
     word = text.removeprefix("configs/").removesuffix(".yaml")
     known = settings(paper)
@@ -66,8 +67,12 @@ def find(name: str | Path, paper: str | None = None) -> Path:
     if hits:
         both = ", ".join(f"{p.parent.name}/{p.stem}" for p in hits)
         raise SpecError(f"{text!r} is more than one spec", both, "name the folder too")
+    if os.path.lexists(path) and not path.is_dir():
+        raise SpecError(f"{text!r} is not a plain file", "--config", "give a YAML file, or a name from `fedlab list`")
     if "/" in text and text.endswith(".yaml") and not text.startswith("configs/"):
-        raise SpecError(f"no file {text!r}", "--config", "give an existing YAML file, or a name from `fedlab list`")
+        raise SpecError(
+            f"no file {brief(text)}", "--config", "give an existing YAML file, or a name from `fedlab list`"
+        )
     names = [p.stem if paper else f"{owner}/{p.stem}" for owner, paths in known.items() for p in paths]
     places = ", ".join(shown(f / paper if paper else f) for f in folders())
-    raise SpecError(f"unknown setting {text!r}", places, suggestion(word, names))
+    raise SpecError(f"unknown setting {brief(text)}", places, suggestion(word, names))

@@ -14,9 +14,13 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
-from experiments.core.spec.reader import Fault, Key, Tree, shown
+from experiments.core.spec.reader import shown
 from experiments.core.spec.standin import laid, parted, stood_in
 from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
+from experiments.core.spec.values import Fault, Key, Tree, brief
+
+MOST_FAULTS = 50
+"""Faults of one spec that are told."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,9 @@ def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
 
 def _told(faults: list[Fault], name: str) -> SpecError:
     """The error that tells all faults; a single one in three parts."""
-    lines = tuple(str(fault) for fault in faults)
+    lines = tuple(str(fault) for fault in faults[:MOST_FAULTS])
+    if len(faults) > MOST_FAULTS:
+        lines += (f"{name}: and more",)
     if len(faults) == 1:
         (fault,) = faults
         what = f"{fault.key}: {fault.what}" if fault.key else fault.what
@@ -120,11 +126,11 @@ def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
     known, written = owners(), tree.value.get("paper")
     name = written if written is not None else paper or path.resolve().parent.name
     where = tree.origin(("paper",)) if written is not None else shown(path)
-    if name not in known:
-        raise SpecError(f"paper: no paper {name!r}", where, suggestion(str(name), known))
+    if not isinstance(name, str) or name not in known:
+        raise SpecError(f"paper: no paper {brief(name)}", where, suggestion(str(name), known))
     if paper is not None and name != paper:
         raise SpecError(f"paper: this spec belongs to {name!r}, not {paper!r}", where, f"run `fedlab {name}`")
-    return known[str(name)]
+    return known[name]
 
 
 def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
@@ -137,9 +143,9 @@ def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
     if not isinstance(named, dict):
         return named
     choice = tree.value.get("experiment", next(iter(named)))
-    if choice not in named:
+    if not isinstance(choice, str) or choice not in named:
         raise SpecError(
-            f"experiment: unknown value {choice!r}", tree.origin(("experiment",)), suggestion(str(choice), named)
+            f"experiment: unknown value {brief(choice)}", tree.origin(("experiment",)), suggestion(str(choice), named)
         )
     return named[choice]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.reader import Fault, Tree
 from experiments.core.spec.tree import STAND_IN, merge, put, subtree
+from experiments.core.spec.values import Fault, Tree
 
 SUFFIX = "-standin"
 WORDS = {"digits": "sklearn_digits"}

@@ -85,6 +85,7 @@ class Context:
         device: "cpu", "cuda", "cuda:1", "mps". threads: CPU threads the cell may use.
         data_dir: where data sets lie, or None.
         partial: called with the rows so far now and then, so that an unfinished cell can be reported as such.
+        status: what the progress line says beside the count, until it is called again (base loss and accuracy).
         progress: called with (what, done, total). log: one line into log.txt. tell: the same, and told on the screen,
             once for all cells that say the same. warn: the same as a warning, cell by cell.
         facts: what the cell found out and wants recorded in provenance.json (formulation, hash of the data, ...).
@@ -99,6 +100,7 @@ class Context:
     warn: Callable[[str], None] = lambda line: None
     tell: Callable[[str], None] = lambda line: None
     partial: Callable[[list[Row]], None] = lambda rows: None
+    status: Callable[[str], None] = lambda words: None
     facts: dict[str, Any] = field(default_factory=dict)
 
 

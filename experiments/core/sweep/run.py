@@ -32,7 +32,8 @@ class Options:
         device, threads, data_dir: handed to the cells, see Context.
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
-        progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
+        progress: (what, done, total) of the cell under way. status: words beside it, see Context.
+        log: receives every line of log.txt.
         tell: receives what the user should know of the run (which test set, for instance), each line once.
         warn: receives (cell, line) of what a cell wants the user to know although it goes on.
         event: called with a cell and "start", "done", "skipped", "failed" or "busy".
@@ -45,6 +46,7 @@ class Options:
     overwrite: bool = False
     fail_fast: bool = False
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    status: Callable[[str], None] = lambda words: None
     log: Callable[[str], None] = lambda line: None
     tell: Callable[[str], None] = lambda line: None
     warn: Callable[[Cell, str], None] = lambda cell, line: None
@@ -188,8 +190,9 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             options.tell(line)
 
         context = Context(
-            folder, options.device, options.threads, options.data_dir, progress, note, warn, tell, partial
-        )
+            folder, options.device, options.threads, options.data_dir, progress, note, warn, tell, partial,
+            options.status,
+        )  # fmt: skip
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")
