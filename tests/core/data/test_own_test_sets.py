@@ -132,6 +132,17 @@ def test_clients_may_be_named_by_numbers_and_only_one_way_is_given():
             ImageNpz.model_validate({"path": "a", **wrong})
 
 
+def test_a_test_file_that_is_missing_is_noticed_before_anything_runs(images):
+    load(images, test="other.npz")
+    ImageNpz(path="mine.npz", test="other.npz").require(images)
+    for block in (ImageNpz(path="mine.npz", test="no.npz"), ImageNpz(path="no.npz", test="other.npz")):
+        with pytest.raises(MissingError, match=r"no\.npz"):
+            block.require(images)
+    with pytest.raises(MissingError, match=r"no\.csv"):
+        pytest.importorskip("tokenizers", reason="the extra [text] is not installed")
+        TextCsv(path=str(images), test="no.csv").require(images)
+
+
 @pytest.mark.parametrize(("block", "said"), [
     (Iris(), "drawn species by species with split_seed 0"),
     (SklearnDigits(clients=5, copies=1), "10 % of the digits, drawn with data_seed 0"),
