@@ -118,6 +118,7 @@ def test_the_spec_of_ones_own_samples(tmp_path):
 def test_the_same_spec_trains(tmp_path):
     lines = [line for line in SPEC.splitlines() if not line.startswith("variants")]
     (tmp_path / "mine.yaml").write_text("\n".join(lines).replace("paper: influence", "paper: train"))
+    (tmp_path / "measurements.csv").write_text("a,b,outcome,site\n1,2,0,x\n")  # a plan asks only whether it is there
     assert main(["train", "--config", "mine.yaml", "--dry-run"]) == 0
 
 

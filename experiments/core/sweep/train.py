@@ -239,14 +239,14 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
 def _curves(frame: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8), layout="constrained")
-    for axis, (metric, label) in zip(
-        axes, (("loss", "test loss [nats]"), ("accuracy", "test accuracy [%]")), strict=True
-    ):
+    labels = {"loss": "test loss [nats]", "accuracy": "test accuracy [%]"}
+    there = [metric for metric in labels if (frame["metric"] == metric).any()]
+    figure, axes = plt.subplots(1, len(there), figsize=(3.5 * len(there), 2.8), layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], there, strict=True):
         for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
             ordered = line.sort_values("round")
             axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")
-        axis.set(xlabel="round", ylabel=label)
-    axes[0].legend()
+        axis.set(xlabel="round", ylabel=labels[metric])
+    axes[0][0].legend()
     figure.suptitle(f"{frame['setting'].iloc[0]}: {frame['model'].iloc[0]} on {frame['dataset'].iloc[0]}")
     return figure
