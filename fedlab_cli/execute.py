@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,6 +78,8 @@ def execute(
     if request.dry_run:
         _plan(paper, ready, request, ended)
         return ended
+    again = "the same command goes on from the last checkpoint" if request.resume else "without --no-resume it goes on"
+    console.screen.after_interrupt = (again,)
     device = ""
     for setting in ready:
         for line in opening(setting, bare):
@@ -210,7 +211,7 @@ def _failure(cell: str, error: Exception, note: Path | None) -> None:
         first = (str(error).splitlines() or [""])[0]
         console.failure(FedlabError(f"{type(error).__name__}: {first}", cell, f"see {note}" if note else ""))
     if console.screen.verbose:
-        console.note("".join(traceback.format_exception(error)))
+        console.trace(error)
 
 
 def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[list[Artefact], list[Path]]:

@@ -78,7 +78,8 @@ class Problem:
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
         path = context.folder / f"{name}.ckpt"
-        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds, context.warn)
+        mark = f"{name} {context.facts['data']}"
+        return Checkpoint(path, mark, self.spec.checkpoint_seconds, context.warn, context.tell)
 
 
 def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
@@ -133,6 +134,11 @@ def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: 
         wanted,
         lambda name: choose(net, sample, worlds, context.threads, name),
     )
+
+
+def label_of(y: Tensor) -> float:
+    """The label of one sample: a class, the place of the one in a one-hot target, or the number to predict."""
+    return float(y.argmax() if y.numel() > 1 else y)
 
 
 def digest(value: list[list[object]]) -> str:

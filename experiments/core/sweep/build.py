@@ -139,7 +139,8 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
     """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
     path = context.folder / f"{name}.ckpt"
-    return Checkpoint(path, f"{name} {context.facts['data']}", spec.checkpoint_seconds, context.warn)
+    mark = f"{name} {context.facts['data']}"
+    return Checkpoint(path, mark, spec.checkpoint_seconds, context.warn, context.tell)
 
 
 def fingerprint(federation: Federation) -> str:
