@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.core.errors import FedlabError
+from fedlab_cli import interrupt
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines when stderr is no terminal."""
@@ -32,6 +33,8 @@ class Screen:
     quiet: bool = False
     verbose: int = 0
     color: bool = True
+    after_interrupt: tuple[str, ...] = ()
+    """What to say after "interrupted"."""
 
     def out(self) -> Console:
         """A console on the present stdout."""
@@ -48,7 +51,7 @@ screen = Screen()
 
 def setup(as_json: bool = False, quiet: bool = False, verbose: int = 0, color: bool | None = None) -> None:
     """Settle the screen for this command; `color` None leaves what stands."""
-    screen.as_json, screen.quiet, screen.verbose = as_json, quiet, verbose
+    screen.as_json, screen.quiet, screen.verbose, screen.after_interrupt = as_json, quiet, verbose, ()
     screen.color = screen.color if color is None else color
 
 
@@ -161,6 +164,7 @@ class Meter:
 
     def update(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` of `what` are done."""
+        interrupt.check()
         if self._progress is not None:
             if what not in self._bars:
                 self._bars[what] = self._progress.add_task(what, total=total)

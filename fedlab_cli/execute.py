@@ -79,6 +79,8 @@ def execute(
     if request.dry_run:
         _plan(paper, ready, request, ended)
         return ended
+    again = "the same command goes on from the last checkpoint" if request.resume else "without --no-resume it goes on"
+    console.screen.after_interrupt = (again,)
     device = ""
     for setting in ready:
         for line in opening(setting, bare):

@@ -86,16 +86,6 @@ def test_the_unexpected_is_told_in_lines_too(monkeypatch, capsys):
     assert "Traceback" not in err
 
 
-def test_interrupted(monkeypatch):
-    import fedlab_cli.commands.list_ as listing
-
-    def stop(paper):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(listing, "settings", stop)
-    assert main(["list"]) == 130
-
-
 def test_list_as_json(capsys):
     assert main(["list", "influence", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

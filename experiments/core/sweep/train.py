@@ -106,7 +106,11 @@ def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, c
 
 def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: Context) -> Tensor:
     saved = checkpoint(spec, context, "plain")
-    content = saved.load() or {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+    content = saved.load()
+    if content is None:
+        content = {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+    else:
+        saved.resumes("round", content["round"] + 1, spec.rounds)
     diary.restore(content["diary"])
     state = content["state"].to(built.start.device)
     for t, after in simulate_plain(built.problem, world, state, content["round"] + 1):
@@ -179,7 +183,7 @@ class _Diary:
 def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     """Write a flat state as a state dict under the module's own names, integer buffers included."""
     constants = {n: b for n, b in problem.net.module.named_buffers() if not b.is_floating_point()}
-    named = {**problem.net.views(state), **constants}
+    named = {**constants, **problem.net.views(state)}  # counters are of the state
     path = context.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     files.atomic_write(
