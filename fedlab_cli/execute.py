@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -212,7 +211,7 @@ def _failure(cell: str, error: Exception, note: Path | None) -> None:
         first = (str(error).splitlines() or [""])[0]
         console.failure(FedlabError(f"{type(error).__name__}: {first}", cell, f"see {note}" if note else ""))
     if console.screen.verbose:
-        console.note("".join(traceback.format_exception(error)))
+        console.trace(error)
 
 
 def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[list[Artefact], list[Path]]:

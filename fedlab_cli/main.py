@@ -53,7 +53,7 @@ def _failed(fault: FedlabError) -> int:
 
     console.failure(fault)
     if console.screen.verbose:
-        traceback.print_exc()
+        console.trace(sys.exception() or fault)
     return fault.exit_code
 
 

@@ -77,8 +77,7 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
 def _draw_holdings(frame: pd.DataFrame) -> Figure:
     from matplotlib.ticker import LogLocator
 
-    mix = label_mix(frame)
-    figure, (left, *others) = new_figure(1, 2 if len(mix) else 1, height=2.8)
+    figure, (left, right) = new_figure(1, 2, height=2.8)
     sizes = frame[frame["metric"] == "client_size"]["samples"].to_numpy()
     wide = sizes.max() > 20 * max(1, sizes.min())
     left.hist(sizes, bins=edges(sizes, wide).tolist(), color=look(0)["color"], edgecolor="white", linewidth=0.4)
@@ -91,12 +90,10 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     left.set_xlabel("training samples of a client")
     left.set_ylabel("clients")
     left.set_title(f"{len(sizes)} clients, median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
-    for right in others:  # none where targets are numbers and no labels
-        _draw_mix(figure, right, mix)
-    return figure
-
-
-def _draw_mix(figure: Figure, right: Axes, mix: pd.DataFrame) -> None:
+    mix = label_mix(frame)
+    if mix.empty:  # numbers are predicted
+        figure.delaxes(right)
+        return figure
     shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
     right.grid(False)
     right.set_xlabel("clients, sorted by their commonest label")
@@ -105,6 +102,7 @@ def _draw_mix(figure: Figure, right: Axes, mix: pd.DataFrame) -> None:
     right.set_yticks(range(0, len(mix), step), mix.index[::step])
     right.set_title("share of each label in a client's samples")
     figure.colorbar(shown, ax=right, fraction=0.05)
+    return figure
 
 
 def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:

@@ -26,9 +26,10 @@ def compare(
     """Ours, its spread over seeds, the paper's, the difference and the status; writes nothing."""
     from experiments.core.report.report import compare_paper
     from experiments.core.report.stored import settings_of
-    from fedlab_cli.commands.report import summary
+    from fedlab_cli.commands.report import not_at_smoke, summary
 
     console.setup(as_json)
+    not_at_smoke(scale, "fedlab compare")
     frames = {
         name: compare_paper(papers()[name], out, scale.value, lambda line: console.note(f"warning: {line}"))
         for name in picked(names)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.report.markdown import markdown
-from experiments.core.report.style import styled
+from experiments.core.report.style import literal, styled
 from experiments.core.sweep import files
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
         plain[column] = [f"{v:.6g}" if isinstance(v, float) else v for v in plain[column]]
     if len(plain) and len(plain.columns):
         plain = plain.sort_values(list(plain.columns), kind="stable", key=_sortable)
-    text: str = plain.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    text: str = clean.cells(plain).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     return text.encode()
 
 
@@ -141,6 +142,7 @@ def png_bytes(draw: Callable[[], Figure], mark: str = "") -> bytes:
         figure = draw()
         if mark:
             _mark(figure, mark)
+        literal(figure)
         out = io.BytesIO()
         figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()

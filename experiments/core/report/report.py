@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import experiments
+from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper, papers
 from experiments.core.report import reference, site
@@ -101,7 +102,7 @@ def _keep_published(frame: pd.DataFrame, path: Path, folders: list[Path]) -> pd.
         return frame
     here = {folder.name.rpartition("-")[0] for folder in folders}
     try:
-        before = pd.read_csv(path, dtype=object, keep_default_na=False)
+        before = clean.meant_by(pd.read_csv(path, dtype=object, keep_default_na=False))
     except ValueError:
         before = pd.DataFrame()
     if list(before.columns) != list(frame.columns):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.paper import Paper
 from experiments.core.report.compare import STATUSES
@@ -119,7 +120,7 @@ def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return clean.meant_by(pd.read_csv(path, dtype=str, keep_default_na=False))
     except ValueError as error:
         where = "/".join(path.parts[-3:])
         raise MissingError(

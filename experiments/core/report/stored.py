@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.core import clean
 from experiments.core.sweep.cell import COLUMNS
 from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
 from experiments.core.sweep.whole import fault
@@ -78,7 +79,7 @@ def _read(path: Path) -> pd.DataFrame:
     columns, numbers = _COLUMNS[path.name], _NUMBERS[path.name]
     types = {c: str for c in columns if c not in numbers}
     missing = {c: ["", "nan"] for c in numbers}
-    frame = pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False)
+    frame = clean.meant_by(pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False))
     if not set(columns) <= set(frame.columns) or any(frame[c].dtype.kind not in "iuf" for c in numbers if len(frame)):
         raise ValueError("other columns, or words for numbers")
     return frame

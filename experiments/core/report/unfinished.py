@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.core import clean
 from experiments.core.report.stored import Warn, silent
 from experiments.core.sweep.store import PARTIAL
 
@@ -44,7 +45,7 @@ def unfinished(out: Path, paper: str, scale: str, warn: Warn = silent) -> pd.Dat
 def _reached(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    rows = pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]})
+    rows = clean.meant_by(pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]}))
     rounds = rows[(rows["metric"] == "config") & (rows["subject"] == "rounds")]["value"]
     reached = rows["round"].max()
     last = rows[(rows["round"] == reached) & rows["subject"].isin(_SUMMARY)].copy()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.core import clean
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
 from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
@@ -168,7 +169,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
         def write(line: str) -> None:
-            log.write(f"{_now()} {line}\n")
+            log.write(f"{_now()} {clean.line(line)}\n")
 
         def note(line: str) -> None:
             write(line)
@@ -251,7 +252,8 @@ def _told(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 def _note(cell: Cell, error: Exception, out: Path) -> Path:
     path = Store.of(out, cell).failed(cell)
-    files.atomic_write(path, without_paths("".join(traceback.format_exception(error))))
+    told = without_paths("".join(traceback.format_exception(error)))
+    files.atomic_write(path, "\n".join(map(clean.line, told.split("\n"))))
     return path
 
 
