@@ -54,7 +54,7 @@ def test_every_package_that_is_imported_is_declared():
     assert code <= {*asked[""], *asked["parquet"], *asked["text"]}
     assert set(asked[""]) <= code
     texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
-    written = set(re.findall(r'"(\w+)\.py"', texts))  # modules that a test writes for itself
+    written = set(re.findall(r'"(\w+)(?:\.py"|" / "__init__)', texts))  # modules that a test writes for itself
     stood_in = {"flwr"}  # a test brings its own where it is not installed
     assert {"pytest", "hypothesis"} <= imported("tests")
     assert imported("tests") <= {*asked[""], *asked["dev"], *written, *stood_in, "tests", "sweep_toy"}
