@@ -185,8 +185,8 @@ class Meter:
                 self._progress.update(self._bars[_CELLS], description=_CELLS + self._time())
         elif time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            which = f"cell {min(self._done + 1, self._cells)} of {self._cells}"
-            note(f"{which}: {what} {done} of {total}{self._time()}{self._status}")
+            at = f"cell {min(self._done + 1, self._cells)} of {self._cells}"
+            note(f"{at}: {what} {done} of {total}{self._time()}{self._status}")
 
     def _time(self) -> str:
         """The time left, in words."""
