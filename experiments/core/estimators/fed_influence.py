@@ -9,6 +9,10 @@ sigma^k = prod_i (I - eta H_i^k) epsilon_{t-1} is the local sequential influence
 replaced by the mean of outer products of Ns per-sample gradients (Fisher; Eq. 14-15). Layer-wise examination and
 truncation (LWET) drops the sequential part of a tensor where it grows (Algorithms 2 and 4).
 
+A model with BatchNorm is a function of its batch in training, and its running statistics are part of the state w: H is
+then the Hessian of the batch's loss (the Fisher matrix, of its samples' gradients through the batch), and the statistics
+have a sequential part of their own, the Jacobian of their update (see `TrainingNet`). LWET looks at weights only.
+
 All clients c are columns of one matrix E [p, C] (parameter-major). The recursion of Eq. 15 over the gradients
 G [m Ns, p] of one participant runs in the space of samples: with G E and G G^T known it needs no further pass over the
 parameters, sigma = E - G^T A, so E is read once and written once a participant instead of twice an iteration.
@@ -29,7 +33,8 @@ from experiments.core.engine.net import Net
 from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Round
-from experiments.core.estimators.hessian import FullHessian, HessianOperator, tensor_blocks
+from experiments.core.engine.training import TrainingNet
+from experiments.core.estimators.hessian import FisherBlocks, FullHessian, HessianOperator, tensor_blocks
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,23 @@ class Variant:
     lwet: str | None
     flags: str
     clients: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A local iteration: of which client, in which round, its number, the state [size] before it, and its batch."""
+
+    client: int
+    round: int
+    number: int
+    theta: Tensor
+    x: Tensor
+    y: Tensor
+
+
+_Part = tuple[Tensor, Tensor, Tensor]
+"""What a participant does to a variant: what E loses in local training [p, C], weights kept [tensors, C], and its share
+of the buffers' sequential influence [size - p, C]."""
 
 
 class _Track:
@@ -70,7 +92,7 @@ class FedInfluence:
     """Estimates FIP for many clients and by several variants at once, sharing gradients and Hessians between them.
 
     Args:
-        net: the model. Buffers (BatchNorm statistics) carry no sequential influence.
+        net: the model as it is trained (see `trained_as`).
         federation: the clients' data.
         variants: name -> Variant.
         gradients: Ns, per-sample gradients drawn without replacement for each iteration; all of D_k when it has fewer.
@@ -116,35 +138,37 @@ class FedInfluence:
             name: (
                 torch.zeros_like(t.change[: self._net.p]),
                 t.change.new_zeros(len(self._net.params), t.change.shape[1]),
+                torch.zeros_like(t.change[self._net.p :]),
             )
             for name, t in live.items()
         }
 
-        def work(place: int) -> dict[str, tuple[Tensor, Tensor]]:
+        def work(place: int) -> dict[str, _Part]:
             return self._participant(record, place, live, {name: s[place] for name, s in shares.items()})
 
         for part in self._workers.map(work, range(len(record.participants))):
-            for name, (lost, kept) in part.items():
-                totals[name][0].add_(lost)
-                totals[name][1].add_(kept)
+            for name, tensors in part.items():
+                for total, tensor in zip(totals[name], tensors, strict=True):
+                    total.add_(tensor)
         for name, track in live.items():
             self._combine(track, record, *totals[name])
 
     def _participant(
         self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """What participant k does to variants: (what E loses in local training [p, C], weights kept [tensors, C])."""
+    ) -> dict[str, _Part]:
+        """What participant k does to variants."""
         k = record.participants[place]
+        alone = {"fisher"} if not isinstance(self._net, TrainingNet) else set()
         kinds = {t.variant.hessian for t in live.values()}
-        draws = self._gradients(record, place) if "fisher" in kinds else []
-        operators = {kind: self._operators(record, place, kind) for kind in kinds - {"fisher"}}
+        draws = self._gradients(record, place) if kinds & alone else []
+        steps = self._steps(record, place)
+        operators = {kind: [self._operator(kind, step) for step in steps] for kind in kinds - alone}
         found = {}
         for name, track in live.items():
-            change, share = track.change[: self._net.p], shares[name]
-            if track.variant.hessian == "fisher":
-                found[name] = self._fisher(track, k, draws, record.lr, change, share)
+            if track.variant.hessian in alone:
+                found[name] = self._fisher(track, k, draws, record.lr, shares[name])
             else:
-                found[name] = self._exact(track, k, operators[track.variant.hessian], record.lr, change, share)
+                found[name] = self._exact(track, k, steps, operators[track.variant.hessian], record.lr, shares[name])
         return found
 
     def _gradients(self, record: Round, place: int) -> list[Tensor]:
@@ -162,17 +186,33 @@ class FedInfluence:
                 drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn
 
-    def _operators(self, record: Round, place: int, kind: str) -> list[HessianOperator]:
-        """The exact Hessian before each local iteration, over the samples of that step."""
+    def _steps(self, record: Round, place: int) -> list[_Step]:
+        """The local iterations of a participant."""
         assert record.iterates is not None
-        x, y = self._federation.of(record.participants[place])
-        build = FullHessian if kind == "full" else tensor_blocks
+        k, iterates = record.participants[place], record.iterates[place]
+        (x, y), t = self._federation.of(k), record.index
         rows = [slice(None) if b is None else b for b in record.batches[place]]
-        return [build(self._net, theta, x[r], y[r]) for theta, r in zip(record.iterates[place], rows, strict=True)]
+        return [_Step(k, t, i, theta, x[r], y[r]) for i, (theta, r) in enumerate(zip(iterates, rows, strict=True))]
 
-    def _fisher(
-        self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, change: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _operator(self, kind: str, step: _Step) -> HessianOperator:
+        """The Hessian before a local iteration, over the samples of that step."""
+        if kind == "fisher":
+            return self._batch_fisher(step)
+        build = FullHessian if kind == "full" else tensor_blocks
+        return build(self._net, step.theta, step.x, step.y)
+
+    def _batch_fisher(self, step: _Step) -> HessianOperator:
+        """Mean of outer products of gradients through the batch of a step, of Ns of its samples at most."""
+        assert isinstance(self._net, TrainingNet)
+        n = len(step.y)
+        rows = torch.arange(n, device=step.y.device)
+        if n > self._ns:
+            draw = stream(self._seed, "fisher", client=step.client, round=step.round, step=step.number)
+            rows = torch.from_numpy(draw.choice(n, self._ns, replace=False)).to(step.y.device)
+        return FisherBlocks(self._net, self._net.sample_gradients(step.theta, step.x, step.y, rows))
+
+    def _fisher(self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, share: Tensor) -> _Part:
+        change = track.change[: self._net.p]
         lost = torch.empty_like(change)
         kept = change.new_empty(len(self._net.params), change.shape[1])
         stacked, counts = draws[0] if len(draws) == 1 else torch.cat(list(draws)), [len(g) for g in draws]
@@ -185,13 +225,24 @@ class FedInfluence:
             else:
                 kept[j] = share
             lost[rows] *= kept[j]
-        return lost, kept
+        return lost, kept, torch.zeros_like(track.change[self._net.p :])
 
     def _exact(
-        self, track: _Track, k: int, operators: Sequence[HessianOperator], lr: float, change: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        track: _Track,
+        k: int,
+        steps: Sequence[_Step],
+        operators: Sequence[HessianOperator],
+        lr: float,
+        share: Tensor,
+    ) -> _Part:
+        change, moved = track.change[: self._net.p], torch.zeros_like(track.change[self._net.p :])
         sequential = change
-        for h in operators:
+        if isinstance(self._net, TrainingNet) and self._net.size > self._net.p:
+            moved = track.change[self._net.p :]
+        for step, h in zip(steps, operators, strict=True):
+            if isinstance(self._net, TrainingNet) and self._net.size > self._net.p:
+                moved = self._net.carried(step.theta, step.x, torch.cat([sequential, moved]))
             sequential = sequential - lr * h.apply(sequential)
         kept = share.expand(len(self._net.params), -1)
         if track.variant.lwet == "noniid":
@@ -201,7 +252,7 @@ class FedInfluence:
         lost = change - sequential
         for j, slot in enumerate(self._net.params):
             lost[slot.start : slot.stop] *= kept[j]
-        return lost, kept
+        return lost, kept, moved * share
 
     def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
         """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
@@ -213,7 +264,7 @@ class FedInfluence:
         flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
         return flags[j].to(growth.dtype)
 
-    def _combine(self, track: _Track, record: Round, lost: Tensor, kept: Tensor) -> None:
+    def _combine(self, track: _Track, record: Round, lost: Tensor, kept: Tensor, moved: Tensor) -> None:
         """epsilon_t = sequential + combinatorial influence, with Algorithm 2's examination."""
         combinatorial = _combinatorial(record, track.variant.clients)
         alone = track.variant.clients.index(record.participants[0]) if _alone(record, track.variant.clients) else None
@@ -228,7 +279,7 @@ class FedInfluence:
                 track.on[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
                 sequential = sequential * track.on[j].to(sequential.dtype)
             torch.add(sequential, combinatorial[rows], out=track.change[rows])
-        track.change[self._net.p :] = combinatorial[self._net.p :]
+        track.change[self._net.p :] = moved + combinatorial[self._net.p :]
         if carried is not None:
             track.change[:, alone] = carried
         if not bool(torch.isfinite(track.change).all()):

@@ -79,6 +79,22 @@ class GenericBlocks:
         return result
 
 
+class FisherBlocks:
+    """The mean of outer products of gradients [N, p], one block a tensor (Eq. 14 of Xue et al. 2021)."""
+
+    def __init__(self, net: Net, gradients: Tensor) -> None:
+        self._net, self._gradients = net, gradients
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        """F V: [p, C] -> [p, C]."""
+        result = torch.empty_like(vectors)
+        for slot in self._net.params:
+            rows = slice(slot.start, slot.stop)
+            g = self._gradients[:, rows]
+            result[rows] = g.T @ (g @ vectors[rows]) / len(g)
+        return result
+
+
 def _split(module: nn.Module) -> tuple[list[str], list[str]] | None:
     """(names of the children up to the last parametric layer, names of the elementwise tail), or None if not simple."""
     if not isinstance(module, nn.Sequential):
