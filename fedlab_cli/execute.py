@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import FedlabError, MissingError
+from experiments.core.errors import BusyError, FedlabError, MissingError
 from experiments.core.paper import Paper
 from experiments.core.spec.load import Loaded, load
 from experiments.paths import data_dir
@@ -84,9 +84,9 @@ def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optio
     return ended
 
 
-def spec_dump(spec: Any) -> dict[str, Any]:
-    """The resolved spec as plain JSON, without the words about its cost."""
-    return spec.model_dump(mode="json", exclude={"cost"})
+def spec_dump(spec: Any, given: bool = False) -> dict[str, Any]:
+    """The resolved spec as plain JSON, without the words about its cost; `given`: only what is not at its default."""
+    return spec.model_dump(mode="json", exclude={"cost"}, exclude_defaults=given)
 
 
 def cells_of(paper: Paper, item: Loaded) -> list[Cell]:
@@ -105,7 +105,9 @@ def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
     if seconds > LONG:
         console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0")
     with console.meter(len(cells)) as meter:
-        outcome = run_cells(cells, spec_dump(item.spec), request.out, _options(request, meter))
+        outcome = run_cells(
+            cells, spec_dump(item.spec), request.out, _options(request, meter), spec_dump(item.spec, given=True)
+        )
     _told(paper, item, outcome, request, ended)
 
 
@@ -141,7 +143,8 @@ def _past(item: Loaded, fault: FedlabError, request: Request, ended: Ended) -> N
         ended.settings.append({"setting": item.spec.name, "status": "skipped", "reason": fault.what})
         return
     console.failure(fault)
-    ended.settings.append({"setting": item.spec.name, "status": "failed", "reason": fault.what})
+    status = "busy" if isinstance(fault, BusyError) else "failed"
+    ended.settings.append({"setting": item.spec.name, "status": status, "reason": fault.what})
     ended.worse(fault.exit_code)
 
 
@@ -162,10 +165,16 @@ def _told(paper: Paper, item: Loaded, outcome: Outcome, request: Request, ended:
         _failure(failure.cell.id, failure.error, failure.note)
     if outcome.failed:
         ended.worse(1)
-    console.note(f"{len(outcome.done)} done, {len(outcome.skipped)} already there, {len(outcome.failed)} failed")
+    for cell in outcome.busy:
+        console.note(f"busy: another process is at work on {cell.id}; the same command takes it up once done")
+    if outcome.busy:
+        ended.worse(BusyError.exit_code)
+    busy = f", {len(outcome.busy)} busy" if outcome.busy else ""
+    console.note(f"{len(outcome.done)} done, {len(outcome.skipped)} already there, {len(outcome.failed)} failed{busy}")
     told: dict[str, Any] = {
-        "setting": item.spec.name, "status": "failed" if outcome.failed else "done", "done": len(outcome.done),
-        "skipped": len(outcome.skipped), "failed": len(outcome.failed), "metrics": str(outcome.metrics),
+        "setting": item.spec.name, "status": "failed" if outcome.failed else "busy" if outcome.busy else "done",
+        "done": len(outcome.done), "skipped": len(outcome.skipped), "busy": len(outcome.busy),
+        "failed": len(outcome.failed), "metrics": str(outcome.metrics),
     }  # fmt: skip
     if outcome.metrics.is_file():
         tables, paths = _published(paper, item, outcome.metrics, request)

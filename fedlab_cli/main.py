@@ -1,7 +1,7 @@
 """`fedlab`: the commands, and the way from errors to exit codes.
 
 0 done; 1 some cells failed; 2 usage or spec error; 3 outside tolerance; 4 data, device or disk space missing;
-130 interrupted.
+5 another process is at work on some cells; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -57,7 +57,12 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; default: $FEDLAB_DATA_DIR.", file_okay=False)
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="PACKAGE.MODULE:CALLABLE", help="Your own model: (shape, classes).")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="PACKAGE.MODULE:NAME",
+        help="Your own model: a module, or a callable of (shape, classes) or none.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No remarks and no progress.")]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 
 class FedlabError(Exception):
-    """One fault told in three short parts; the command line prints them and leaves with `exit_code`."""
+    """One fault told in three short parts, a line each; the command line prints them and leaves with `exit_code`.
+
+    Words of other programs may come with line ends, which become spaces.
+    """
 
     exit_code = 1
 
     def __init__(self, what: str, where: str = "", todo: str = "") -> None:
-        super().__init__("; ".join(part for part in (what, where, todo) if part))
-        self.what, self.where, self.todo = what, where, todo
+        self.what, self.where, self.todo = (re.sub(r"\s*[\r\n]\s*", " ", part.strip()) for part in (what, where, todo))
+        super().__init__("; ".join(part for part in (self.what, self.where, self.todo) if part))
 
 
 class SpecError(FedlabError):
@@ -34,7 +39,9 @@ class NumericalError(FedlabError):
 
 
 class BusyError(FedlabError):
-    """Another process is computing this cell now."""
+    """Another process is at work here now."""
+
+    exit_code = 5
 
 
 class ToleranceError(FedlabError):

@@ -14,7 +14,7 @@ from experiments.core.engine.worlds import World
 from experiments.core.estimators.lanczos import top_eigenvalue
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as grid_points
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.fragility import PAPER, points, rows
 from experiments.fragility.estimate import estimate as cost
 from experiments.fragility.estimates import Estimate, estimate, norms_of_change
@@ -38,7 +38,6 @@ def cells(spec: FragilitySpec) -> list[Cell]:
     found = []
     for point, keys in grid_points(spec.grid, ORDER, WORDS):
         own = at(spec, keys)
-        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
         work, worlds, memory = cost(own)
         found += [
             Cell(
@@ -47,8 +46,8 @@ def cells(spec: FragilitySpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or "fragility",
-                {**params, "seed": seed},
-                PAPER.version,
+                **parameters(own, NOT_NUMBERS, seed=seed),
+                version=PAPER.version,
                 work=work,
                 worlds=worlds,
                 memory=memory,

@@ -16,15 +16,15 @@ from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
 from experiments.core.engine.federation import Federation
-from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.models.frozen import freeze_normalisation
-from experiments.core.sweep import files
 from experiments.core.sweep.build import fingerprint, initial_module, one_hot, try_out
 from experiments.core.sweep.cell import Context
+from experiments.core.sweep.settled import settled
 from experiments.fragility.spec import FragilitySpec
 
 
@@ -75,7 +75,7 @@ class Problem:
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
         path = context.folder / f"{name}.ckpt"
-        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds)
+        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds, context.warn)
 
 
 def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
@@ -116,19 +116,15 @@ def _pool(block: DataBlock, seed: int, data_dir: Path | None) -> Pool:
 
 def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: Context) -> Formulation:
     """The formulation this cell used before it was interrupted, else by calibration on one mini-batch (law 5)."""
-    note = context.folder / "formulation.json"
-    before = json.loads(note.read_text()) if note.is_file() else {}
-    if before.get("device") == data.x.device.type:
-        return formulations()[before["formulation"]](net)
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
     rows = min(len(data.y), spec.train.batch_size or 512)
     sample = replace(data, x=data.x[:rows], y=data.y[:rows], offsets=(0, rows))
-    choice = choose(net, sample, worlds, context.threads, wanted)
-    content = {"formulation": choice.formulation.name, "device": data.x.device.type, "seconds": choice.seconds}
-    files.atomic_write(note, json.dumps(content, indent=1).encode())
-    context.facts["formulation"] = choice.formulation.name
-    context.log(f"formulation: {choice.formulation.name}")
-    return choice.formulation
+    return settled(
+        context,
+        data.x.device.type,
+        wanted,
+        lambda name: choose(net, sample, worlds, context.threads, name),
+    )
 
 
 def digest(value: list[list[object]]) -> str:

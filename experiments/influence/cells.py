@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
 from experiments.core.engine.seeds import stream
@@ -16,8 +16,9 @@ from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.fed_influence import FedInfluence, Variant
+from experiments.core.report.subjects import of_client, of_label
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -32,7 +33,6 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
-    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
     work, worlds, memory = estimate(spec)
     return [
         Cell(
@@ -41,8 +41,8 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "influence",
-            {**params, "seed": seed},
-            PAPER.version,
+            **parameters(spec, NOT_NUMBERS, seed=seed),
+            version=PAPER.version,
             work=work,
             worlds=worlds,
             memory=memory,
@@ -62,13 +62,14 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     with Workers(context.threads) as workers:
         net = _as_trained(problem, built.start, chosen)
         estimator = FedInfluence(net, problem.federation, columns, spec.gradients, seed, workers)
+        tracked = _tracked(spec, problem.federation, seed, counted)
         recorder = Recorder(
-            spec, problem, estimator, columns, counted, _tracked(spec, seed, counted), chosen, workers,
+            spec, problem, estimator, columns, counted, tracked, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
         )  # fmt: skip
         simulate(
             problem,
-            leave_one_out(counted),
+            leave_one_out(counted, problem.federation.clients),
             built.start,
             chosen,
             observers=[estimator, recorder],
@@ -122,17 +123,18 @@ def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:
     return sorted(stream(seed, "counted").choice(clients, spec.counted, replace=False).tolist())
 
 
-def _tracked(spec: InfluenceSpec, seed: int, counted: list[int]) -> int:
+def _tracked(spec: InfluenceSpec, federation: Federation, seed: int, counted: list[int]) -> int:
     """The client of Figs. 1, 2 and 6."""
     if spec.tracked_client is None:
         return counted[int(stream(seed, "tracked").integers(len(counted)))]
-    if spec.tracked_client not in counted:
+    (tracked,) = federation.positions([spec.tracked_client], "tracked_client")
+    if tracked not in counted:
         raise SpecError(
-            f"client {spec.tracked_client} is not among those counted",
+            f"client {spec.tracked_client!r} is not among those counted",
             "tracked_client",
             "count all clients, or name another",
         )
-    return spec.tracked_client
+    return tracked
 
 
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
@@ -210,12 +212,11 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     if spec.cleansing is not None:
         numbers["cleansing_round"] = spec.cleansing.round
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
-    for k, size in enumerate(federation.sizes):
-        rows.append({"metric": "client_size", "subject": f"client:{k}", "value": float(size), "unit": "samples"})
-        y = federation.of(k)[1]
-        labels = torch.bincount(y if y.dim() == 1 else y.argmax(1), minlength=federation.classes).tolist()
+    counts = federation.label_counts().tolist()
+    for name, size, labels in zip(federation.clients, federation.sizes, counts, strict=True):
+        rows.append({"metric": "client_size", "subject": of_client(name), "value": float(size), "unit": "samples"})
         rows += [
-            {"metric": "label_count", "subject": f"client:{k}/label:{c}", "value": float(n), "unit": "samples"}
+            {"metric": "label_count", "subject": of_label(name, c), "value": float(n), "unit": "samples"}
             for c, n in enumerate(labels)
             if n
         ]

@@ -21,7 +21,7 @@ from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.seeds import stream
 from experiments.core.estimators.exact import explicit_hessian, naive1, naive2, transfer_matrix
 from experiments.core.estimators.fed_influence import fisher_recursion
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.influence import PAPER
 from experiments.influence.spec import CostSpec
 
@@ -64,7 +64,7 @@ class _Case:
 
 def cost_cells(spec: CostSpec) -> list[Cell]:
     """One cell a seed."""
-    params = spec.model_dump(mode="json", include={"p", "K", "m", "Ns", "samples", "repeats"})
+    left_out = set(CostSpec.model_fields) - {"p", "K", "m", "Ns", "samples", "repeats"}
     return [
         Cell(
             PAPER.name,
@@ -72,8 +72,8 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "cost",
-            {**params, "seed": seed},
-            PAPER.version,
+            **parameters(spec, left_out, seed=seed),
+            version=PAPER.version,
             work=_work(spec),
             compute=partial(compute, spec, seed),
         )

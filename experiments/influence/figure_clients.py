@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import STAR, look, new_figure
+from experiments.core.report.subjects import clients, without_label
 from experiments.influence.figure_parts import band, line
 from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
 
@@ -65,9 +66,11 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
     rows = rows[rows["seed"] == rows["seed"].min()]
     if rows.empty:
         return None
-    parts = rows["subject"].str.extract(r"client:(?P<client>\d+)(?:/label:(?P<label>\d+))?")
+    counted = rows["metric"] == "label_count"
+    parts = [without_label(s) if c else (s, None) for s, c in zip(rows["subject"], counted, strict=True)]
     frame = rows[[*KEYS, "metric"]].assign(samples=rows["value"])
-    frame["client"], frame["label"] = parts["client"].astype(int), parts["label"].astype("Int64")
+    frame["client"] = clients(pd.Series([subject for subject, _ in parts], index=rows.index))
+    frame["label"] = pd.array([label for _, label in parts], dtype="Int64")
     return Artefact(name, frame, lambda: _draw_holdings(frame))
 
 
@@ -109,9 +112,9 @@ def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:
 def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
     """Share of each label (rows) in each client's samples (columns), clients sorted by commonest label, its share."""
     counts = frame[frame["metric"] == "label_count"]
-    mix = counts.pivot_table(index="label", columns="client", values="samples", fill_value=0.0)
+    mix = counts.pivot_table(index="label", columns="client", values="samples", fill_value=0.0, observed=True)
     mix = mix / mix.sum()
-    order = sorted(mix.columns, key=lambda c: (mix[c].idxmax(), -mix[c].max(), c))
+    order = sorted(mix.columns, key=lambda c: (mix[c].idxmax(), -mix[c].max()))  # ties stay in the order of clients
     return mix[order]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report import reference
+from experiments.core.report.subjects import clients
 
 KEYS = ["setting", "scale", "seed"]
 VARIANTS = ("basic", "lwet", "fisher", "lwet_fisher")
@@ -102,7 +103,7 @@ def scatter(metrics: pd.DataFrame, metric: str = "fil") -> pd.DataFrame:
     on = [*KEYS, "round", "subject"]
     exact = rows[rows["method"] == "exact"][[*on, "value"]].rename(columns={"value": "exact"})
     both = rows[rows["method"].isin(VARIANTS)].merge(exact, on=on).rename(columns={"value": "estimated"})
-    both["client"] = both["subject"].str.removeprefix("client:").astype(int)
+    both["client"] = clients(both["subject"])
     return both[[*KEYS, "method", "round", "client", "exact", "estimated"]]
 
 
@@ -151,7 +152,7 @@ def ranks(metrics: pd.DataFrame, x: int, share: float = 0.05) -> pd.DataFrame:
     rows = rows[rows["method"] == ranking_variant(metrics)]
     by = rows.groupby(["seed", "round"])["value"]
     rows = rows.assign(rank=by.rank(ascending=False), clients=by.transform("size"))
-    rows["client"] = rows["subject"].str.removeprefix("client:").astype(int)
+    rows["client"] = clients(rows["subject"])
     parts = []
     for seed, at in rows[rows["round"] == x].groupby("seed"):
         ordered = at.sort_values(["value", "client"])["client"].tolist()

@@ -14,6 +14,7 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import Truth, parameter_change, truth
 from experiments.core.estimators.fed_influence import FedInfluence, Variant, tensor_norms
+from experiments.core.report.subjects import of_client
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.sweep.cell import Row
 from experiments.influence.spec import InfluenceSpec
@@ -54,7 +55,10 @@ class Recorder:
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
         self._partial = partial
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
-        self.rows: list[Row] = [{"metric": "tracked_client", "subject": f"client:{tracked}", "value": float(tracked)}]
+        self._names = problem.federation.clients
+        self.rows: list[Row] = [
+            {"metric": "tracked_client", "subject": of_client(self._names[tracked]), "value": float(tracked)}
+        ]
         self.ranking: dict[str, Tensor] = {}
         self.base_at_x: Tensor | None = None
 
@@ -131,8 +135,8 @@ class Recorder:
 
     def _clients(self, method: str, t: int, clients: Any, fil: Tensor, fia: Tensor) -> None:
         for c, loss, accuracy in zip(clients, fil.tolist(), fia.tolist(), strict=True):
-            self._add(method, "fil", f"client:{c}", t, loss, 1, "nats")
-            self._add(method, "fia", f"client:{c}", t, 100 * accuracy, 1, "%")
+            self._add(method, "fil", of_client(self._names[c]), t, loss, 1, "nats")
+            self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
 
     def _add(self, method: str, metric: str, subject: str, t: int, value: float, n: int, unit: str) -> None:
         self.rows.append(

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
-from experiments.core.spec.fields import RunSpec, SettingSpec, raised
+from experiments.core.spec.fields import ClientName, RunSpec, SettingSpec, raised
 
 Variant = Literal["basic", "lwet", "fisher", "lwet_fisher"]
 
@@ -37,7 +37,9 @@ class InfluenceSpec(RunSpec):
     lwet_flags: Literal["shared", "per_client"] = Field(
         "shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
     )
-    tracked_client: int | None = Field(None, ge=0, description="client of Figs. 1, 2, 6; null = drawn by the seed")
+    tracked_client: ClientName | None = Field(
+        None, description="client of Figs. 1, 2, 6, by name or position (#3); null = drawn by the seed"
+    )
     cleansing: CleansingSpec | None = Field(None, description="client cleansing (Fig. 4); null = none")
     ranking_interval: int = Field(100, ge=1, description="rounds between rankings (Fig. 7)")
     ranking_share: float = Field(0.05, gt=0, le=0.5, description="top and bottom share of clients traced (Fig. 7)")
@@ -47,8 +49,7 @@ class InfluenceSpec(RunSpec):
         faults, known = [], self.known_clients
         if known is not None and (self.counted or 0) > known:
             faults.append(f"counted: {self.counted} clients, but there are {known}")
-        if known is not None and (self.tracked_client or 0) >= known:
-            faults.append(f"tracked_client: unknown client {self.tracked_client}; clients are 0 to {known - 1}")
+        faults += self.faults_of_names("tracked_client", [self.tracked_client] if self.tracked_client else [])
         if self.algorithm.kind != "fedavg" or self.local.momentum or self.local.weight_decay:
             faults.append("local: Eq. 10 is derived for FedAvg and plain gradient steps (no momentum, no weight decay)")
         if self.local.optimizer != "sgd":

@@ -11,7 +11,7 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.trace import PAPER
@@ -27,7 +27,6 @@ def cells(spec: TraceSpec) -> list[Cell]:
     found = []
     for point, keys in points(spec.grid, ORDER, WORDS):
         own = at(spec, keys)
-        params = own.model_dump(mode="json", exclude=NOT_NUMBERS)
         size = size_of(own)
         found += [
             Cell(
@@ -36,8 +35,8 @@ def cells(spec: TraceSpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or PAPER.name,
-                {**params, "seed": seed},
-                PAPER.version,
+                **parameters(own, NOT_NUMBERS, seed=seed),
+                version=PAPER.version,
                 work=training(own, size, 1) if size else 0.0,
                 compute=partial(compute, own, label(point), seed),
             )
@@ -82,7 +81,8 @@ def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:
     """
     if spec.faults is None:
         return problem
-    federation = flip_labels(problem.federation, spec.faults.clients, spec.faults.to, spec.faults.labels)
+    faulty = problem.federation.positions(spec.faults.clients, "faults.clients")
+    federation = flip_labels(problem.federation, faulty, spec.faults.to, spec.faults.labels)
     return replace(problem, federation=federation)
 
 

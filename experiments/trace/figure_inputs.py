@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiments.core.names import is_number
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import PALETTE, RC
 from experiments.trace.reading import ABOUT, axes, point_words, points
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _INPUTS = 6  # rows of a figure
 _LOST = 2  # of them traced to a wrong client
 _CLIENTS = 6  # ranked clients of a row
+_NAME = 14  # letters of a client's name
 _RIGHT, _OTHER, _MARK = PALETTE[0], "0.72", PALETTE[1]
 
 Chosen = tuple[Traced, int]
@@ -149,8 +151,12 @@ def _score_words(value: float) -> str:
 
 
 def _client(cell: Traced, k: int) -> str:
-    name, number = str(cell.names[k]), str(cell.clients[k])
-    told = f"client {number}" if name.isdigit() or len(name) > 12 else name
+    """A client by name; a long one is cut, and its position tells it from others that begin alike."""
+    name = str(cell.names[k])
+    told = f"client {name}" if is_number(name) else name
+    if len(told) > _NAME:
+        told = f"{_short(told, _NAME - 4)} #{cell.clients[k]}"
+    told = _drawable(told).replace("$", r"\$")  # else matplotlib takes it for mathematics
     return f"{told} (faulty)" if cell.faulty[k] else told
 
 

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
-from experiments.core.engine.federation import Federation
 from experiments.trace.spec import FaultSpec
-
-
-def histograms(federation: Federation) -> Tensor:
-    """[clients, classes] training samples of each label, as the clients train on them."""
-    return torch.stack(
-        [torch.bincount(federation.of(k)[1].cpu(), minlength=federation.classes) for k in range(len(federation.sizes))]
-    )
 
 
 def correct(predicted: Tensor, y: Tensor, held: Tensor, per_label: int) -> list[int]:
@@ -50,6 +42,6 @@ def holders(labels: Tensor, held: Tensor) -> Tensor:
     return held.T[labels] > 0
 
 
-def guilty(participants: Sequence[int], faults: FaultSpec, n: int) -> Tensor:
+def guilty(participants: Sequence[int], faulty: Collection[int], n: int) -> Tensor:
     """[n, K] whether participant k is faulty, the same for each of n inputs."""
-    return torch.tensor([k in faults.clients for k in participants]).expand(n, -1)
+    return torch.tensor([k in faulty for k in participants]).expand(n, -1)

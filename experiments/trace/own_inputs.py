@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.models.state import read_state
+from experiments.core.models.state import read_arrays, read_state
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import RecordSpec
-from experiments.trace.own_files import refuse_pickle
+from experiments.core.spec.record import RUN_FILE, RecordSpec
+from experiments.trace.own_participants import refuse_pickle
 
 INPUTS = ("inputs", "x", "images", "test_images")
 LABELS = ("labels", "label", "y", "test_labels")
 """Names of arrays in a file, the first that is there counts."""
+
+_UNSCALED = (
+    f"uint8 images are divided by 255, no more: if training shifted and scaled them too, add mean and deviation to "
+    f"{RUN_FILE}"
+)
 
 TOKENS = ("transformer", "custom")
 """Kinds of models that may take integers."""
@@ -28,10 +30,14 @@ TOKENS = ("transformer", "custom")
 
 @dataclass(frozen=True)
 class OwnInputs:
-    """Inputs as the model takes them: x [n, ...] (floating point, or int64 token ids), labels [n] int64 or None."""
+    """Inputs as the model takes them: x [n, ...] (floating point, or int64 token ids), labels [n] int64 or None.
+
+    `remarks` say what had to be assumed of them.
+    """
 
     x: Tensor
     labels: Tensor | None
+    remarks: tuple[str, ...] = ()
 
 
 def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
@@ -39,7 +45,8 @@ def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
 
     Arrays named `inputs` or `x` (or the only one of a .npy file) are taken as they are, in the form the model was
     trained on: floats [n, ...], or token ids. Arrays named `images` or `test_images` may also be uint8, [n, H, W] or
-    [n, H, W, C]: they are divided by 255 and brought to [n, C, H, W]. Labels are optional.
+    [n, H, W, C]: they are divided by 255, shifted and scaled by run.yaml's mean and deviation (a remark where it has
+    none), and brought to [n, C, H, W]. Labels are optional.
 
     Raises:
         MissingError: the file is not there.
@@ -53,10 +60,12 @@ def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
             shown(path),
             "name an array `inputs`",
         )
-    x = _images(arrays[name], spec) if name.endswith("images") else arrays[name]
+    x, remarks = arrays[name], tuple[str, ...]()
+    if name.endswith("images"):
+        x, remarks = _scaled(_channels_first(x, spec), spec, path)
     _check(x, spec, path)
     found = next((arrays[key] for key in LABELS if key in arrays), None)
-    return OwnInputs(_tensor(x, spec, path), None if found is None else _labels(found, len(x), spec, path))
+    return OwnInputs(_tensor(x, spec, path), None if found is None else _labels(found, len(x), spec, path), remarks)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -73,16 +82,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return {key: _numpy(tensor) for key, tensor in read_state(path).items()}
     if path.suffix not in (".npz", ".npy"):
         raise SpecError(f"inputs in a {path.suffix or 'nameless'} file", shown(path), "give .npz, .npy or .safetensors")
-    try:
-        opened: Any = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            return {"inputs": opened}
-        with opened:
-            return {key: opened[key] for key in opened.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, AttributeError) as fault:
-        raise SpecError(
-            f"not a sound {path.suffix} file ({fault})", shown(path), "write it again with numpy"
-        ) from fault
+    return read_arrays(path)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:
@@ -90,14 +90,32 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor).numpy()
 
 
-def _images(images: np.ndarray, spec: RecordSpec) -> np.ndarray:
-    """Pictures as the models take them: channels first, bytes as parts of one."""
-    x = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
-    if spec.shape is not None and x.shape[1:] == spec.shape:
-        return x
-    if x.ndim == 3:
-        return x[:, None]
-    return np.moveaxis(x, 3, 1) if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4) else x
+def _channels_first(images: np.ndarray, spec: RecordSpec) -> np.ndarray:
+    """Pictures [n, H, W] or [n, H, W, C] as the models take them: [n, C, H, W]."""
+    if spec.shape is not None and images.shape[1:] == spec.shape:
+        return images
+    if images.ndim == 3:
+        return images[:, None]
+    last = images.ndim == 4 and images.shape[3] in (1, 3, 4) and images.shape[1] not in (1, 3, 4)
+    return np.moveaxis(images, 3, 1) if last else images
+
+
+def _scaled(images: np.ndarray, spec: RecordSpec, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bytes [n, C, H, W] as parts of one, shifted and scaled as in training, and a remark where that is not known."""
+    if images.dtype != np.uint8:
+        return images, ()
+    x = images.astype(np.float32) / 255
+    if not spec.mean:
+        return x, (_UNSCALED,)
+    if images.ndim != 4 or len(spec.mean) != images.shape[1]:
+        raise SpecError(
+            f"images of shape {list(images.shape[1:])}, but {RUN_FILE} has mean and deviation of {len(spec.mean)} "
+            "channels",
+            shown(path),
+            "give [n, H, W, channels], or correct mean and deviation",
+        )
+    mean, deviation = (np.array(part, np.float32)[:, None, None] for part in (spec.mean, spec.deviation))
+    return (x - mean) / deviation, ()
 
 
 def _check(x: np.ndarray, spec: RecordSpec, path: Path) -> None:
@@ -115,7 +133,7 @@ def _check(x: np.ndarray, spec: RecordSpec, path: Path) -> None:
         raise SpecError(
             f"inputs of type {x.dtype}, but model {spec.model.kind} takes floating-point numbers",
             shown(path),
-            "save them as they were in training: scaled and normalised floats",
+            "save them as they were in training: scaled and normalised floats; bytes of images under the name `images`",
         )
     bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1)) if x.dtype.kind == "f" else np.zeros(0)
     if len(bad):

@@ -14,13 +14,24 @@ from experiments.trace.own_trace import GAP, Traced
 _EQUAL = f"no numbers of samples are known: all clients count the same (add `sizes` to {RUN_FILE})"
 _GAP = (
     "the global model is not the weighted mean of these clients (off by {:.0%} of their mean update): wrong sizes, "
-    "noise or another aggregation than FedAvg's, which the change without a client assumes"
+    "noise, states saved in low precision, or another aggregation than FedAvg's, which the change without a client "
+    "assumes"
 )
+
+LEGEND = {
+    "T": "the client's weights on what the global model feeds them, weighed by the gradient of the predicted logit, "
+    "summed over layers; most of it is common to all clients",
+    "above mean": "T less the clients' mean; the ranking is by it",
+    "score": "softmax of T over the clients of the round; it saturates at 0 and 1",
+    "change without": "of the predicted logit, to first order, had the client been left out of the round; negative: it "
+    "holds the prediction up",
+}
+"""What the columns of a table mean that do not say so themselves."""
 
 
 def notes(traced: Traced) -> list[str]:
     """What a reader of the numbers should know."""
-    found = [] if traced.round.sizes else [_EQUAL]
+    found = [*traced.remarks, *([] if traced.round.sizes else [_EQUAL])]
     return found + [_GAP.format(traced.gap)] * (traced.gap > GAP)
 
 
@@ -42,10 +53,16 @@ def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
             "score": float(traced.score[i, k]),
             "T": float(raw[k]),
             "above_mean": float(raw[k] - raw.mean()),
-            "change_without": float(traced.change[i, k]),
+            "change_without": float(traced.change[i, k]) + 0.0,  # no -0
         }
         for rank, k in enumerate(order, 1)
     ]
+
+
+def table(traced: Traced, i: int, top: int) -> list[dict[str, Any]]:
+    """The first `top` of `ranking` for the screen: no column for numbers of samples that are not known."""
+    rows = [{k.replace("_", " "): v for k, v in row.items()} for row in ranking(traced, i)[:top]]
+    return [{k: v for k, v in row.items() if k != "samples" or traced.round.sizes} for row in rows]
 
 
 def prediction(traced: Traced, i: int) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 from experiments.core.models import build as build_model
+from experiments.core.models.state import missing
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import CLIENT, GLOBAL, INPUTS_FILE, RUN_FILE, Described, read_run_file
+from experiments.core.spec.record import INPUTS_FILE, RUN_FILE, Described, read_run_file
 from experiments.trace.own_files import RoundFiles, find_round
-from experiments.trace.own_states import dtype_of, flat_state
+from experiments.trace.own_states import RoundStates, dtype_of, read_named
 
 
 @dataclass(frozen=True)
@@ -72,44 +73,43 @@ class OwnRound:
     def build(self, shape: tuple[int, ...], device: torch.device) -> Net:
         """The model for inputs of `shape`, in evaluation mode and the arithmetic of the recorded global model.
 
+        Weights that run.yaml names are loaded only where the global state leaves something out.
+
         Raises:
             MissingError: a file that the model names is not there. SpecError: no such model, or not for these inputs.
         """
         block = self.described.spec.model
-        if getattr(block, "weights", None) is not None:  # those of the record take their place
-            block = block.model_copy(update={"weights": None})
+        named = getattr(block, "weights", None) is not None
+        module = self._built(block.model_copy(update={"weights": None}) if named else block, shape)
+        held, _ = read_named(module, self.files.whole)
+        if named and missing(module, held):
+            module = self._built(block, shape)
+        return Net.of(module.to(device, dtype_of(module, held)).eval())
+
+    def states(self, net: Net) -> RoundStates:
+        """The states of the round for the model that `build` made.
+
+        Raises:
+            MissingError, SpecError: see `RoundStates`.
+        """
+        return RoundStates(net, self.files, self.shares, self.described.model_from)
+
+    def _built(self, block: Any, shape: tuple[int, ...]) -> nn.Module:
+        """The module of a block of the spec.
+
+        Raises:
+            MissingError, SpecError: see `build`.
+        """
+        classes = self.described.spec.classes
         try:
-            module: nn.Module = build_model(block, shape, self.described.spec.classes, self.data_dir)
+            return build_model(block, shape, classes, self.data_dir)
         except (RuntimeError, MemoryError) as fault:  # of torch: no memory for so many classes, sizes that clash
             first = (str(fault).splitlines() or ["no memory"])[0]
             raise SpecError(
-                f"the model cannot be built for inputs of shape {list(shape)} and {self.described.spec.classes} "
-                f"classes: {first}",
+                f"the model cannot be built for inputs of shape {list(shape)} and {classes} classes: {first}",
                 self.described.model_from,
                 "correct `model` and `classes`",
             ) from fault
-        dtype = dtype_of(self.files.folder / GLOBAL)
-        return Net.of(module.to(device, dtype).eval())
-
-    def after(self, net: Net) -> Tensor:
-        """[size] theta_G, the global model after the round.
-
-        Raises:
-            MissingError, SpecError: see `flat_state`.
-        """
-        return flat_state(net, self.files.folder / GLOBAL, self.described.model_from)
-
-    def locals(self, net: Net, places: Sequence[int]) -> Tensor:
-        """[len(places), size] theta_k of some participants, by their places in `files.clients`.
-
-        Raises:
-            MissingError, SpecError: see `flat_state`.
-        """
-        found = net.flat().new_empty(len(places), net.size)
-        for row, k in enumerate(places):
-            path = self.files.folder / CLIENT.format(self.files.clients[k])
-            found[row] = flat_state(net, path, self.described.model_from)
-        return found
 
     @property
     def _run_file(self) -> str:

@@ -25,6 +25,7 @@ from experiments.core.spec.reader import shown
 from experiments.core.spec.record import RUN_FILE
 from experiments.trace.own_inputs import OwnInputs
 from experiments.trace.own_run import OwnRound
+from experiments.trace.own_states import RoundStates
 
 GAP = 0.01
 """Part of the mean update by which the global model may miss the weighted mean of the clients without a remark."""
@@ -57,6 +58,7 @@ class Traced:
         raw: [n, K] T_k (Eq. 6). score: [n, K] softmax over clients (Eq. 7).
         change: [n, K] first-order change of the predicted logit had the client been left out of this round.
         gap: distance of the global model from the weighted mean of the clients, as a part of their mean update.
+        remarks: what had to be done to read inputs and states.
     """
 
     round: OwnRound
@@ -68,6 +70,7 @@ class Traced:
     score: Tensor
     change: Tensor
     gap: float
+    remarks: tuple[str, ...]
 
 
 def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.device, progress: Progress) -> Traced:
@@ -79,12 +82,13 @@ def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.
     """
     x = inputs.x.to(device)
     net = own.build(tuple(x.shape[1:]), device)
-    theta = own.after(net)
+    states = own.states(net)
+    theta = states.after
     x = x.to(theta.dtype) if x.is_floating_point() else x
     _try_out(own, net, theta, x)
     try:
-        whole, gap = _contributions(own, net, theta, x, False, progress)
-        chosen = _contributions(own, net, theta, x, True, progress)[0] if choices.active else whole
+        whole, gap = _contributions(states, own.shares, net, x, False, progress)
+        chosen = _contributions(states, own.shares, net, x, True, progress)[0] if choices.active else whole
     except FedlabError:
         raise
     except Exception:  # a module may be the user's own and fail on a later input
@@ -94,7 +98,8 @@ def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.
     raw = provenance(chosen, decay=choices.decay, shares=own.shares if choices.shares else None, bias=choices.bias)
     logit = whole.outputs.gather(1, whole.target[:, None]).squeeze(1)
     change = first_order(whole, own.shares)
-    return Traced(own, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap)
+    remarks = (*inputs.remarks, *states.notes)
+    return Traced(own, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap, remarks)
 
 
 def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
@@ -105,6 +110,10 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
             has no layer to look into.
     """
     where = own.described.model_from
+    if not traced_layers(net.module):
+        raise SpecError(
+            "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
+        )
     known = getattr(net.module, "vocabulary", None)
     if known is not None and not x.is_floating_point() and int(x.max()) >= known:
         raise SpecError(
@@ -134,10 +143,6 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
             where,
             "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
         )
-    if not traced_layers(net.module):
-        raise SpecError(
-            "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
-        )
 
 
 def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
@@ -160,13 +165,14 @@ def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
 
 
 def _contributions(
-    own: OwnRound, net: Net, theta: Tensor, x: Tensor, active: bool, progress: Progress
+    states: RoundStates, shares: Tensor, net: Net, x: Tensor, active: bool, progress: Progress
 ) -> tuple[Contributions, float]:
     """Products of all clients' updates with the gradients, and the distance `Traced.gap`; clients part by part."""
-    shares, mean = own.shares, torch.zeros_like(theta)
+    theta = states.after
+    mean = torch.zeros_like(theta)
     parts, spread = [], 0.0
     for places in _parts(len(shares), theta):
-        locals_ = own.locals(net, places)
+        locals_ = states.locals(places)
         c = contributions(net, theta, locals_, x, active=active, progress=progress)
         parts.append(c)
         p = shares[list(places)].to(theta)

@@ -45,7 +45,9 @@ class Recorder:
     ) -> None:
         self._spec, self._problem, self._formulation, self._workers = spec, problem, formulation, workers
         self._partial = partial
-        self.held = inputs.histograms(problem.federation)
+        self.held = problem.federation.label_counts()
+        named = spec.faults.clients if spec.faults else ()
+        self._faulty = frozenset(problem.federation.positions(named, "faults.clients"))
         self.found = rows.Rows(point)
         self.kept: Kept | None = None
 
@@ -89,7 +91,7 @@ class Recorder:
         spec, faults = self._spec, self._spec.faults
         held = self.held[list(record.participants)]
         chosen = {"correct": inputs.correct(predicted, y, held.to(y.device), spec.inputs.per_label)}
-        present = faults is not None and any(k in faults.clients for k in record.participants)
+        present = not self._faulty.isdisjoint(record.participants)
         if faults is not None:
             chosen["wrong"] = inputs.wrong(predicted, y, faults, spec.inputs.wrong) if present else []
         for name, samples in chosen.items():
@@ -114,8 +116,8 @@ class Recorder:
             part = slice(at, at + len(chosen))
             at += len(chosen)
             right, most = inputs.holders(labels[part], held), held.T[labels[part]].argmax(1)
-            if name == "wrong" and self._spec.faults is not None:
-                right = inputs.guilty(record.participants, self._spec.faults, len(chosen))
+            if name == "wrong":
+                right = inputs.guilty(record.participants, self._faulty, len(chosen))
             gone = None if fall is None else fall[part]
             scope = rows.Scope(name, record.index, right, most if name == "correct" else None, gone)
             rows.of_chance(self.found, scope)
@@ -166,9 +168,8 @@ class Recorder:
 
         A round all of whose participants are faulty has no row: there is nobody to compare them with.
         """
-        spec, problem, faults = self._spec, self._problem, self._spec.faults
-        assert faults is not None
-        true = {place for place, k in enumerate(record.participants) if k in faults.clients}
+        spec, problem = self._spec, self._problem
+        true = {place for place, k in enumerate(record.participants) if k in self._faulty}
         if len(true) == len(record.participants):
             return
         x = self._random_inputs(record.index).to(record.locals)
@@ -202,14 +203,13 @@ class Recorder:
     ) -> None:
         """Remember the round for the picture."""
         raw = scores.get("tracefl", next(iter(scores.values())))
-        faulty = self._spec.faults.clients if self._spec.faults else ()
         self.kept = {
             "round": record.index,
             "scope": [name for name, chosen in traced.items() for _ in chosen],
             "sample": samples,
             "predicted": found.target.tolist(),
             "clients": list(record.participants),
-            "faulty": [k in faulty for k in record.participants],
+            "faulty": [k in self._faulty for k in record.participants],
             "scores": normalised(raw),
             "raw": raw,
             "fall": fall,

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
-from experiments.core.spec.fields import RunSpec, raised
+from experiments.core.spec.fields import ClientName, RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 
 Method = Literal[
@@ -20,7 +20,7 @@ WORDS = {"partition.alpha": "alpha", "partition.clients": "clients", "clients_pe
 class FaultSpec(Block):
     """Faulty clients: in their training data every label of `labels` becomes `to` (section V-B)."""
 
-    clients: tuple[int, ...] = Field(min_length=1, description="the faulty clients")
+    clients: tuple[ClientName, ...] = Field(min_length=1, description="the faulty clients, by name or position (#3)")
     to: int = Field(0, ge=0, description="the label that theirs are turned into")
     labels: tuple[int, ...] | None = Field(None, description="labels that are turned; null = all (the artefact)")
 
@@ -69,7 +69,7 @@ class TraceSpec(RunSpec):
 
     @model_validator(mode="after")
     def _trace(self) -> TraceSpec:
-        faults, known = [], self.known_clients
+        faults = []
         if self.clients_per_round < 2:
             faults.append("clients_per_round: with one client a round there is nobody else to be responsible")
         if self.loss != "cross_entropy":
@@ -80,9 +80,5 @@ class TraceSpec(RunSpec):
             faults.append("methods: feddebug looks for faulty clients; give `faults`")
         if self.methods == ("feddebug",):
             faults.append("methods: feddebug names nobody for a single prediction; name another one beside it")
-        named = self.faults.clients if self.faults else ()
-        if unknown := [c for c in named if c < 0 or (known is not None and c >= known)]:
-            faults.append(f"faults.clients: unknown client {unknown[0]}; clients are 0 to {(known or 0) - 1}")
-        if len(set(named)) < len(named):
-            faults.append("faults.clients: one is named twice")
+        faults += self.faults_of_names("faults.clients", self.faults.clients if self.faults else ())
         return raised(self, faults + faults_of_grid(self, self.grid, WORDS))

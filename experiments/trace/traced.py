@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.core.errors import MissingError
-from experiments.core.sweep.store import read_json
+from experiments.core.sweep.whole import read_json
 
 FILE = "inputs.npz"
 _TODO = "remove the cell's folder and run the setting again"

@@ -60,8 +60,8 @@ Csv = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Your own model, PACKAGE.MODULE:CALLABLE: (shape, classes); "
-                 "with --run also a name of torchvision."),
+    typer.Option("--model", metavar="NAME", help="Your own model, PACKAGE.MODULE:NAME of a module, or a "
+                 "callable of (shape, classes) or of none; with --run also a name of torchvision."),
 ]  # fmt: skip
 
 
@@ -120,8 +120,8 @@ def _shown(traced: Traced, top: int, csv: Path | None) -> None:
 
     count = len(traced.raw)
     for i in range(min(count, SHOWN)):
-        rows = [{k.replace("_", " "): v for k, v in row.items()} for row in own_report.ranking(traced, i)[:top]]
-        console.table(_title(own_report.prediction(traced, i)), rows)
+        console.table(_title(own_report.prediction(traced, i)), own_report.table(traced, i, top))
+    console.listing(f"{column}: {meaning}" for column, meaning in own_report.LEGEND.items())
     if count > SHOWN:
         console.note(f"{SHOWN} of {count} inputs are shown; all: --json, or --csv FILE")
     often = ", ".join(f"client {name} for {n}" for name, n in own_report.firsts(traced)[:top])

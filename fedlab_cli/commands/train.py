@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Annotated
 
 import typer
@@ -13,8 +14,13 @@ from fedlab_cli import options as o
 from fedlab_cli.execute import execute
 
 Exclude = Annotated[
-    str | None,
-    typer.Option("--exclude-clients", metavar="7,9", help="Leave these clients out: one counterfactual world."),
+    list[str] | None,
+    typer.Option(
+        "--exclude-clients",
+        metavar="NAMES",
+        help="Leave these clients out (one counterfactual world): names with commas between, #3 for a position; "
+        "repeatable. A name that holds a comma goes in double quotes: '\"Berlin, Mitte\",s0'.",
+    ),
 ]
 Since = Annotated[int | None, typer.Option("--since", min=1, help="First round in which they are left out.")]
 Record = Annotated[bool, typer.Option("--record", help="Write global and client models of every round as safetensors.")]
@@ -58,18 +64,34 @@ def train(
         raise typer.Exit(ended.code)
 
 
-def world(exclude: str | None, since: int | None, record: bool) -> list[str]:
+def world(exclude: list[str] | None, since: int | None, record: bool) -> list[str]:
     """--exclude-clients, --since and --record as overrides.
 
     Raises:
-        SpecError: when the clients are not numbers.
+        SpecError: an empty name, or a quote that is not closed.
     """
     found = []
-    if exclude is not None:
-        parts = [part.strip() for part in exclude.split(",")]
-        if not all(part.isdigit() for part in parts):
-            raise SpecError(f"cannot read the clients {exclude!r}", "--exclude-clients", "write numbers, e.g. 7,9")
-        found.append(f"exclude_clients=[{', '.join(str(int(part)) for part in parts)}]")
+    if exclude:
+        names = [_as_yaml(name) for given in exclude for name in _names(given)]
+        found.append(f"exclude_clients=[{', '.join(names)}]")
     if since is not None:
         found.append(f"since={since}")
     return [*found, "record=true"] if record else found
+
+
+def _names(given: str) -> list[str]:
+    """The names in one value of --exclude-clients, written as a line of a csv file."""
+    try:
+        (names,) = csv.reader([given], strict=True, skipinitialspace=True)
+        if names and all(name.strip() for name in names):
+            return [name.strip() for name in names]
+    except (csv.Error, ValueError):
+        pass
+    todo = "write names with commas between; one that holds a comma in double quotes"
+    raise SpecError(f"cannot read the clients {given!r}", "--exclude-clients", todo)
+
+
+def _as_yaml(name: str) -> str:
+    """A name as double-quoted YAML, whatever letters it holds."""
+    letters = (c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in name)
+    return f'"{"".join(letters)}"'

@@ -150,11 +150,15 @@ LATER = {
     "more clients a round than the data have": (
         "influence", {"clients_per_round": 6}, (), 2, "6 clients a round, but the data has 5 clients"),
     "more counted than there are": ("influence", {"counted": 6}, (), 2, "6 clients to count, but the data has 5"),
-    "an unknown client to track": ("influence", {"tracked_client": 5}, (), 2, "client 5 is not among those counted"),
+    "an unknown client to track": ("influence", {"tracked_client": 5}, (), 2, "unknown client '5'"),
     "unknown client left out": (
-        "train", {}, ("--exclude-clients", "5"), 2, "unknown client 5"),
+        "train", {}, ("--exclude-clients", "5"), 2, "unknown client '5'"),
+    "a position that is not there": ("train", {}, ("--exclude-clients", "#5"), 2, "unknown client '#5'"),
+    "a client named twice": ("train", {}, ("--exclude-clients", "4,#4"), 2, "client '4' is named twice"),
     "everyone left out": ("train", {}, ("--exclude-clients", "0,1,2,3,4"), 2, "every client is left out"),
-    "clients that are no numbers": ("train", {}, ("--exclude-clients", "a"), 2, "cannot read the clients"),
+    "a name of nobody": ("train", {}, ("--exclude-clients", "a"), 2, "clients are 0 to 4"),
+    "a name left empty": ("train", {}, ("--exclude-clients", "1,,2"), 2, "cannot read the clients '1,,2'"),
+    "a quote left open": ("train", {}, ("--exclude-clients", '"1,2'), 2, "cannot read the clients"),
     "since after the end": (
         "train", {}, ("--exclude-clients", "1", "--since", "7"), 2, "round 7 is after the last round 6"),
     "unknown formulation": ("influence", {"formulation": "warp"}, (), 2, "unknown formulation 'warp'"),

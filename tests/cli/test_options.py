@@ -1,6 +1,13 @@
+import csv
+import io
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiments.core.errors import SpecError
+from experiments.core.spec.reader import Tree
+from experiments.core.spec.tree import overridden
 from fedlab_cli.commands.train import world
 from fedlab_cli.options import overrides, parse_seeds
 
@@ -20,7 +27,22 @@ def test_bad_seeds(text):
 
 def test_options_become_overrides():
     assert overrides(["a=1"], "1-2", "dense") == ("a=1", "seeds=[1, 2]", "formulation=dense")
-    assert world("7, 9", 100, True) == ["exclude_clients=[7, 9]", "since=100", "record=true"]
+    assert world(["7, 9"], 100, True) == ['exclude_clients=["7", "9"]', "since=100", "record=true"]
     assert world(None, None, False) == []
-    with pytest.raises(SpecError, match="clients"):
-        world("7,x", None, False)
+
+
+@given(st.lists(st.text(min_size=1).map(str.strip).filter(bool), min_size=1, max_size=4))
+def test_any_name_can_be_given(names):
+    """Written as a line of a csv file, or one option a name: the spec gets the same names back."""
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_ALL, lineterminator="").writerow(names)
+    each = [f'"{doubled}"' for doubled in (name.replace('"', '""') for name in names)]
+    for given_so in ([line.getvalue()], each):
+        (override,) = world(given_so, None, False)
+        assert overridden(Tree(), [override]).value["exclude_clients"] == names
+
+
+@pytest.mark.parametrize("text", ["", "7,", ",7", "7,,9", '"7', '"7"x', " "])
+def test_bad_names(text):
+    with pytest.raises(SpecError, match="cannot read the clients"):
+        world([text], None, False)

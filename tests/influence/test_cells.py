@@ -1,6 +1,7 @@
 """`fedlab influence` against `fedlab train --exclude-clients`, the plain path; and what a run writes down."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from experiments.core.engine.simulate_plain import load, simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_client
 from experiments.core.errors import SpecError
 from experiments.core.estimators.fed_influence import FedInfluence
+from experiments.core.names import positions
 from experiments.core.sweep.build import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module
@@ -76,7 +78,7 @@ def test_nobody_left_out_is_the_base_world(run, tmp_path):
 
 
 def test_leaving_out_from_a_later_round_is_the_engine_s_world(built, tmp_path):
-    client = next(k for k in range(20) if len(took_part(built, k)) >= 2 and took_part(built, k)[0] < 4)
+    client = next(k for k in range(3, 20) if len(took_part(built, k)) >= 2 and took_part(built, k)[0] < 4)
     since = took_part(built, client)[-1]
     world = World("w", frozenset({client, 2}), since)
     config = tiny.write(tmp_path, paper="train")
@@ -129,12 +131,15 @@ def test_counted_clients_are_drawn_by_the_seed_and_estimated_first(tmp_path):
     assert sorted(variants["lwet_fisher"].clients) == list(range(20))
     assert (variants["basic"].hessian, variants["basic"].lwet) == ("blocks", None)
     assert (variants["lwet_fisher"].hessian, variants["lwet_fisher"].lwet) == ("fisher", "iid")
-    assert module._tracked(spec, 0, counted) in counted
+    named = SimpleNamespace(positions=lambda words, where: positions(words, [f"s{k}" for k in range(20)], where))
+    assert module._tracked(spec, named, 0, counted) in counted
+    for word in (f"s{counted[2]}", f"#{counted[2]}"):
+        assert module._tracked(spec.model_copy(update={"tracked_client": word}), named, 0, counted) == counted[2]
     with pytest.raises(SpecError, match="5 clients to count, but the data has 4"):
         module._counted(spec, 0, 4)
     out = next(k for k in range(20) if k not in counted)
-    with pytest.raises(SpecError, match=f"client {out} is not among those counted"):
-        module._tracked(spec.model_copy(update={"tracked_client": out}), 0, counted)
+    with pytest.raises(SpecError, match=f"client 's{out}' is not among those counted"):
+        module._tracked(spec.model_copy(update={"tracked_client": f"s{out}"}), named, 0, counted)
 
 
 def test_what_changes_the_numbers_changes_the_cell_and_nothing_else_does(tmp_path):

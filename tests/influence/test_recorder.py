@@ -70,7 +70,7 @@ def redone(run, tmp_path_factory):
     columns, kind = module._columns(spec, counted, 20), formulations()["looped"](p.net)
     with Workers(1) as workers:
         estimator = FedInfluence(p.net, p.federation, columns, spec.gradients, 0, workers)
-        tracked = module._tracked(spec, 0, counted)
+        tracked = module._tracked(spec, p.federation, 0, counted)
         recorder = Recorder(spec, p, estimator, columns, counted, tracked, kind, workers)
         states = simulate(p, leave_one_out(counted), built.start, kind, observers=[estimator, recorder])
     return p, estimator, recorder, states, tracked

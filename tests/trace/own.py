@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pytest
 import safetensors.torch
 import torch
 import yaml
@@ -44,6 +46,26 @@ def save(
     return folder
 
 
+def save_arrays(folder: Path, dicts: list[dict], ids: list[object], names: bool = True) -> None:
+    """Write models as .npz files, by name or, as Flower's lists of arrays are saved, as arr_0, arr_1, ..."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tensors in zip(["global", *(f"client_{k}" for k in ids)], dicts, strict=True):
+        held = {n: t.detach().numpy() for n, t in tensors.items()}
+        np.savez(folder / f"{name}.npz", **held) if names else np.savez(folder / f"{name}.npz", *held.values())
+
+
 def trace(run: Path, *more: object, code: int = 0) -> None:
     """`fedlab trace --run` in this process."""
     assert main(["trace", "--run", str(run), "--device", "cpu", *map(str, more)]) == code
+
+
+def refused(capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str, where: str) -> None:
+    """`fedlab trace` ends with `code` and says what, where and what to do in a line each."""
+    assert main(["trace", *arguments]) == code
+    err = capsys.readouterr()
+    if said:
+        lines = err.err.splitlines()
+        assert lines[0].startswith("error: ") and len(lines) == 3 and said in err.err, err.err
+        assert lines[1].startswith("  at:  ") and where in lines[1] and lines[2].startswith("  fix: ")
+    assert err.out == "" and "Traceback" not in err.err and "unexpected" not in err.err
+    assert not Path("ran").exists()

@@ -18,12 +18,12 @@ def test_the_first_right_predictions_of_each_held_label():
 
 
 def test_mispredictions_that_the_faults_explain():
-    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=(0,), to=0), 10) == [3, 7, 8]
-    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=(0,), to=0), 2) == [3, 7]
-    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=(0,), to=0, labels=(3,)), 10) == [7, 8]
-    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=(0,), to=1), 10) == []
+    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=("0",), to=0), 10) == [3, 7, 8]
+    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=("0",), to=0), 2) == [3, 7]
+    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=("0",), to=0, labels=(3,)), 10) == [7, 8]
+    assert inputs.wrong(PREDICTED, Y, FaultSpec(clients=("0",), to=1), 10) == []
 
 
 def test_who_is_right():
     assert inputs.holders(torch.tensor([0, 2, 3]), HELD).tolist() == [[True, False], [False, True], [False, False]]
-    assert inputs.guilty([4, 9, 7], FaultSpec(clients=(9, 1), to=0), 2).tolist() == [[False, True, False]] * 2
+    assert inputs.guilty([4, 9, 7], {9, 1}, 2).tolist() == [[False, True, False]] * 2

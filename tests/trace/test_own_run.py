@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,13 +11,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from experiments.core.errors import SpecError
 from experiments.core.models import build
 from experiments.core.models.transformer import Transformer
 from experiments.trace import own_trace
-from experiments.trace.own_files import find_round
 from experiments.trace.own_inputs import read_inputs
 from experiments.trace.own_run import open_round
+from experiments.trace.own_states import RoundStates
 from experiments.trace.own_trace import Choices, trace_own
 from tests.influence import tiny
 from tests.trace import own
@@ -141,7 +141,7 @@ def test_weights_named_by_the_run_are_not_needed(tmp_path):
     block = {"kind": "torchvision", "name": "squeezenet1_1", "weights": "no/such/file.pth"}
     round_ = open_round(own.save(tmp_path, dicts, model=block, classes=5))
     net = round_.build((3, 32, 32), CPU)
-    views = net.views(round_.locals(net, [1])[0])
+    views = net.views(round_.states(net).locals([1])[0])
     assert all(torch.equal(views[n], dicts[2][n]) for n in views) and len(views) == len(dicts[2])
 
 
@@ -244,8 +244,8 @@ def test_clients_are_read_in_parts_that_fit_into_memory(linear_round, monkeypatc
     dicts = own.states(logreg(), 7)
     own.save(run.parent / "seven", dicts, **LOGREG)
     numbers, held = [], []
-    real = own_trace.OwnRound.locals
-    monkeypatch.setattr(own_trace.OwnRound, "locals", lambda *a: held.append(len(a[2])) or real(*a))
+    real = RoundStates.locals
+    monkeypatch.setattr(RoundStates, "locals", lambda *a: held.append(len(a[1])) or real(*a))
     for free in (2**30, 2 * 3 * 15 * 8):
         monkeypatch.setattr(own_trace, "free_bytes", lambda device, free=free: free)
         traced = trace_own(
@@ -277,27 +277,9 @@ def test_what_train_records_is_traced(tmp_path, capsys):
     torch.testing.assert_close(raw[:, 1], outputs.gather(1, chosen[:, None])[:, 0], rtol=1e-9, atol=1e-12)
     own.trace(folder, "--json", "--quiet")  # the folder of the round itself: run.yaml lies two above
     assert torch.equal(told(capsys)[1], raw)
-
-
-def test_the_last_whole_round_is_the_default(tmp_path):
-    """A round without round.json, where others have one, was cut short when the run was killed."""
-    dicts = own.states(logreg(), 2)
-    for t in (3, 11):
-        own.save(tmp_path / "rounds" / f"{t:05d}", dicts, counts=[1, 2])
-    own.save(tmp_path / "rounds" / "00012", dicts[:2])
-    found = find_round(tmp_path)
-    assert found.folder.name == "00011" and found.index == 4  # round.json's own word goes before the folder's
-    with pytest.raises(SpecError, match="round 12 is not recorded"):
-        find_round(tmp_path, 12)
-    bare = tmp_path / "bare"
-    for t in (3, 11):
-        own.save(bare / "rounds" / str(t), dicts)
-    assert (find_round(bare).index, find_round(bare, 3).index) == (11, 3)
-
-
-def test_clients_are_ordered_by_number(tmp_path):
-    own.save(tmp_path, own.states(logreg(), 4), ["10", "b", "2", "a"])
-    assert find_round(tmp_path).clients == ("2", "10", "a", "b")
+    for above in (folder.parent, folder.parent.parent):  # the folder of the rounds, and of the cell
+        own.trace(above, "--round", 2, "--json", "--quiet")
+        assert torch.equal(told(capsys)[1], raw)
 
 
 def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
@@ -306,7 +288,7 @@ def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
     own.trace(run, "--inputs", file, "--top", 2, "--csv", tmp_path / "out.csv")
     out = capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-    assert len(rows) == 15 and out.count("predicted") == 5
+    assert len(rows) == 15 and len(re.findall(r"input \d: predicted", out)) == 5
     for i in range(5):
         mine = [row for row in rows if row["input"] == str(i)]
         assert [row["rank"] for row in mine] == ["1", "2", "3"]
@@ -322,35 +304,6 @@ def test_the_table_and_the_csv(linear_round, capsys, tmp_path):
     assert out.rstrip().endswith("most responsible of round 4, 5 inputs: client Bern for 2, client 2 for 2")
 
 
-@pytest.mark.parametrize("form", ["npy", "safetensors", "images"])
-def test_forms_of_inputs(tmp_path, form):
-    spec = open_round(
-        own.save(tmp_path / "run", own.states(logreg(), 2), model={"kind": "logreg"}, classes=3, shape=[1, 2, 2])
-    ).described.spec
-    x = np.arange(12, dtype=np.float32).reshape(3, 1, 2, 2)
-    file = tmp_path / f"x.{form if form != 'images' else 'npz'}"
-    if form == "npy":
-        np.save(file, x)
-    elif form == "safetensors":
-        safetensors.torch.save_file({"x": torch.from_numpy(x).half(), "y": torch.tensor([2, 0, 1])}, file)
-    else:
-        np.savez(file, test_images=x.astype(np.uint8)[:, 0], test_labels=np.array([[2], [0], [1]]))
-    found = read_inputs(file, spec)
-    torch.testing.assert_close(found.x, torch.from_numpy(x) / (255 if form == "images" else 1))
-    assert found.labels is None if form == "npy" else found.labels.tolist() == [2, 0, 1]
-    assert found.x.dtype == torch.float32
-
-
-def test_colour_images_come_channels_first(tmp_path):
-    spec = open_round(
-        own.save(tmp_path / "run", own.states(logreg(), 2), model={"kind": "logreg"}, classes=3)
-    ).described.spec
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype(np.uint8)
-    np.savez(tmp_path / "x.npz", images=pictures)
-    x = read_inputs(tmp_path / "x.npz", spec).x
-    assert x.shape == (2, 3, 5, 4) and float(x[1, 2, 4, 3]) == pytest.approx(pictures[1, 4, 3, 2] / 255)
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_says_the_same(linear_round):
@@ -360,3 +313,18 @@ def test_a_gpu_says_the_same(linear_round):
     here, there = (trace_own(one, given, Choices(), torch.device(d), nothing) for d in ("cpu", "cuda"))
     for name in ("raw", "score", "change", "logit"):
         torch.testing.assert_close(getattr(here, name), getattr(there, name).cpu(), rtol=1e-9, atol=1e-12)
+
+
+def test_every_column_is_explained_and_none_is_empty(linear_round, capsys):
+    """Numbers of samples that nobody told stand in no column."""
+    run, dicts, _, _, file = linear_round
+    own.trace(run, "--inputs", file)
+    told = capsys.readouterr().out
+    header = next(line for line in told.splitlines() if "rank" in line)
+    explained = [line.partition(":")[0] for line in told.splitlines() if re.match(r"[A-Za-z ]+: ", line)]
+    columns = [name.strip() for name in re.split(r"\s{2,}", header.strip())]
+    assert columns == ["rank", "client", "samples", "score", "T", "above mean", "change without"]
+    assert set(columns) - {"rank", "client", "samples"} <= set(explained)
+    own.trace(own.save(run.parent / "equal", dicts, **LOGREG), "--inputs", file)
+    told = capsys.readouterr()
+    assert "samples" not in told.out and "all clients count the same" in told.err

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from math import prod
 from pathlib import Path
+from typing import IO
 
 from experiments.core.errors import MissingError, SpecError
 
@@ -34,14 +36,48 @@ def read_bytes(path: Path) -> bytes:
 
     Raises:
         MissingError: it is not there or cannot be read.
-        SpecError: the gzip stream is cut short or damaged.
+        SpecError: the gzip stream is cut short or damaged, or the content is more than this machine can hold.
     """
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return read_stream(stream, path)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise SpecError(f"damaged gzip file ({error})", str(path), "fetch or pack the file again") from error
     except OSError as error:
         raise MissingError(f"cannot read the file ({error.strerror})", str(path), "check that it is there") from error
+
+
+_BLOCK = 1 << 20
+_SHARE = 4
+"""A file may take this part of the free memory: what is made of its content takes several times as much."""
+
+
+def read_stream(stream: IO[bytes] | gzip.GzipFile, path: Path) -> bytes:
+    """All of a stream out of the file `path`, which may be packed so that a small file holds more than there is memory.
+
+    Raises:
+        SpecError: its content is more than this machine can hold.
+    """
+    content, most = io.BytesIO(), _available_bytes()
+    while part := stream.read(_BLOCK):
+        content.write(part)
+        require_room(content.tell(), path, most)
+    return content.getvalue()
+
+
+def require_room(size: int, path: Path, free: int | None = None) -> None:
+    """Say so when the `size` bytes that the file `path` holds, once unpacked, are too many for the `free` memory.
+
+    Raises:
+        SpecError: they are.
+    """
+    most = (_available_bytes() if free is None else free) / _SHARE
+    if size > most:
+        raise SpecError(
+            f"the content is more than {most / 2**30:.2g} GiB, a quarter of the memory that is free",
+            str(path),
+            "split the data into smaller files, or look at where this one comes from",
+        )
 
 
 def require_memory(samples: int, shape: tuple[int, ...], where: str) -> None:

@@ -150,8 +150,10 @@ def _read_file(path: Path) -> Users:
 
 def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
     """Raise SpecError where the file's own counts contradict its samples, the sign of a file cut and mended by hand."""
-    listed = dict(zip(content.get("users", []), content.get("num_samples", []), strict=False))
-    for user, count in listed.items():
+    named, counts = content.get("users", []), content.get("num_samples", [])
+    if not (isinstance(named, list) and isinstance(counts, list) and all(isinstance(user, str) for user in named)):
+        raise SpecError("users or num_samples is no list", str(path), "leave both out, or write them as LEAF does")
+    for user, count in zip(named, counts, strict=False):
         held = len(users[user][1]) if user in users else 0
         if held != count:
             raise SpecError(

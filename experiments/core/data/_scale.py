@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,4 +30,4 @@ def scaled(pool: Pool, mean: Sequence[float], deviation: Sequence[float]) -> Poo
     for x in (pool.x, pool.test_x):
         for c, (shift, scale) in enumerate(zip(mean, deviation, strict=True)):
             x[:, c].sub_(shift).div_(scale)
-    return pool
+    return replace(pool, scale=(tuple(mean), tuple(deviation)))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from experiments.core.data._files import locate
+from experiments.core.data._files import locate, require_room
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _first_line(error: Exception) -> str:
 def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
     for member in archive:
         if member.isfile() and member.name.rpartition("/")[2] == name:
+            require_room(member.size, Path(str(archive.name)))
             found = archive.extractfile(member)
             assert found is not None
             return found  # type: ignore[return-value]

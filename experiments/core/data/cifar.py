@@ -94,14 +94,16 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
+    from experiments.core.data._files import read_stream
+
     found, names = {}, []
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 name = member.name.rpartition("/")[2]
                 names.append(name)
-                if name in wanted and (stream := opened.extractfile(member)) is not None:
-                    found[name] = stream.read()
+                if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
+                    found[name] = read_stream(stream, archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise SpecError(f"not a sound tar archive ({first})", str(archive), "fetch it again") from error

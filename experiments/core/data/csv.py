@@ -61,16 +61,14 @@ class Csv(DataBlock):
         self, table: pd.DataFrame, file: Path
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, tuple[str, ...]]:
         """Training rows, test rows, the client of every row (None without a client column), the clients' names."""
-        import numpy as np
-
+        from experiments.core.data._clients import by_name
         from experiments.core.data._split import split_by_owner, split_rows
         from experiments.core.engine.seeds import stream
 
         if self.client is None:
             rows = split_rows(len(table), self.train_fraction, stream(self.split_seed, "split", part="rows"))
             return *rows, None, ()
-        found, owner = np.unique(self._column(table, self.client, file).astype(str), return_inverse=True)
-        names = tuple(found.tolist())
+        names, owner = by_name(self._column(table, self.client, file))
         return *split_by_owner(owner, names, self.train_fraction, self.split_seed), owner, names
 
     def _features(self, table: pd.DataFrame, file: Path) -> np.ndarray:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.data._split import rows_by_owner
-from experiments.core.data.partition import Partition, deal, dealt, numbered, partition_stream
+from experiments.core.data.partition import Partition, deal, dealt, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +25,7 @@ class DirichletBalanced(Partition):
     The cleaning (TraceFL's published code): labels of which a client has fewer than `min_label` samples are dropped, a
     client keeps at most `max_size` samples drawn at random, one sample is dropped where the last batch would hold a
     single one (BatchNorm cannot train on one value a channel), and clients below `min_size` are dropped. Those who stay
-    are numbered anew; their names are their numbers before.
+    are numbered anew.
     """
 
     kind: Literal["dirichlet_balanced"] = "dirichlet_balanced"
@@ -66,7 +68,8 @@ class DirichletBalanced(Partition):
                 "partition: dirichlet_balanced",
                 "lower partition.clients, partition.min_size or partition.min_label, or keep more data",
             )
-        return deal(pool, owner, numbered(self.clients))
+        federation = deal(pool, owner, numbered(self.clients))
+        return replace(federation, clients=numbered(len(federation.sizes)))
 
     def _cleaned(self, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The rows of one client that stay."""

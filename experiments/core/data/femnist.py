@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +64,7 @@ def _parquet_pool(
     from experiments.core.data._split import split_by_owner
     from experiments.core.data.pool import make_pool
 
-    ids = np.concatenate([_column(path, "writer_id") for path in files]).astype(str)
+    ids = np.concatenate([_writers(path) for path in files])
     found, counts = np.unique(ids, return_counts=True)
     names = choose(
         dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
@@ -80,15 +82,23 @@ def _parquet_pool(
 def _parquet(path: Path) -> Any:
     """Open a parquet file."""
     try:
-        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingError(
             "the parquet release needs pyarrow", str(path), "pip install 'fedlab-influence[parquet]'"
         ) from error
-    try:
+    with _sound(path):
         return pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Tell in our words what pyarrow, which is imported already, says of a damaged file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
         raise SpecError(f"damaged parquet file ({error})", str(path), "fetch it again") from error
 
 
@@ -97,8 +107,21 @@ def _column(path: Path, name: str) -> np.ndarray:
     file = _parquet(path)
     if name not in file.schema_arrow.names:
         raise SpecError(f"no column {name!r}", str(path), "use the release with image, writer_id, hsf_id, character")
-    column: np.ndarray = file.read(columns=[name]).column(name).to_numpy()
+    with _sound(path):
+        column: np.ndarray = file.read(columns=[name]).column(name).to_numpy()
     return column
+
+
+def _writers(path: Path) -> np.ndarray:
+    """The writer of each row of a parquet file, as text."""
+    import numpy as np
+
+    ids = _column(path, "writer_id").tolist()
+    strange = next((name for name in ids if not isinstance(name, (str, int))), None)
+    if strange is not None or not ids:
+        what = f"writer_id holds a {type(strange).__name__}" if ids else "no rows"
+        raise SpecError(what, str(path), "use the release with image, writer_id, hsf_id, character")
+    return np.array([str(name) for name in ids])
 
 
 def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:
@@ -108,12 +131,13 @@ def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:
     x = np.empty((len(rows), 1, 28, 28), np.float32)
     start = done = 0
     for path in files:
-        for batch in _parquet(path).iter_batches(batch_size=8192, columns=["image"]):
-            wanted = rows[(rows >= start) & (rows < start + len(batch))] - start
-            for i in wanted.tolist():
-                x[done] = _png(batch.column(0)[i].as_py(), path, start + i)
-                done += 1
-            start += len(batch)
+        with _sound(path):
+            for batch in _parquet(path).iter_batches(batch_size=8192, columns=["image"]):
+                wanted = rows[(rows >= start) & (rows < start + len(batch))] - start
+                for i in wanted.tolist():
+                    x[done] = _png(batch.column(0)[i].as_py(), path, start + i)
+                    done += 1
+                start += len(batch)
     return x
 
 

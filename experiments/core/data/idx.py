@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_AXES = 8
+"""Of an array in an IDX file: images in colour have four."""
 
 
 class Idx(ShapedImages):
@@ -79,11 +82,11 @@ def read_idx(file: Path) -> np.ndarray:
 
     raw = read_bytes(file)
     rank = raw[3] if len(raw) > 3 else 0
-    if len(raw) < 4 + 4 * rank or rank == 0 or raw[:2] != b"\0\0" or raw[2] not in TYPES:
+    if len(raw) < 4 + 4 * rank or not 1 <= rank <= MOST_AXES or raw[:2] != b"\0\0" or raw[2] not in TYPES:
         raise SpecError("not an IDX file", str(file), "fetch it again")
-    shape = np.frombuffer(raw, ">i4", rank, 4).tolist()
+    shape = np.frombuffer(raw, ">u4", rank, 4).tolist()
     kind = np.dtype(TYPES[raw[2]])
-    if len(raw) != 4 + 4 * rank + kind.itemsize * int(np.prod(shape)):
+    if 0 in shape or len(raw) != 4 + 4 * rank + kind.itemsize * prod(shape):
         raise SpecError(
             f"{len(raw)} bytes do not hold {shape} values", str(file), "the file is cut short: fetch it again"
         )

@@ -32,8 +32,7 @@ class ImageNpz(ShapedImages):
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the file; see `DataBlock.load`."""
-        import numpy as np
-
+        from experiments.core.data._clients import by_name
         from experiments.core.data._files import locate
         from experiments.core.data.pool import make_pool
 
@@ -45,8 +44,7 @@ class ImageNpz(ShapedImages):
         names: tuple[str, ...] = ()
         owner = None
         if "train_clients" in held:
-            found, owner = np.unique(held["train_clients"].reshape(-1)[rows].astype(str), return_inverse=True)
-            names = tuple(found.tolist())
+            names, owner = by_name(held["train_clients"].reshape(-1)[rows])
         parts = ((x, y[rows]), (test_x, test_y[test_rows]))
         pool = make_pool(str(file), *parts, classes, self.name or file.stem, owner, names)
         return self.finished(pool, str(file))

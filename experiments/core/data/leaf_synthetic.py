@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ class LeafSynthetic(DataBlock):
     deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own.
     """
 
+    numbers_clients: ClassVar[bool] = True
     kind: Literal["leaf_synthetic"] = "leaf_synthetic"
     clients: int = Field(1000, ge=1, description="number of clients")
     classes: int = Field(5, ge=2, description="number of labels")
@@ -47,7 +49,7 @@ class LeafSynthetic(DataBlock):
 
         sizes = self.sizes()
         owner = np.repeat(np.arange(self.clients), sizes)
-        names = tuple(str(k) for k in range(self.clients))
+        names = numbered(self.clients)
         rows = split_by_owner(owner, names, self.train_fraction, self.data_seed)
         train, test = self._drawn(sizes, owner, rows)
         return make_pool("leaf_synthetic", train, test, self.classes, "leaf_synthetic", owner[rows[0]], names)

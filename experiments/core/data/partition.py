@@ -9,6 +9,7 @@ from pydantic import Field
 from experiments.core.block import Block
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,12 +192,7 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     # Data that lie client by client already are not copied: they may be most of what fits into memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
-    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name)
-
-
-def numbered(count: int) -> tuple[str, ...]:
-    """Names for clients that have none."""
-    return tuple(str(k) for k in range(count))
+    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale)
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:

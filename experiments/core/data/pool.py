@@ -26,6 +26,7 @@ class Pool:
         names: the names of the natural clients; empty when there are none.
         classes: number of outputs of a model for this data (may exceed the labels that occur).
         name: the data set's name as it appears in results.
+        scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
     x: Tensor
@@ -36,6 +37,7 @@ class Pool:
     names: tuple[str, ...]
     classes: int
     name: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 class DataBlock(Block):
@@ -43,9 +45,11 @@ class DataBlock(Block):
 
     Attributes:
         integers: whether inputs are token ids (int64) and not numbers to compute with.
+        numbers_clients: whether its natural clients are called "0" to `clients - 1`.
     """
 
     integers: ClassVar[bool] = False
+    numbers_clients: ClassVar[bool] = False
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
         """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
@@ -83,10 +87,13 @@ def make_pool(
     `tokens` inputs are ids: they stay integers (int64), and the models take them so; else they become float32.
 
     Raises:
-        SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range.
+        SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range, clients
+            without a name of their own.
     """
     import numpy as np
     import torch
+
+    from experiments.core.data._clients import checked_names
 
     checked = []
     for part, (x, y) in (("training", train), ("test", test)):
@@ -99,8 +106,9 @@ def make_pool(
     held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
     if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
         raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
+    named = checked_names(names, where)
     return Pool(
-        checked[0], checked[1], torch.from_numpy(held.astype(np.int64)), checked[2], checked[3], names, classes, name
+        checked[0], checked[1], torch.from_numpy(held.astype(np.int64)), checked[2], checked[3], named, classes, name
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from experiments.core.data.pool import DataBlock, Pool
+from experiments.core.names import numbered
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ class SklearnDigits(DataBlock):
     another data set.
     """
 
+    numbers_clients: ClassVar[bool] = True
     kind: Literal["sklearn_digits"] = "sklearn_digits"
     clients: int = Field(100, ge=1, le=200, description="natural clients to make")
     alpha: float = Field(0.5, gt=0, description="concentration of their label mix; small is more unequal")
@@ -52,8 +54,7 @@ class SklearnDigits(DataBlock):
         )
         rng = stream(self.data_seed, "digits", part="clients")
         owner = dirichlet_owners(train[1], self.clients, self.alpha, 4, rng, "sklearn_digits")
-        names = tuple(f"client_{k:03d}" for k in range(self.clients))
-        return make_pool("sklearn_digits", train, test, self.outputs, "sklearn_digits", owner, names)
+        return make_pool("sklearn_digits", train, test, self.outputs, "sklearn_digits", owner, numbered(self.clients))
 
     def _copied(self, x: np.ndarray, y: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
         """The digits and their moved copies: x [n, 1, 28, 28] -> [copies * n, 1, 28, 28]."""

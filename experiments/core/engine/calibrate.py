@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import tempfile
@@ -21,7 +22,9 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.sealed import seal, unseal
 
+_log = logging.getLogger(__name__)
 _FIXED = ("dense", "looped")
 _MOST_MODELS = 32
 
@@ -81,6 +84,7 @@ class _Trial:
     def key(self, able: dict[str, type[Formulation]]) -> str:
         """What the result depends on."""
         parts = [
+            "sealed",
             str(self.net.module),
             self.net.loss,
             list(self.x.shape),
@@ -120,21 +124,32 @@ def cache_folder() -> Path:
 def _remembered(key: str, names: set[str], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The stored result of `key` for `names`, or measure() stored under it.
 
-    Where the cache cannot be read or written, or holds something else, it is measured anew.
+    Where the cache cannot be read or written it is measured anew; so it is, with a line, where it is damaged.
     """
     path = cache_folder() / "calibration" / f"{key}.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        seconds = {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
-        if set(seconds) == names and not any(math.isnan(s) for s in seconds.values()):
-            return seconds
+    seconds = _stored(path, names)
+    if seconds is not None:
+        return seconds
     seconds = measure()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=path.parent)
         try:
             with os.fdopen(handle, "w") as file:
-                file.write(json.dumps(seconds))
+                file.write(seal(seconds))
             Path(aside).replace(path)
         finally:
             Path(aside).unlink(missing_ok=True)
     return seconds
+
+
+def _stored(path: Path, names: set[str]) -> dict[str, float] | None:
+    """What is kept at `path` for just these `names`; None where there is nothing of use."""
+    try:
+        seconds = {name: float(value) for name, value in unseal(path.read_bytes()).items()}
+    except OSError:
+        return None
+    except (ValueError, TypeError):
+        _log.warning("the remembered calibration %s is damaged: measured anew", path.name)
+        return None
+    return seconds if set(seconds) == names and not any(math.isnan(s) for s in seconds.values()) else None

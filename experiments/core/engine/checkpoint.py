@@ -1,14 +1,24 @@
-"""Checkpoints: one file, replaced atomically, loaded without running anybody's code."""
+"""Checkpoints: one file, replaced atomically, hashed, loaded without running anybody's code."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+
+from experiments.core.engine.device import is_out_of_memory
+from experiments.core.sealed import set_aside
+
+_MARK = b"fedlab checkpoint 2\n"
+_HEAD = struct.Struct(f"<{len(_MARK)}sQ32s")
+"""In front of what torch.save wrote: the mark, how many bytes follow, their SHA-256."""
 
 
 class Checkpoint:
@@ -18,10 +28,17 @@ class Checkpoint:
         path: the file.
         fingerprint: two runs with the same fingerprint compute the same numbers.
         seconds: how often `due` says yes.
+        warn: told in one line when the file turns out to be damaged.
     """
 
-    def __init__(self, path: Path, fingerprint: str, seconds: float = 60.0) -> None:
-        self.path, self.fingerprint, self.seconds = path, fingerprint, seconds
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str,
+        seconds: float = 60.0,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.path, self.fingerprint, self.seconds, self.warn = path, fingerprint, seconds, warn
         self._last = time.monotonic()
 
     def due(self) -> bool:
@@ -33,7 +50,7 @@ class Checkpoint:
         aside = self.path.with_name(f".{self.path.name}.tmp")
         try:
             with aside.open("wb") as file:
-                torch.save({"fingerprint": self.fingerprint, **content}, file)
+                _write(file, {"fingerprint": self.fingerprint, **content})
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(self.path)
@@ -43,15 +60,67 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved content; None where there is none, it is damaged, or it belongs to another run."""
+        """The saved content; None where there is none, or it belongs to another run.
+
+        Anything but the bytes that were written is set aside with a warning, and None.
+        """
         if not self.path.exists():
             return None
         try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            content = _read(self.path)
+        except (ValueError, OSError, pickle.UnpicklingError, RuntimeError) as fault:
+            if is_out_of_memory(fault):
+                raise
+            self.warn(
+                f"{self.path.name} is damaged or of another version: set aside as {set_aside(self.path)}, "
+                "what it held is computed again"
+            )
             return None
-        return content if content.get("fingerprint") == self.fingerprint else None
+        return content if content["fingerprint"] == self.fingerprint else None
 
     def remove(self) -> None:
         """Delete the file; the run is done."""
         self.path.unlink(missing_ok=True)
+
+
+class _Hashing:
+    """Passes on what is written, and counts and hashes it on the way, so that no second copy is held."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.length, self.sha256 = file, 0, hashlib.sha256()
+        self.flush = file.flush
+
+    def write(self, data: bytes) -> int:
+        self.length += len(data)
+        self.sha256.update(data)
+        return self._file.write(data)
+
+
+def _write(file: BinaryIO, content: dict[str, Any]) -> None:
+    file.write(bytes(_HEAD.size))
+    hashing = _Hashing(file)
+    torch.save(content, hashing)  # type: ignore[arg-type]
+    file.seek(0)
+    file.write(_HEAD.pack(_MARK, hashing.length, hashing.sha256.digest()))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a file of `_write`.
+
+    Raises:
+        ValueError: other bytes than were written. OSError, RuntimeError, UnpicklingError: as torch.load.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            raise ValueError("cut")
+        mark, length, digest = _HEAD.unpack(head)
+        if mark != _MARK or os.fstat(file.fileno()).st_size != _HEAD.size + length:
+            raise ValueError("not as it was written")
+        if hashlib.file_digest(file, "sha256").digest() != digest:
+            raise ValueError("not as it was written")
+        file.seek(_HEAD.size)
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or "fingerprint" not in content:
+        raise ValueError("not a checkpoint")
+    return content

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from experiments.core.names import positions
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,10 @@ class Federation:
         y: [N] integer labels (or [N, classes] real targets for the squared loss).
         offsets: K + 1 row numbers, strictly increasing (no client is empty).
         test_x, test_y: the pooled test set.
-        clients: the K names of the clients (writer ids and the like).
+        clients: the K names of the clients (writer ids and the like), each once.
         classes: number of outputs of a model for this data.
         name: the data set's name as it appears in results.
+        scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
     x: Tensor
@@ -31,11 +35,27 @@ class Federation:
     clients: tuple[str, ...]
     classes: int
     name: str
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """n_k, the number of training samples of each client."""
         return tuple(b - a for a, b in zip(self.offsets, self.offsets[1:], strict=False))
+
+    def positions(self, words: Iterable[str], where: str) -> tuple[int, ...]:
+        """The clients k that `words` name: by name, or else by position as "#k". See `names.positions`.
+
+        Raises:
+            SpecError: an unknown client, or one that is named twice.
+        """
+        return positions(words, self.clients, where)
+
+    def label_counts(self) -> Tensor:
+        """[K, classes] int64 training samples of each label at each client, on the CPU; of one-hot targets, too."""
+        labels = (self.y if self.y.dim() == 1 else self.y.argmax(1)).cpu()
+        owner = torch.repeat_interleave(torch.tensor(self.sizes))
+        pairs = torch.bincount(owner * self.classes + labels, minlength=len(self.sizes) * self.classes)
+        return pairs.reshape(len(self.sizes), self.classes)
 
     def of(self, client: int) -> tuple[Tensor, Tensor]:
         """Views of client k's samples: x [n_k, ...], y [n_k]."""
@@ -57,4 +77,5 @@ class Federation:
             self.clients,
             self.classes,
             self.name,
+            self.scale,
         )

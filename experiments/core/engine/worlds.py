@@ -36,9 +36,15 @@ class World:
 BASE = World("base")
 
 
+def without_clients(clients: Sequence[int], names: Sequence[str] = (), since: int = 1) -> World:
+    """The world without `clients` from round `since` on, called by their `names` (all clients'; default: numbers)."""
+    gone = "+".join(names[k] if names else str(k) for k in sorted(clients))
+    return World(f"without:{gone}" + (f"@{since}" if since > 1 else ""), frozenset(clients), since)
+
+
 def without_client(client: int, since: int = 1) -> World:
-    """The world without one client from round `since` on."""
-    return World(f"without:{client}" + (f"@{since}" if since > 1 else ""), frozenset({client}), since)
+    """The world without one client from round `since` on, called by its number."""
+    return without_clients([client], (), since)
 
 
 def without_sample(sample: int) -> World:
@@ -51,9 +57,9 @@ def without_samples(name: str, rows: Sequence[int]) -> World:
     return World(name, samples=frozenset(rows))
 
 
-def leave_one_out(clients: Sequence[int]) -> list[World]:
-    """The base world and one world without each of `clients`."""
-    return [BASE, *(without_client(c) for c in clients)]
+def leave_one_out(clients: Sequence[int], names: Sequence[str] = ()) -> list[World]:
+    """The base world and one world without each of `clients`; `names` as for `without_clients`."""
+    return [BASE, *(without_clients([c], names) for c in clients)]
 
 
 def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +16,16 @@ Factory = Callable[[tuple[int, ...], int], Any]
 
 
 def load_factory(name: str) -> Factory:
-    """The callable that `--model package.module:callable` names, wrapped so that a wrong result is told plainly.
+    """What `--model package.module:name` names, as a callable of (shape, classes) that tells a wrong result plainly.
 
-    The working directory is searched too. The callable takes (shape of one input without the batch, number of classes)
-    and returns a torch.nn.Module.
+    The working directory is searched too. The name is that of a function or class that returns a torch.nn.Module, or of
+    such a module itself, of which each call gives a copy. By its signature a callable gets `shape` (of one input
+    without the batch) and `classes` (their number) by name, as far as it has them, where it needs no other argument;
+    else both in this order.
 
     Raises:
-        SpecError: it is misspelt, cannot be imported, or is not callable; when called: it fails or returns no module.
+        SpecError: it is misspelt, cannot be imported, or is not callable; it needs other arguments; when called: it
+            fails or returns no module.
     """
     path, colon, attribute = name.partition(":")
     where = f"--model {name}"
@@ -45,19 +50,53 @@ def load_factory(name: str) -> Factory:
     return lambda shape, classes: _called(found, shape, classes, where)
 
 
-def _called(factory: Factory, shape: tuple[int, ...], classes: int, where: str) -> Any:
-    """The module that the user's callable makes, once it is one."""
+def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
+    """The module that the user's callable makes, once it is one; of a module a copy."""
     from torch import nn
 
+    if isinstance(found, nn.Module):
+        return copy.deepcopy(found)
+    given, by_name = _arguments(found, shape, classes, where)
     try:
-        module = factory(shape, classes)
+        module = found(*given, **by_name)
     except Exception as error:  # whatever the user's code raises
         first = (str(error).splitlines() or [""])[0]
         raise SpecError(
             f"the callable failed for shape {shape} and {classes} classes ({type(error).__name__}: {first})",
             where,
-            "give a callable that takes (shape of an input, number of classes)",
+            "give a callable of (shape of an input, number of classes), or of none",
         ) from error
     if not isinstance(module, nn.Module):
         raise SpecError(f"the callable returned a {type(module).__name__}", where, "return a torch.nn.Module")
     return module
+
+
+def _arguments(
+    found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the callable is called with: arguments by place, and by name.
+
+    Raises:
+        SpecError: it needs others.
+    """
+    try:
+        signature = inspect.signature(found)
+    except (ValueError, TypeError):  # of code in C, which tells none
+        return (shape, classes), {}
+    known = signature.parameters.values()
+    offered = {"shape": shape, "classes": classes}
+    by_name = {p.name: offered[p.name] for p in known if p.name in offered and p.kind is not p.POSITIONAL_ONLY}
+    stars = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = {p.name for p in known if p.default is p.empty and p.kind not in stars}
+    open_ended = not by_name and any(p.kind is p.VAR_POSITIONAL for p in known)
+    if needed <= by_name.keys() and not open_ended:
+        return (), by_name
+    try:
+        signature.bind(shape, classes)
+    except TypeError as error:
+        raise SpecError(
+            f"the callable needs the arguments {signature}",
+            where,
+            "give one of (shape of an input, number of classes), of these by name, or of none",
+        ) from error
+    return (shape, classes), {}

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import FedlabError, MissingError, SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     from torch import Tensor, nn
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict in a .safetensors file, or in one of torch.save (read with weights_only).
+    """The tensors of a state dict in a .safetensors or .npz file, or in one of torch.save (read with weights_only).
+
+    Numbers of less than 16 bits come as float32.
 
     Raises:
         MissingError: the file cannot be read.
         SpecError: it is neither, it is damaged, or it holds something else than named, dense tensors of finite numbers.
     """
-    todo = "save module.state_dict() with safetensors.torch.save_file"
-    safe = path.suffix == ".safetensors"
-    held = _read_safetensors(path, todo) if safe else _read_torch(path, f"{todo}, or with torch.save")
     import torch
+
+    todo = "save module.state_dict() with safetensors.torch.save_file"
+    readers: dict[str, Callable[[Path, str], Any]] = {".safetensors": _read_safetensors, ".npz": _read_npz}
+    read = readers.get(path.suffix)
+    held = _read_torch(path, f"{todo}, or with torch.save") if read is None else read(path, todo)
 
     if not isinstance(held, Mapping) or not held:
         raise SpecError(f"the file holds a {type(held).__name__}, not a state dict", str(path), todo)
@@ -31,9 +38,54 @@ def read_state(path: Path) -> dict[str, Tensor]:
             raise SpecError(f"{name!r} in the file is a {type(tensor).__name__}, not a tensor", str(path), todo)
         if not _is_dense(tensor):
             raise SpecError(f"{name} is no dense tensor of real numbers", str(path), todo)
+    found = {name: _computable(name, tensor, path) for name, tensor in held.items()}
+    for name, tensor in found.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a sound training")
-    return dict(held)
+    return found
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by name, or the one of a .npy file as "inputs"; nothing is unpickled.
+
+    Raises:
+        MissingError: the file cannot be read.
+        SpecError: it is damaged, holds objects, or unfolds to more than the memory that is free.
+    """
+    import zipfile
+
+    import numpy as np
+
+    from experiments.core.data._files import require_room
+
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with raw:
+        try:
+            if zipfile.is_zipfile(raw):
+                require_room(sum(member.file_size for member in zipfile.ZipFile(raw).infolist()), path)
+            raw.seek(0)
+            opened: Any = np.load(raw, allow_pickle=False)
+            return {"inputs": opened} if isinstance(opened, np.ndarray) else {key: opened[key] for key in opened.files}
+        except FedlabError:
+            raise
+        except Exception as error:  # numpy and the zip reader raise whatever they stumble upon
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            what = f"not a sound {path.suffix} file ({first})"
+            raise SpecError(what, str(path), "write it again with numpy") from error
+
+
+def _computable(name: str, tensor: Tensor, path: Path) -> Tensor:
+    """`tensor`, or where its type only stores numbers (less than 16 bits), the same numbers as float32."""
+    if not tensor.is_floating_point() or tensor.element_size() > 1:
+        return tensor
+    try:
+        return tensor.float()
+    except (RuntimeError, NotImplementedError) as error:
+        what = f"{name} holds {tensor.dtype}, which PyTorch does not convert"
+        raise SpecError(what, str(path), "save the state in float32 or bfloat16") from error
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -48,24 +100,28 @@ def _is_dense(tensor: Tensor) -> bool:
 def first_mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     """The first fault by which `tensors` are no state of `module`, in words; None where they fit.
 
-    All parameters and floating-point buffers of the module are needed, in its own order; integer buffers (BatchNorm's
-    count of batches) and second names of a shared tensor may be there. What is left over is a fault too, and integers
-    where the model has real numbers.
+    What `missing` names is needed; what `misfit` finds is a fault too.
+    """
+    lost = missing(module, tensors)
+    return f"tensor {lost[0]} is missing" if lost else misfit(module, tensors)
+
+
+def missing(module: nn.Module, names: Container[str]) -> tuple[str, ...]:
+    """The parameters and floating-point buffers in the state dict of `module` that `names` lacks, in its own order.
+
+    Integer buffers (BatchNorm's count of batches) and second names of a shared tensor may be missing.
     """
     known = module.state_dict()
-    own: dict[str, Tensor] = dict(module.named_parameters())
-    own |= {n: b for n, b in module.named_buffers() if n in known and b.is_floating_point()}
-    for name, tensor in own.items():
-        if name not in tensors:
-            return f"tensor {name} is missing"
-        fault = _misshapen(name, tensors[name], tensor)
-        if fault:
-            return fault
-    more: dict[str, Tensor] = {**dict(module.named_buffers()), **known, **own}
-    for name, tensor in tensors.items():
-        if name not in more:
-            return f"tensor {name} is not in the model"
-        fault = _misshapen(name, tensor, more[name])
+    own = [name for name, _ in module.named_parameters()]
+    own += [name for name, buffer in module.named_buffers() if name in known and buffer.is_floating_point()]
+    return tuple(name for name in own if name not in names)
+
+
+def misfit(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
+    """The first of `tensors`, in words, that `module` has not, has in another shape, or has as real numbers."""
+    own: dict[str, Tensor] = {**dict(module.named_buffers()), **module.state_dict()}
+    for name in [*(n for n in own if n in tensors), *(n for n in tensors if n not in own)]:
+        fault = _misshapen(name, tensors[name], own[name]) if name in own else f"tensor {name} is not in the model"
         if fault:
             return fault
     return None
@@ -90,6 +146,20 @@ def _read_safetensors(path: Path, todo: str) -> Any:
         raise SpecError(f"not a sound safetensors file ({error})", str(path), todo) from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _read_npz(path: Path, todo: str) -> Any:
+    import torch
+
+    found = {}
+    for name, array in read_arrays(path).items():
+        try:
+            found[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+        except TypeError as error:
+            # numpy keeps the bits of types that it does not know (bfloat16), and not what they mean.
+            what = f"{name} holds numbers of type {array.dtype}"
+            raise SpecError(what, str(path), f"convert them with .astype('float32'), or {todo}") from error
+    return found
 
 
 def _read_torch(path: Path, todo: str) -> Any:

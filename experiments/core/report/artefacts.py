@@ -105,6 +105,8 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _sortable(column: pd.Series) -> pd.Series:
+    if hasattr(column, "cat"):  # names in an order of their own
+        return column.cat.codes
     return column.astype(str) if column.dtype.kind == "O" else column
 
 

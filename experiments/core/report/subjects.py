@@ -1,7 +1,8 @@
-"""Subjects of rows that are `key=value` words: first the point of a setting's grid, then what is measured there.
+"""Subjects of rows: how they are written, and how they are read again.
 
-Read, every key is a column of text, "" where a row has none, and `point` is the first part whole. A key that names a
-column of metrics.csv gets an underscore (`method_`).
+A subject of `key=value` words is first the point of a setting's grid, then what is measured there. Read, every key is a
+column of text, "" where a row has none, and `point` is the first part whole. A key that names a column of metrics.csv
+gets an underscore (`method_`). A client's subject is `client:<name>`, whatever letters the name holds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,40 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from experiments.core.names import is_number, natural
 from experiments.core.sweep.cell import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_CLIENT, _LABEL = "client:", "/label:"
+
+
+def of_client(name: str) -> str:
+    """The subject of what is measured of one client."""
+    return f"{_CLIENT}{name}"
+
+
+def of_label(name: str, label: int) -> str:
+    """The subject of what a client holds of one label."""
+    return f"{_CLIENT}{name}{_LABEL}{label}"
+
+
+def without_label(subject: str) -> tuple[str, int]:
+    """(subject of the client, label) of a subject made by `of_label`; a name may hold "/label:" itself."""
+    client, _, label = subject.rpartition(_LABEL)
+    return client, int(label)
+
+
+def clients(subjects: pd.Series) -> pd.Series:
+    """The clients' names in subjects made by `of_client`: numbers where all are, else text in its natural order."""
+    import pandas as pd
+
+    names = subjects.str.removeprefix(_CLIENT)
+    known = sorted(names.unique(), key=natural)
+    if all(map(is_number, known)):
+        return names.astype(int)
+    return names.astype(pd.CategoricalDtype(known, ordered=True))
 
 
 def parse(metrics: pd.DataFrame, grid: Sequence[str], within: Collection[str]) -> pd.DataFrame:

@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
 from experiments.core.block import Block
 from experiments.core.data import kinds as data_kinds
 from experiments.core.data import partitions
+from experiments.core.errors import SpecError
 from experiments.core.models import kinds as model_kinds
+from experiments.core.names import is_number, numbered, positions
 
 if TYPE_CHECKING:
     from torch import nn
 
 Init = Literal["glorot_uniform", "default", "koh_liang", "keep"]
 """Where initial weights come from: three schemes that draw them (`engine.net.initialise`), or the model as it came."""
+
+
+def _name(given: Any) -> Any:
+    """A whole number as the text of a name."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _plain(name: str) -> str | int:
+    return int(name) if is_number(name) else name
+
+
+ClientName = Annotated[
+    str,
+    BeforeValidator(_name),
+    StringConstraints(strip_whitespace=True, min_length=1),
+    PlainSerializer(_plain, when_used="json"),
+]
+"""A client by name, or by position as "#3". A number is a name, too: 2 is the client called "2"."""
 
 COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
 """Keys that cannot change a number."""
@@ -26,7 +46,9 @@ class CustomModel(Block):
     """A model of the user's own. Accepted from `--model` only: reading a file runs no foreign code."""
 
     kind: Literal["custom"] = "custom"
-    factory: str = Field(description="package.module:callable, called with (shape, classes)")
+    factory: str = Field(
+        description="package.module:name of a module, or of a callable that makes one (see load_factory)"
+    )
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """The module for inputs of `shape` and `classes` outputs.
@@ -164,6 +186,20 @@ class RunSpec(SettingSpec):
                     return int(getattr(block, key))
         return None
 
+    def faults_of_names(self, key: str, names: Iterable[str]) -> list[str]:
+        """What is wrong with the clients that the field `key` names, where the spec alone tells what they are called.
+
+        Own names are known only once the data are read (`Federation.positions`).
+        """
+        count = getattr(self.partition, "clients", None)
+        if count is None and self.partition.kind == "natural" and self.data.numbers_clients:
+            count = self.data.clients
+        try:
+            positions(names, numbered(count), "") if count is not None else ()
+        except SpecError as fault:
+            return [f"{key}: {fault.what}; {fault.todo}"]
+        return []
+
     @model_validator(mode="after")
     def _agree(self) -> RunSpec:
         faults, known = [], self.known_clients
@@ -177,24 +213,22 @@ class RunSpec(SettingSpec):
 class TrainSpec(RunSpec):
     """One federated run: `fedlab train`."""
 
-    exclude_clients: tuple[int, ...] = Field((), description="clients left out: a counterfactual world")
+    exclude_clients: tuple[ClientName, ...] = Field(
+        (), description="clients left out, by name or position (#3): a counterfactual world"
+    )
     since: int = Field(1, ge=1, description="first round in which they are left out")
     record: bool = Field(False, description="write global and client models of every round as safetensors")
 
     @model_validator(mode="after")
     def _world(self) -> TrainSpec:
-        faults, known, out = [], self.known_clients, set(self.exclude_clients)
+        faults, out = self.faults_of_names("exclude_clients", self.exclude_clients), self.exclude_clients
         if self.since > self.rounds:
             faults.append(f"since: round {self.since} is after the last round {self.rounds}")
         if self.since > 1 and not out:
             faults.append("since: goes together with exclude_clients")
         if self.record and out:
             faults.append("record: only the whole federation's rounds are recorded; leave exclude_clients out")
-        unknown = sorted(c for c in out if c < 0 or (known is not None and c >= known))
-        if unknown:
-            last = "" if known is None else f"; clients are 0 to {known - 1}"
-            faults.append(f"exclude_clients: unknown client {', '.join(map(str, unknown))}{last}")
-        elif known is not None and len(out) >= known:
+        if not faults and self.known_clients is not None and len(out) >= self.known_clients:
             faults.append("exclude_clients: nobody is left")
         return raised(self, faults)
 

@@ -1,12 +1,15 @@
 """`run.yaml`: what a folder of recorded rounds says of itself, so that its models can be built again.
 
 A recorded round is a folder with `global.safetensors` (the model after the round) and one `client_<id>.safetensors` for
-each participant. It lies under `<run>/rounds/<number>/`, or is `<run>` itself. `fedlab train --record` writes such
-folders; anybody else's server needs to save no more than these files, and to describe them in `<run>/run.yaml`:
+each participant, or .npz files of these names. It lies under `<run>/rounds/<number>/`, or is `<run>` itself. `fedlab
+train --record` writes such folders; anybody else's server needs to save no more than these files, and to describe them
+in `<run>/run.yaml`:
 
     model: {kind: torchvision, name: resnet18}   # a kind of `fedlab list --kinds`; or --model on the command line
     classes: 10
     shape: [3, 32, 32]                           # of one input; default: that of the inputs
+    mean: [0.49, 0.48, 0.45]                     # subtracted from each channel of uint8 images, once divided by 255,
+    deviation: [0.25, 0.24, 0.26]                # then divides them: as in training
     sizes: {0: 600, 1: 480}                      # samples of each client; default: round.json's, else equal shares
     labels: [airplane, automobile]               # names of the classes
     clients: {0: hospital A, 1: hospital B}      # names of the clients
@@ -28,7 +31,10 @@ from experiments.core.spec.reader import Tree, read_file, shown
 from experiments.core.spec.tree import merge, planted
 
 RUN_FILE, INPUTS_FILE, ROUNDS = "run.yaml", "inputs.npz", "rounds"
-GLOBAL, CLIENT = "global.safetensors", "client_{}.safetensors"
+GLOBAL, CLIENT = "global", "client_{}"
+ENDINGS = (".safetensors", ".npz")
+"""Names of the models in a recorded round, and what may follow them."""
+
 ROUND_FILE = "round.json"
 """In a recorded round, where there is one: {"round": t, "participants": [ids], "sizes": [samples of each]}."""
 
@@ -36,6 +42,9 @@ MOST_SAMPLES = 10**12
 """Samples that a client may be said to have; beyond, its share of the round is 1 to the computer."""
 
 Samples = Annotated[int, Field(ge=1, le=MOST_SAMPLES)]
+Channels = tuple[Annotated[float, Field(allow_inf_nan=False)], ...]
+Spreads = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+"""One number for each channel of an image."""
 
 
 class RecordSpec(Block):
@@ -44,14 +53,20 @@ class RecordSpec(Block):
     model: ModelSpec = Field(description="the model: a block of a known kind, never foreign code")
     classes: int = Field(ge=2, description="number of outputs of the model")
     shape: tuple[PositiveInt, ...] | None = Field(None, description="shape of one input; default: that of the inputs")
+    mean: Channels = Field((), description="subtracted from each channel of uint8 images, once in 0..1")
+    deviation: Spreads = Field((), description="then divides each channel; goes together with mean")
     sizes: dict[str, Samples] = Field({}, description="training samples of each client")
     labels: tuple[str, ...] = Field((), description="names of the classes")
     clients: dict[str, str] = Field({}, description="names of the clients")
 
     @model_validator(mode="after")
     def _agree(self) -> RecordSpec:
-        wrong = self.labels and len(self.labels) != self.classes
-        return raised(self, [f"labels: {len(self.labels)} names for {self.classes} classes"] if wrong else [])
+        faults = []
+        if self.labels and len(self.labels) != self.classes:
+            faults.append(f"labels: {len(self.labels)} names for {self.classes} classes")
+        if len(self.mean) != len(self.deviation):
+            faults.append("deviation: as many numbers as mean has, one for each channel")
+        return raised(self, faults)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
 from experiments.core.models import build as build_model
 from experiments.core.spec.fields import CustomModel, RunSpec
-from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
+from experiments.core.sweep.settled import settled
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,19 @@ def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Co
 
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
     """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
-    note = context.folder / "formulation.json"
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    where = problem.federation.x.device.type
-    before = json.loads(note.read_text()) if note.is_file() else {}
-    if before.get("device") == where:
-        wanted = before["formulation"]
-    choice = choose(problem.net, problem.federation, worlds, context.threads, wanted)
-    if before.get("device") != where:  # another kind of device needs a choice of its own
-        content = {"formulation": choice.formulation.name, "device": where, "seconds_per_model_step": choice.seconds}
-        files.atomic_write(note, json.dumps(content, indent=1).encode())
-    context.facts["formulation"] = choice.formulation.name
-    timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))
-    context.log(f"formulation: {choice.formulation.name}" + (f" (per model and step: {timed})" if timed else ""))
-    return choice.formulation
+    return settled(
+        context,
+        problem.federation.x.device.type,
+        wanted,
+        lambda name: choose(problem.net, problem.federation, worlds, context.threads, name),
+    )
 
 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
     """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
-    return Checkpoint(context.folder / f"{name}.ckpt", f"{name} {context.facts['data']}", spec.checkpoint_seconds)
+    path = context.folder / f"{name}.ckpt"
+    return Checkpoint(path, f"{name} {context.facts['data']}", spec.checkpoint_seconds, context.warn)
 
 
 def fingerprint(federation: Federation) -> str:

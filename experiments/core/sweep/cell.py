@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from experiments.core.block import Block
 from experiments.core.errors import SpecError
 
 COLUMNS = (
@@ -34,6 +35,43 @@ def canonical(value: Any) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise SpecError(f"a cell's parameters must be plain JSON: {error}") from error
+
+
+class Parameters(TypedDict):
+    """What a spec gives a cell: `params`, and `given`, the part of them that is not at its default."""
+
+    params: dict[str, Any]
+    given: dict[str, Any]
+
+
+def parameters(spec: Block, leave_out: set[str], **more: Any) -> Parameters:
+    """The parameters of a cell: a spec's values but for the keys `leave_out`, and `more` that no spec holds."""
+    params, given = (
+        {**spec.model_dump(mode="json", exclude=leave_out, exclude_defaults=short), **more} for short in (False, True)
+    )
+    return {"params": params, "given": given}
+
+
+ABSENT = "(absent)"
+
+
+def differences(stored: Any, wanted: Any, given: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The leaves in which stored and wanted plain JSON differ: (dotted key, stored, wanted), ABSENT where one has none.
+
+    A key that is wanted at its default (`given` lacks it) and was not stored is no difference: it came into the code
+    later, and what is stored was computed as its default says.
+    """
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        own = given if isinstance(given, dict) else {}
+        for name in sorted(key for key in stored.keys() | wanted.keys() if key in stored or key in own):
+            old, new = stored.get(name, ABSENT), wanted.get(name, ABSENT)
+            yield from differences(old, new, own.get(name, ABSENT), f"{key}.{name}".lstrip("."))
+    elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
+        each = given if isinstance(given, list) else [ABSENT] * len(wanted)
+        if any(any(differences(*parts)) for parts in zip(stored, wanted, each, strict=True)):
+            yield key, stored, wanted
+    elif canonical(stored) != canonical(wanted):
+        yield key, stored, wanted
 
 
 @dataclass
@@ -70,6 +108,7 @@ class Cell:
     Attributes:
         paper, setting, scale, seed, method: where its rows belong.
         params: all that can change the numbers, as plain JSON; nothing of device, threads, jobs or folders.
+        given: the part of `params` that is not at its default; None for all of it.
         version: the paper's version, raised when code changes what the numbers mean.
         work: estimated seconds on 2 CPU cores, 0 unknown. worlds: training runs inside. memory: bytes, 0 unknown.
         compute: Context -> rows. A module-level function (or functools.partial of one), so that it can be sent away.
@@ -82,6 +121,7 @@ class Cell:
     method: str
     params: dict[str, Any]
     version: int
+    given: dict[str, Any] | None = field(default=None, compare=False, kw_only=True)
     work: float = field(default=0.0, compare=False)
     worlds: int = field(default=1, compare=False)
     memory: int = field(default=0, compare=False)
@@ -100,7 +140,20 @@ class Cell:
     def id(self) -> str:
         """Folder name: seed, method and a hash of parameters and version."""
         digest = hashlib.sha256(canonical([self.params, self.version]).encode()).hexdigest()
-        return f"seed{self.seed}-{re.sub(r'[^A-Za-z0-9._+-]', '_', self.method)}-{digest[:10]}"
+        return f"{self.prefix}{digest[:10]}"
+
+    @property
+    def prefix(self) -> str:
+        """How the folder names of all cells of this seed and method begin."""
+        return f"seed{self.seed}-{re.sub(r'[^A-Za-z0-9._+-]', '_', self.method)}-"
+
+    def is_told_by(self, told: Any) -> bool:
+        """Whether a cell.json, perhaps of code that knew fewer parameters, describes this cell."""
+        own = self.describe()
+        if not isinstance(told, dict) or {**told, "params": None} != {**own, "params": None}:
+            return False
+        given = own["params"] if self.given is None else json.loads(canonical(self.given))
+        return not any(differences(told.get("params"), own["params"], given))
 
     def describe(self) -> dict[str, Any]:
         """The content of cell.json."""

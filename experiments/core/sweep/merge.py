@@ -8,13 +8,16 @@ spec.csv     one leaf of the resolved spec a row
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from experiments.core.names import natural
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell
-from experiments.core.sweep.rows import from_csv, natural, tidy, to_csv
-from experiments.core.sweep.store import Store, read_json
+from experiments.core.sweep.rows import from_csv, tidy, to_csv
+from experiments.core.sweep.store import Store
+from experiments.core.sweep.whole import fault, read_json
 
 RUN_COLUMNS = (
     "paper", "setting", "scale", "seed", "method", "cell", "version", "worlds", "wall_s", "starts", "peak_memory",
@@ -23,20 +26,20 @@ RUN_COLUMNS = (
 SPEC_COLUMNS = ("paper", "setting", "scale", "key", "value")
 
 
-def merge(store: Store, cells: list[Cell]) -> Path:
+def merge(store: Store, cells: list[Cell], warn: Callable[[str], None] = lambda line: None) -> Path:
     """Write the three tables from every whole cell that belongs here, and return the path of metrics.csv.
 
-    A cell belongs when it is one of `cells`, or was made earlier by the same version of the paper for a seed and method
-    that `cells` does not cover.
+    A damaged one is left out with a warning. A cell belongs when it is one of `cells`, or was made earlier by the same
+    version of the paper for a seed and method that `cells` does not cover.
     """
     path = store.root / "metrics.csv"
     with store.lock_folder():
         for leftover in store.root.glob(".*.tmp"):
             leftover.unlink()
-        folders = _belonging(store, cells)
+        folders = _belonging(store, cells, warn)
         if not folders and not path.exists():
             return path
-        metrics = [row for folder in folders for row in from_csv((folder / "rows.csv").read_text())]
+        metrics = [row for folder in folders for row in from_csv((folder / "rows.csv").read_text(encoding="utf-8"))]
         runs = sorted(
             (_run(folder) for folder in folders), key=lambda r: (natural(r["method"]), natural(r["seed"]), r["cell"])
         )
@@ -46,11 +49,14 @@ def merge(store: Store, cells: list[Cell]) -> Path:
     return path
 
 
-def _belonging(store: Store, cells: list[Cell]) -> list[Path]:
+def _belonging(store: Store, cells: list[Cell], warn: Callable[[str], None]) -> list[Path]:
     planned = {cell.id for cell in cells}
     covered = {(cell.seed, cell.method) for cell in cells}
     found = []
     for folder in store.finished():
+        if why := fault(folder):
+            warn(f"the stored cell {folder.name} is damaged ({why}) and left out; the command that made it mends it")
+            continue
         told = read_json(folder / "cell.json")
         other = told["version"] == cells[0].version and (told["seed"], told["method"]) not in covered
         if folder.name in planned or other:

@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell
-from experiments.core.sweep.store import Store, is_whole, read_json
+from experiments.core.sweep.store import Store
+from experiments.core.sweep.whole import is_whole, read_json
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def plan(cells: list[Cell], out: Path) -> Plan:
 
 def _line(cell: Cell, store: Store) -> Line:
     work = store.work(cell)
-    if store.is_done(cell) or (is_whole(work) and read_json(work / "cell.json") == cell.describe()):
+    if store.is_done(cell) or (is_whole(work) and cell.is_told_by(read_json(work / "cell.json"))):
         state = "done"
     elif any(work.rglob("*.ckpt")):
         state = "resume"

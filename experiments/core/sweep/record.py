@@ -25,6 +25,8 @@ def describe(spec: TrainSpec, federation: Federation, folder: Path) -> None:
     """
     told: dict[str, Any] = {} if spec.model.kind == "custom" else {"model": spec.model.model_dump(mode="json")}
     told |= {"classes": federation.classes, "shape": list(federation.x.shape[1:])}
+    if federation.scale is not None:
+        told["mean"], told["deviation"] = map(list, federation.scale)
     told["sizes"] = {str(k): n for k, n in enumerate(federation.sizes)}
     if any(name != str(k) for k, name in enumerate(federation.clients)):
         told["clients"] = {str(k): name for k, name in enumerate(federation.clients)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Sequence
 
+from experiments.core.names import natural
 from experiments.core.sweep.cell import COLUMNS, Cell, Row
 
 _ORDER = ("method", "metric", "subject", "dataset", "partition", "model", "round", "seed", "n", "unit", "value")
@@ -47,9 +47,3 @@ def tidy(rows: Iterable[dict[str, str]]) -> str:
     """The text of metrics.csv: sorted, values at ten significant digits (%.10g)."""
     ordered = sorted(rows, key=lambda row: tuple(natural(row[column]) for column in _ORDER))
     return to_csv({**row, "value": f"{float(row['value']):.10g}"} for row in ordered)
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A sorting key under which 'client 9' comes before 'client 10'."""
-    parts = re.split(r"(\d+)", text)
-    return [(1, int(part), "") if i % 2 else (0, 0, part) for i, part in enumerate(parts)]

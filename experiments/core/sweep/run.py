@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
+from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.merge import merge
 from experiments.core.sweep.provenance import provenance, without_paths
-from experiments.core.sweep.store import Store, read_json
+from experiments.core.sweep.store import Store
 
 _CLOCK_EVERY = 5.0  # seconds between writes of the time spent so far
 
@@ -34,7 +35,7 @@ class Options:
         progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
         tell: receives what the user should know of the run (which test set, for instance), each line once.
         warn: receives (cell, line) of what a cell wants the user to know although it goes on.
-        event: called with a cell and "start", "done", "skipped" or "failed".
+        event: called with a cell and "start", "done", "skipped", "failed" or "busy".
     """
 
     device: str = "cpu"
@@ -52,39 +53,47 @@ class Options:
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be computed; `note` holds the traceback, None when another process holds the cell."""
+    """A cell that could not be computed; `note` holds the traceback."""
 
     cell: Cell
     error: Exception
-    note: Path | None
+    note: Path
 
 
 @dataclass
 class Outcome:
-    """What became of the cells, and the merged table."""
+    """What became of the cells, and the merged table. Another process is at work on those that are `busy`."""
 
     done: list[Cell] = field(default_factory=list)
     skipped: list[Cell] = field(default_factory=list)
+    busy: list[Cell] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     metrics: Path = Path()
 
 
-def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options | None = None) -> Outcome:
+def run_cells(
+    cells: list[Cell],
+    spec: dict[str, Any],
+    out: Path,
+    options: Options | None = None,
+    given: dict[str, Any] | None = None,
+) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
-    A failing cell is noted and the next one tried. A cell that another process holds counts as failed (BusyError).
+    A failing cell is noted and the next one tried. A cell that another process is at work on is left to it.
 
     Args:
         cells: all of one paper, setting and scale.
         spec: the resolved spec as plain JSON, stored beside the results.
         out: the runs folder.
         options: how to run.
+        given: the part of `spec` that is not at its default; None for all of it.
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
         MissingError: a cell lacks data, a device or disk space, which the other cells would lack too; or `out` cannot
             be written to.
-        ValueError: no cells, or cells of several settings.
+        BusyError: another process is running another spec here. ValueError: no cells, or cells of several settings.
     """
     options = options or Options()
     if len({(cell.paper, cell.setting, cell.scale) for cell in cells}) != 1:
@@ -92,12 +101,12 @@ def run_cells(cells: list[Cell], spec: dict[str, Any], out: Path, options: Optio
     store, outcome = Store.of(out, cells[0]), Outcome()
     options = replace(options, tell=once(options.tell))
     try:
-        with stored_spec.claimed(store, spec, cells, options.overwrite):
+        with stored_spec.claimed(store, spec, cells, options.overwrite, given):
             try:
                 _each(cells, spec, out, options, outcome)
             finally:
                 # Interrupted or not, what is done is there to be read. A full disk raises here again and says the same.
-                outcome.metrics = merge(store, cells)
+                outcome.metrics = merge(store, cells, lambda line: options.warn(cells[0], line))
     except OSError as error:
         if files.is_disk_full(error, out):
             raise files.disk_full(store.root.name) from error
@@ -115,6 +124,9 @@ def _each(cells: list[Cell], spec: dict[str, Any], out: Path, options: Options, 
             (outcome.done if ended == "done" else outcome.skipped).append(cell)
         except (SpecError, MissingError):
             raise
+        except BusyError:
+            ended = "busy"
+            outcome.busy.append(cell)
         except Exception as error:
             outcome.failed.append(Failure(cell, error, _note(cell, error, out)))
         options.event(cell, ended)
@@ -130,11 +142,15 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
         Exception: whatever `cell.compute` raises; its work folder is kept for the next start.
     """
     store = Store.of(out, cell)
+
+    def warn(line: str) -> None:
+        options.warn(cell, line)
+
     with store.lock(cell.id):
-        if options.resume and store.adopt(cell):
+        if options.resume and store.adopt(cell, warn):
             return "skipped"
         try:
-            folder = store.prepare(cell, fresh=not options.resume)
+            folder = store.prepare(cell, not options.resume, warn)
             _compute(cell, spec, store, folder, options)
         except Exception as error:
             if files.is_disk_full(error, store.root):
@@ -146,7 +162,7 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
 
 
 def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, options: Options) -> None:
-    clock = Clock(folder / "clock.json")
+    clock = Clock(folder / "clock.json", lambda line: options.warn(cell, line))
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
         def write(line: str) -> None:
@@ -196,8 +212,8 @@ def once(tell: Callable[[str], None]) -> Callable[[str], None]:
 class Clock:
     """Time spent on a cell over all its starts; a kill loses at most a few seconds of it."""
 
-    def __init__(self, path: Path) -> None:
-        told = read_json(path) or {}
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        told = _told(path, warn)
         self._path, self._before = path, float(told.get("seconds", 0.0))
         self.starts, self.began = int(told.get("starts", 0)) + 1, str(told.get("began", _now()))
         self._start = self._written = time.monotonic()
@@ -215,13 +231,22 @@ class Clock:
             self._write()
 
     def _write(self) -> None:
-        text = f'{{"seconds": {self.seconds:.3f}, "starts": {self.starts}, "began": "{self.began}"}}\n'
-        files.atomic_write(self._path, text)
+        told = {"seconds": round(self.seconds, 3), "starts": self.starts, "began": self.began}
+        files.atomic_write(self._path, seal(told))
 
 
-def _note(cell: Cell, error: Exception, out: Path) -> Path | None:
-    if isinstance(error, BusyError):
-        return None  # the cell is the other process's; its note would not be ours to write
+def _told(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
+    """What the clock showed when the cell was last interrupted."""
+    try:
+        return unseal(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        warn(f"{path.name} is damaged: set aside as {set_aside(path)}, the time spent so far is not known")
+        return {}
+
+
+def _note(cell: Cell, error: Exception, out: Path) -> Path:
     path = Store.of(out, cell).failed(cell)
     files.atomic_write(path, without_paths("".join(traceback.format_exception(error))))
     return path

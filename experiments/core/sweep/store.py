@@ -4,28 +4,35 @@
         spec.yaml  metrics.csv  runs.csv  spec.csv
         <cell id>/        cell.json rows.csv provenance.json log.txt DONE, and the cell's artefacts
         <cell id>.work/   the same while it is being computed; checkpoints (*.ckpt) survive a kill here
+        <cell id>.damaged/  what was found damaged, set aside until the cell is done again
         <cell id>.failed.txt
         .locks/
 
 A cell is complete when its DONE is there, names every file with its SHA-256, and every hash agrees; anything else is
-computed again. DONE is written last and the folder renamed after that, so that no kill leaves a cell that looks done.
+set aside and computed again. DONE is written last and the folder renamed after that, so that no kill leaves a cell that
+looks done.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from experiments.core.sealed import DAMAGED, remove, set_aside
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell, Row
 from experiments.core.sweep.rows import complete_row, to_csv
+from experiments.core.sweep.whole import fault, is_whole, read_json
 
 _UNHASHED = {"DONE", "log.txt"}
+_AT_START = {"cell.json", "log.txt", "clock.json", "formulation.json"}
 PARTIAL = "partial.csv"
 """In a work folder: the rows so far, for `fedlab report` to say how far an unfinished cell has come."""
 
@@ -67,35 +74,66 @@ class Store:
 
     def is_done(self, cell: Cell) -> bool:
         """Whether the finished folder is there, whole, and of this very cell."""
-        return is_whole(self.final(cell)) and self._describes(self.final(cell), cell)
+        return self._done(cell) is not None
+
+    def _done(self, cell: Cell) -> Path | None:
+        """The whole folder of this very cell; also one that code with fewer parameters stored under another id."""
+        folders = chain([self.final(cell)], self._alike(cell))
+        return next((f for f in folders if self._describes(f, cell) and is_whole(f)), None)
+
+    def _alike(self, cell: Cell, ending: str = "") -> Iterator[Path]:
+        """The other folders of cells of this seed and method; `ending` is that of the folder's name."""
+        alike = re.compile(re.escape(cell.prefix) + "[0-9a-f]{10}" + re.escape(ending))
+        found = self.root.iterdir() if self.root.is_dir() else ()
+        yield from sorted(f for f in found if alike.fullmatch(f.name) and f.name != cell.id + ending)
 
     def finished(self) -> Iterator[Path]:
-        """The folders of every whole cell, in the order of their names."""
-        for folder in self.folders():
-            if folder.suffix != ".work" and is_whole(folder):
-                yield folder
+        """The folder of every cell that came to its end, whole or damaged, in the order of their names."""
+        yield from (folder for folder in self.folders() if folder.suffix != ".work")
 
     def folders(self) -> Iterator[Path]:
         """Every folder of a cell, finished or not, in the order of their names."""
         if self.root.is_dir():
-            yield from sorted(f for f in self.root.iterdir() if f.is_dir() and not f.name.startswith("."))
+            yield from sorted(
+                f for f in self.root.iterdir() if f.is_dir() and not f.name.startswith(".") and f.suffix != DAMAGED
+            )
 
-    def adopt(self, cell: Cell) -> bool:
-        """True when nothing is left to compute; finishes the renaming that a kill may have cut short. Hold the lock."""
-        work = self.work(cell)
-        if self.is_done(cell):
+    def adopt(self, cell: Cell, warn: Callable[[str], None]) -> bool:
+        """True when nothing is left to compute; finishes the renaming that a kill may have cut short. Hold the lock.
+
+        A finished folder that is damaged is set aside with a warning.
+        """
+        work, final, done = self.work(cell), self.final(cell), self._done(cell)
+        if done is not None:
+            if done != final:
+                remove(final)
+                done.rename(final)
             shutil.rmtree(work, ignore_errors=True)
             return True
         if is_whole(work) and self._describes(work, cell):
             self._promote(cell)
             return True
+        if final.exists():
+            why = fault(final) or "cell.json is not this cell's"
+            warn(f"the stored cell is damaged ({why}): set aside as {set_aside(final)}, computed again")
         return False
 
-    def prepare(self, cell: Cell, fresh: bool) -> Path:
-        """The work folder, ready to compute in; checkpoints of an earlier start stay unless `fresh`. Hold the lock."""
+    def prepare(self, cell: Cell, fresh: bool, warn: Callable[[str], None]) -> Path:
+        """The work folder, ready to compute in; checkpoints of an earlier start stay unless `fresh`. Hold the lock.
+
+        A work folder that does not say it is this cell's is set aside with a warning, where there is anything in it.
+        """
         work = self.work(cell)
-        if work.is_dir() and (fresh or not self._describes(work, cell)):
-            shutil.rmtree(work)
+        if not work.is_dir():
+            for known in (f for f in self._alike(cell, ".work") if self._describes(f, cell)):
+                known.rename(work)
+                break
+        ours = self._describes(work, cell)
+        if fresh or (not ours and _is_bare(work)):
+            remove(work)
+        elif work.exists() and not ours:
+            aside = set_aside(work)
+            warn(f"cell.json of what was computed so far is damaged: set aside as {aside}, computed from the start")
         work.mkdir(parents=True, exist_ok=True)
         (work / "DONE").unlink(missing_ok=True)
         for leftover in work.rglob(".*.tmp"):
@@ -129,23 +167,17 @@ class Store:
     def _promote(self, cell: Cell) -> None:
         work, final = self.work(cell), self.final(cell)
         for path in list(work.rglob("*")):
-            if path.is_file() and _is_passing(path.relative_to(work)):
-                path.unlink()
-        if final.exists():  # corrupt, or asked to be computed anew
-            shutil.rmtree(final)
+            if _is_passing(path.relative_to(work)):
+                remove(path)
+        for other in (final, *(folder.with_name(folder.name + DAMAGED) for folder in (final, work))):
+            remove(other)
         work.rename(final)
         files.sync_folder(self.root)
 
     def drop_empty(self, cell: Cell) -> None:
         """Remove a work folder that holds nothing worth keeping (the cell failed before its first checkpoint)."""
-        work = self.work(cell)
-        if work.is_dir() and {f.name for f in work.iterdir()} <= {
-            "cell.json",
-            "log.txt",
-            "clock.json",
-            "formulation.json",
-        }:
-            shutil.rmtree(work)
+        if _is_bare(self.work(cell)):
+            remove(self.work(cell))
 
     def remove_others(self, cells: list[Cell]) -> None:
         """Remove every cell that is not in `cells` (--overwrite). BusyError when one of them is being computed."""
@@ -155,29 +187,15 @@ class Store:
             if cell_id not in keep:
                 with self.lock(cell_id):
                     shutil.rmtree(folder)
+        for folder in self.root.glob(f"*{DAMAGED}"):
+            remove(folder)
         for note in self.root.glob("*.failed.txt"):
             if note.name.removesuffix(".failed.txt") not in keep:
                 note.unlink()
 
     @staticmethod
     def _describes(folder: Path, cell: Cell) -> bool:
-        return read_json(folder / "cell.json") == cell.describe()
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether every file that DONE names (rows.csv, cell.json, provenance.json among them) has the hash it gives."""
-    hashes = read_json(folder / "DONE")
-    if not isinstance(hashes, dict) or not {"rows.csv", "cell.json", "provenance.json"} <= set(hashes):
-        return False
-    return all((folder / name).is_file() and files.sha256(folder / name) == value for name, value in hashes.items())
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None when it is missing or cut short."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
+        return cell.is_told_by(read_json(folder / "cell.json"))
 
 
 def _kept(folder: Path) -> Iterator[Path]:
@@ -188,8 +206,14 @@ def _kept(folder: Path) -> Iterator[Path]:
 
 
 def _is_passing(name: Path) -> bool:
-    """Whether this file serves the computation under way only: a checkpoint, or the clock."""
-    return name.suffix == ".ckpt" or name.as_posix() in ("clock.json", PARTIAL)
+    """Whether this serves the computation under way only: a checkpoint, the clock, what was set aside."""
+    aside = any(part.endswith(DAMAGED) for part in name.parts)
+    return aside or name.suffix == ".ckpt" or name.as_posix() in ("clock.json", PARTIAL)
+
+
+def _is_bare(work: Path) -> bool:
+    """Whether this is a work folder in which nothing has been computed yet."""
+    return work.is_dir() and {f.name for f in work.iterdir() if not f.name.endswith(".tmp")} <= _AT_START
 
 
 def _json(value: Any) -> str:

@@ -10,14 +10,12 @@ from typing import Any
 import yaml
 
 from experiments.core.errors import SpecError
-from experiments.core.sweep import files
+from experiments.core.sweep import cell, files
 from experiments.core.sweep.cell import Cell, canonical
 from experiments.core.sweep.store import Store
 
 NEUTRAL = frozenset({"seeds", "title", "reproduces", "cost", "checkpoint_seconds"})
 """Top-level keys of a spec that change no number of a cell: two specs that differ only here may share a folder."""
-
-_ABSENT = "(absent)"
 
 
 def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
@@ -30,14 +28,16 @@ def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
     return {prefix.removesuffix("."): canonical(spec)}
 
 
-def differences(stored: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, ...]:
-    """`key: stored X, now Y` for every leaf that differs and can change a number."""
-    old, new = flatten(stored), flatten(wanted)
+def differences(stored: dict[str, Any], wanted: dict[str, Any], given: dict[str, Any] | None = None) -> tuple[str, ...]:
+    """`key: stored X, now Y` for every leaf that differs and can change a number; `given` as in `run_cells`."""
+    found = cell.differences(stored, wanted, wanted if given is None else given)
     return tuple(
-        f"{key}: stored {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}"
-        for key in sorted(old.keys() | new.keys())
-        if key.split(".")[0] not in NEUTRAL and old.get(key) != new.get(key)
+        f"{key}: stored {_shown(old)}, now {_shown(new)}" for key, old, new in found if key.split(".")[0] not in NEUTRAL
     )
+
+
+def _shown(value: Any) -> str:
+    return cell.ABSENT if value == cell.ABSENT else canonical(value)
 
 
 def read(store: Store) -> dict[str, Any] | None:
@@ -59,7 +59,9 @@ def read(store: Store) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def claimed(store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bool) -> Iterator[None]:
+def claimed(
+    store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bool, given: dict[str, Any] | None = None
+) -> Iterator[None]:
     """Store `spec` as the one whose results lie here, and hold it so over the block. A folder without cells is free.
 
     Raises:
@@ -69,7 +71,7 @@ def claimed(store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bo
     wanted = json.loads(canonical(spec))
     with contextlib.ExitStack() as held:
         with store.lock_folder():
-            _settle(store, wanted, cells, overwrite)
+            _settle(store, wanted, cells, overwrite, given)
             held.enter_context(store.in_use())
         try:
             yield
@@ -78,7 +80,9 @@ def claimed(store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bo
                 (store.root / "spec.yaml").unlink(missing_ok=True)
 
 
-def _settle(store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: bool) -> None:
+def _settle(
+    store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: bool, given: dict[str, Any] | None
+) -> None:
     occupied = any(store.folders())
     try:
         stored = read(store)
@@ -86,7 +90,7 @@ def _settle(store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: 
         if occupied and not overwrite:
             raise
         stored = {}
-    found = differences(stored, wanted) if stored is not None else ()
+    found = differences(stored, wanted, given) if stored is not None else ()
     if found and occupied and not overwrite:
         where = f"{store.root.parent.name}/{store.root.name}: " + "; ".join(found)
         todo = "--overwrite replaces them, another --out keeps both"

@@ -12,15 +12,17 @@ from torch import Tensor
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
-from experiments.core.engine.worlds import BASE, World
+from experiments.core.engine.worlds import BASE, World, without_clients
+from experiments.core.names import folder_of
 from experiments.core.report.artefacts import Artefact
 from experiments.core.spec.fields import TrainSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
-from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.core.sweep.record import describe
@@ -29,20 +31,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "record"}
+NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
 
 
 def cells(spec: TrainSpec) -> list[Cell]:
     """One cell a seed."""
-    params = spec.model_dump(mode="json", exclude=NOT_NUMBERS)
-    if spec.record:
-        params["record"] = True
-    world = _world(spec)
-    # A counterfactual world gets a folder of its own beside the whole run's.
-    setting = (
-        spec.name if world.name == BASE.name else f"{spec.name}.{world.name.replace(':', '.').replace('@', '.since.')}"
-    )
-    size = size_of(spec)
+    setting, size = _setting(spec), size_of(spec)
     work = training(spec, size, 1) if size else 0.0
     return [
         Cell(
@@ -51,13 +45,21 @@ def cells(spec: TrainSpec) -> list[Cell]:
             spec.scale,
             seed,
             "train",
-            {**params, "seed": seed},
-            1,
-            work,
+            **parameters(spec, NOT_NUMBERS, seed=seed),
+            version=1,
+            work=work,
             compute=partial(compute, spec, seed),
         )
         for seed in spec.seeds
     ]
+
+
+def _setting(spec: TrainSpec) -> str:
+    """The name of the folder: a counterfactual world has one of its own beside the whole run's."""
+    if not spec.exclude_clients:
+        return spec.name
+    since = f".since.{spec.since}" if spec.since > 1 else ""
+    return f"{spec.name}.without.{folder_of(spec.exclude_clients)}{since}"
 
 
 def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
@@ -67,7 +69,8 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
     plain path: one model, one client, one step after another.
     """
     built = build(spec, seed, context)
-    world, chosen = _world(spec), formulation(spec, built.problem, 1, context)
+    world = _world(spec, built.problem.federation)
+    chosen = formulation(spec, built.problem, 1, context)
     if spec.record:
         describe(spec, built.problem.federation, context.folder)
     with Workers(context.threads) as workers:
@@ -108,11 +111,9 @@ def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: 
     return state
 
 
-def _world(spec: TrainSpec) -> World:
-    if not spec.exclude_clients:
-        return BASE
-    name = "without:" + "+".join(map(str, sorted(spec.exclude_clients))) + (f"@{spec.since}" if spec.since > 1 else "")
-    return World(name, frozenset(spec.exclude_clients), spec.since)
+def _world(spec: TrainSpec, federation: Federation) -> World:
+    gone = federation.positions(spec.exclude_clients, "exclude_clients")
+    return without_clients(gone, federation.clients, spec.since) if gone else BASE
 
 
 class _Diary:

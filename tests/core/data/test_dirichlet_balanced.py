@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from experiments.core.data.dirichlet_balanced import DirichletBalanced, balanced_owners
 from experiments.core.errors import SpecError
+from experiments.core.names import numbered
 from tests.core.data.test_partition import pool_of
 
 
@@ -97,14 +98,13 @@ def test_each_step_of_the_cleaning():
     assert caught.value.todo
 
 
-def test_names_keep_the_numbers_from_before():
+def test_clients_that_stay_are_numbered_anew_in_their_order():
     pool = pool_of(600)
     federation = DirichletBalanced(clients=40, alpha=0.1, min_size=15).split(pool, 0)
     owner = torch.from_numpy(balanced(pool, 40, 0.1))
-    assert 0 < len(federation.clients) < 40
-    for k, name in enumerate(federation.clients):
-        mine = federation.of(k)[0][:, 0].long()
-        assert set(owner[mine].tolist()) == {int(name)}
+    assert 0 < len(federation.clients) < 40 and federation.clients == numbered(len(federation.sizes))
+    before = [set(owner[federation.of(k)[0][:, 0].long()].tolist()) for k in range(len(federation.sizes))]
+    assert all(len(one) == 1 for one in before) and sorted(before, key=min) == before
 
 
 def balanced(pool, clients, alpha):

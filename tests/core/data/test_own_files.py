@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 
 import numpy as np
@@ -14,6 +15,7 @@ from experiments.core.data.csv import Csv
 from experiments.core.data.idx import Idx, read_idx
 from experiments.core.data.image_folder import ImageFolder
 from experiments.core.data.image_npz import ImageNpz
+from experiments.core.data.leaf_json import LeafJson
 from experiments.core.data.partition import Natural
 from experiments.core.errors import MissingError, SpecError
 
@@ -126,6 +128,35 @@ def test_csv_with_clients_and_words_as_labels(tmp_path):
         k = int(x[0])
         assert x[1] == k / 2 and y == (1 if k % 3 else 0) and owner == (0 if k % 2 else 1)
     assert Natural().split(pool, 0).sizes == (10, 10)
+
+
+def test_clients_come_in_the_natural_order_of_their_names(tmp_path):
+    names = [f"site {k}" for k in (10, 9, 1, 12, 2)]
+    table(tmp_path / "cases.csv", [f"{names[k % 5]},{k},{k},{k % 2}" for k in range(50)])
+    pool = Csv(path="cases.csv", label="outcome", client="hospital").load(0, tmp_path)
+    assert pool.names == ("site 1", "site 2", "site 9", "site 10", "site 12")
+    assert all(pool.names[k] == names[int(x) % 5] for k, x in zip(pool.owner.tolist(), pool.x[:, 0], strict=True))
+    held = arrays(n=4, tests=3)
+    for told, order in ((np.array(["b10", "b9", "b10", "b9"]), ("b9", "b10")), (np.array([10, 9, 9, 9]), ("9", "10"))):
+        np.savez(tmp_path / "mine.npz", **held, train_clients=told)
+        pool = ImageNpz(path="mine.npz").load(0, tmp_path)
+        assert pool.names == order and [order[k] for k in pool.owner] == told.astype(str).tolist()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [("a,b ,b", "clients 'b' and 'b ' have one name"), ("a,  ,b", "a client's name is empty")]
+)
+def test_names_that_cannot_be_told_apart(tmp_path, names, said):
+    three = names.split(",")
+    np.savez(tmp_path / "mine.npz", **arrays(), train_clients=np.array(three * 2))
+    (tmp_path / "leaf").mkdir()
+    samples = {"x": [[0.0, 1.0], [1.0, 0.0]], "y": [0, 1]}
+    (tmp_path / "leaf/all_data_0.json").write_text(json.dumps({"user_data": dict.fromkeys(three, samples)}))
+    table(tmp_path / "cases.csv", [f'"{three[k % 3]}",{k},{k},{k % 2}' for k in range(30)])
+    csv = Csv(path="cases.csv", label="outcome", client="hospital")
+    for block in (csv, ImageNpz(path="mine.npz"), LeafJson(path="leaf")):
+        with pytest.raises(SpecError, match=said.replace("'b' and 'b '", "'b ?' and 'b ?'")):
+            block.load(0, tmp_path)
 
 
 def test_csv_without_clients_standardised(tmp_path):

@@ -1,6 +1,5 @@
 """The calibration picks the fastest, remembers it, and never needs its cache."""
 
-import json
 import time
 
 import pytest
@@ -12,6 +11,7 @@ from experiments.core.engine.calibrate import cache_folder, choose
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.sealed import seal, unseal
 from tests.core.engine.test_simulate import federation
 
 
@@ -63,7 +63,7 @@ def test_the_fastest_is_picked_and_remembered(net, paced, cache):
     assert again.formulation.name == "quick" and again.seconds == choice.seconds
     assert not asked["quick"] and not asked["slow"]
     (file,) = stored(cache)
-    assert cache_folder() == cache / "fedlab" and set(json.loads(file.read_text())) == {"quick", "slow"}
+    assert cache_folder() == cache / "fedlab" and set(unseal(file.read_text())) == {"quick", "slow"}
 
 
 def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net, paced, cache):
@@ -74,14 +74,27 @@ def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net,
     assert len(stored(cache)) == 4
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", "not json", '{"slow": 0.1}', '{"slow": null, "quick": 1}',
-                                     '{"slow": NaN, "quick": 1}', '{"gone": 0.1}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[1]", "not json", "\x00", "[" * 100_000, '{"slow": 0.1, "quick": 0.2}', seal({"slow": 0.1}),
+     seal({"slow": None, "quick": 1}), seal({"slow": float("nan"), "quick": 1}), seal({"gone": 0.1})],
+)  # fmt: skip
 def test_a_damaged_cache_is_measured_anew(net, paced, cache, content):
     choose(net, federation(), 6, 2)
     (file,) = stored(cache)
     file.write_text(content)
     assert choose(net, federation(), 6, 2).formulation.name == "quick"
-    assert set(json.loads(file.read_text())) == {"quick", "slow"}
+    assert set(unseal(file.read_text())) == {"quick", "slow"}
+
+
+def test_a_flipped_digit_in_the_cache_picks_nothing(net, paced, cache, caplog):
+    asked, _, _ = paced
+    choose(net, federation(), 6, 2)
+    (file,) = stored(cache)
+    file.write_text(file.read_text().replace("0.0", "9.0"))
+    asked["quick"].clear()
+    choose(net, federation(), 6, 2)
+    assert asked["quick"] and [r.getMessage().endswith("is damaged: measured anew") for r in caplog.records] == [True]
 
 
 def test_without_a_writable_cache_it_is_measured_every_time(net, paced, cache):
@@ -98,7 +111,7 @@ def test_a_full_disk_leaves_nothing_behind(net, paced, cache, monkeypatch):
     def full(value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(calibrate.json, "dumps", lambda v: full(v) if isinstance(v, dict) else repr(v))
+    monkeypatch.setattr(calibrate, "seal", full)
     assert choose(net, federation(), 6, 2).formulation.name == "quick"
     assert stored(cache) == []
 

@@ -95,7 +95,7 @@ def faults_known() -> str:
         (
             "rounds: 20",
             "rounds: 20\nexclude_clients: [3, 20]",
-            "exclude_clients: unknown client 20; clients are 0 to 19",
+            "exclude_clients: unknown client '20'; clients are 0 to 19",
         ),
         ("rounds: 20", "rounds: 20\nseeds: [1, 1]", "seeds: a seed is named twice"),
         ("rounds: 20", "rounds: 20\nseeds: []", "seeds"),

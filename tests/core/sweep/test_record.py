@@ -62,6 +62,25 @@ def test_a_model_of_ones_own_is_told_in_a_remark_only(tmp_path):
     assert read_run_file(tmp_path, "resnet18").spec.model.name == "resnet18"
 
 
+def test_how_images_were_scaled_is_kept(tmp_path):
+    """Bytes given to `fedlab trace` become what the model saw: the recorded inputs, made again from the file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3)).astype(np.uint8)
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "pictures.npz", train_images=pixels[:30], train_labels=labels[:30], test_images=pixels[30:],
+             test_labels=labels[30:])  # fmt: skip
+    data = {"kind": "image_npz", "path": str(tmp_path / "pictures.npz"), "normalise": True}
+    split = {"kind": "iid", "clients": 5}
+    spec, federation = built(tmp_path, data=data, model={"kind": "logreg"}, partition=split, clients_per_round=2)
+    describe(spec, federation, tmp_path)
+    found = read_run_file(tmp_path).spec
+    shares = pixels[:30].astype(np.float64) / 255
+    assert found.mean == pytest.approx(shares.mean((0, 1, 2)), abs=1e-6)
+    assert found.deviation == pytest.approx(shares.std((0, 1, 2)), abs=1e-6)
+    again = (pixels[30:] / 255 - np.array(found.mean)) / np.array(found.deviation)
+    seen = np.load(tmp_path / "inputs.npz")["inputs"]
+    np.testing.assert_allclose(np.moveaxis(again, 3, 1), seen[:10], rtol=1e-4, atol=1e-4)
+
+
 def test_it_is_part_of_the_cell(tmp_path):
     """Beside the rounds, hashed like the rest, and absent without --record."""
     config = tiny.write(tmp_path, paper="train")

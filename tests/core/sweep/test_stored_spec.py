@@ -9,6 +9,9 @@ import sweep_toy as toy
 import yaml
 
 from experiments.core.errors import MissingError, SpecError
+from experiments.core.spec.find import owners, settings
+from experiments.core.spec.load import load
+from experiments.core.sweep.plan import plan
 from experiments.core.sweep.run import Options, run_cells
 from experiments.core.sweep.stored_spec import differences, flatten
 
@@ -53,3 +56,65 @@ def test_a_run_that_computed_nothing_leaves_no_spec(tmp_path):
     with pytest.raises(MissingError):
         run_cells([only], toy.spec(), tmp_path)
     assert not list(tmp_path.rglob("spec.yaml"))
+
+
+def dotted(cells):
+    return [dataclasses.replace(cell, method="width0.5") for cell in cells]
+
+
+def newer(cell, **more):
+    """The same cell in code that knows more parameters, all at their defaults but those `given`."""
+    return dataclasses.replace(cell, params={**cell.params, **more}, given=cell.params)
+
+
+def test_a_parameter_that_came_later_does_not_part_stored_results_from_their_spec(tmp_path):
+    before = run_cells(dotted(toy.cells()), toy.spec(), tmp_path).metrics.read_bytes()
+    now = [newer(cell, fresh={"kind": "none", "weight": 1.0}) for cell in dotted(toy.cells())]
+    assert now[0].id != dotted(toy.cells())[0].id
+    assert [line.state for line in plan(now, tmp_path).lines] == ["done"]
+    again = run_cells(now, toy.spec(init="drawn"), tmp_path, given=toy.spec())
+    assert len(again.skipped) == 1 and again.metrics.read_bytes() == before
+
+
+def test_a_parameter_that_came_later_counts_where_it_is_not_at_its_default(tmp_path):
+    run_cells(toy.cells(), toy.spec(), tmp_path)
+    with pytest.raises(SpecError, match="another spec") as refused:
+        run_cells(toy.cells(), toy.spec(init="kept"), tmp_path, given=toy.spec(init="kept"))
+    assert refused.value.faults == ('init: stored (absent), now "kept"',)
+    cell = dataclasses.replace(newer(toy.cells()[0], init="kept"), given=None)
+    assert [line.state for line in plan([cell], tmp_path).lines] == ["to do"]
+
+
+def test_a_killed_cell_of_older_code_goes_on(tmp_path):
+    def stop(what, done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(toy.cells(), toy.spec(), tmp_path, Options(progress=stop))
+    now = newer(toy.cells()[0], init="drawn")
+    run_cells([now], toy.spec(), tmp_path)
+    assert "from step 3" in (tmp_path / "toy/setting1-small" / now.id / "log.txt").read_text()
+
+
+def test_blocks_in_a_list_may_gain_defaults_but_not_members():
+    stored, given = {"methods": [{"kind": "cg"}]}, {"methods": [{}]}
+    wanted = {"methods": [{"kind": "cg", "damping": 0.0}]}
+    assert differences(stored, wanted, given) == ()
+    assert differences(stored, {"methods": [*wanted["methods"], {"kind": "cg"}]}, {"methods": [{}, {}]})
+    assert differences({"methods": []}, wanted, given) and differences({"block": None}, {"block": {"a": 1}}, {})
+
+
+def test_every_setting_finds_what_code_without_one_of_its_defaults_has_stored():
+    for owner, paths in settings().items():
+        for path in paths:
+            spec = load(path, owner, "small").spec
+            for cell in owners()[owner].resolve("cells")(spec)[:1]:
+                told = cell.describe()
+                assert cell.is_told_by(told)
+                for key in cell.params.keys() - cell.given.keys():
+                    older = {k: v for k, v in told["params"].items() if k != key}
+                    assert cell.is_told_by({**told, "params": older}), (path, key)
+                key = next(iter(cell.given))
+                changed = {**told["params"], key: "something else"}
+                assert not cell.is_told_by({**told, "params": changed}), (path, key)

@@ -8,11 +8,14 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 import threading
 from functools import cache
 from pathlib import Path
+
+from experiments.core.sealed import set_aside
 
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
@@ -29,13 +32,15 @@ FLAGS = (
     "-fno-math-errno",
     "-w",
 )
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def library(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
     """The shared library of `source` compiled with -D`defines`, from the cache if it is there.
 
     All headers beside the source count as part of it. Safe from several threads and processes: a build goes to a
-    temporary name and is renamed into place. A failure is logged once and remembered for the life of the process.
+    temporary name and is renamed into place, its own SHA-256 in its name. Only a file that has this hash, is ours and
+    can be written by nobody else is loaded. A failure is logged once and remembered for the life of the process.
     """
     key = (source, defines)
     with _lock:
@@ -56,20 +61,72 @@ def _load(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
     path, version = found
     headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))  # what the source may include
     parts = (source.read_text(), *headers, *defines, *FLAGS, path, version, _machine())
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-    target = _cache_dir() / f"{source.stem}-{digest}.so"
-    if target.exists():
-        try:
-            return ctypes.CDLL(str(target))
-        except OSError:
-            target.unlink(missing_ok=True)  # a damaged file: build it anew
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / "made.so"
-        command = [path, *FLAGS, *(f"-D{d}" for d in defines), str(source), "-o", str(made)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-        made.replace(target)
-    return ctypes.CDLL(str(target))
+    name = f"{source.stem}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}"
+    command = [path, *FLAGS, *(f"-D{d}" for d in defines), str(source)]
+    try:
+        folder = _own_folder(_cache_dir())
+        return _kept(folder, name) or ctypes.CDLL(str(_compiled(command, folder, name)))
+    except OSError as error:
+        _log.warning("native kernel compiled for this run only, the cache is of no use: %s", error)
+    with tempfile.TemporaryDirectory() as folder_name:  # what is loaded stays loaded
+        return ctypes.CDLL(str(_compiled(command, Path(folder_name), name)))
+
+
+def _own_folder(folder: Path) -> Path:
+    """The cache folder, made if need be, and closed to everybody else.
+
+    Raises:
+        OSError: it belongs to another user, or cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to another user")
+    if folder.stat().st_mode & _OTHERS_MAY_WRITE:
+        folder.chmod(0o700)
+    return folder
+
+
+def _kept(folder: Path, name: str) -> ctypes.CDLL | None:
+    """The library kept as `name`; one that cannot be trusted is set aside, not loaded."""
+    for path in sorted(folder.glob(f"{name}-*.so")):
+        fault = _distrust(path)
+        if not fault:
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:
+                fault = str(error)
+        _log.warning("native kernel compiled anew: %s %s; set aside as %s", path.name, fault, set_aside(path))
+    return None
+
+
+def _distrust(path: Path) -> str:
+    """Why a kept library must not be loaded, or ""."""
+    told = path.lstat()
+    if not stat.S_ISREG(told.st_mode) or told.st_uid != os.geteuid():
+        return "belongs to another user, or is no file"
+    if told.st_mode & _OTHERS_MAY_WRITE:
+        return "can be written by others"
+    return "" if path.stem.endswith(_hash(path)) else "is damaged"
+
+
+def _compiled(command: list[str], folder: Path, name: str) -> Path:
+    """Run the compiler `command`; the library's path in `folder`.
+
+    Raises:
+        OSError, SubprocessError: as they come.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        made = Path(aside) / "made.so"
+        subprocess.run([*command, "-o", str(made)], check=True, capture_output=True, text=True, timeout=300)
+        made.chmod(0o700)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())  # a name without its content would be a library cut short
+        return made.rename(folder / f"{name}-{_hash(made)}.so")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

@@ -1,0 +1,62 @@
+"""Whatever a data file holds, the answer is sound data or one line that says what is wrong with which file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import tracemalloc
+
+import pytest
+
+from experiments.core.data import _files
+from experiments.core.errors import SpecError
+from tests.core.data.hostile import KINDS, read, trials
+
+COUNT = 60
+EXTRAS = {"text_csv": "tokenizers", "femnist": "pyarrow"}
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("image_npz", "image_folder")])
+def test_spoilt_files_are_read_or_refused(kind):
+    if kind in EXTRAS:
+        pytest.importorskip(EXTRAS[kind], reason="an optional package is not installed")
+    found = list(trials(kind, range(COUNT)))
+    assert [trial for trial in found if trial[2] not in ("read", "refused")] == []
+    assert sum(what == "refused" for *_, what in found) > COUNT / 4  # it was damage
+
+
+@pytest.mark.parametrize("kind", ["idx", "leaf_json", "cifar", "text_csv"])
+def test_a_small_file_that_unpacks_to_more_than_there_is_memory(kind, tmp_path, monkeypatch):
+    """64 MiB of zeros, packed to a few kB, where a quarter of 64 MiB may be used."""
+    monkeypatch.setattr(_files, "_available_bytes", lambda: 64 << 20)
+    block, make = KINDS[kind]
+    make(tmp_path)
+    block.load(0, tmp_path)  # sound, and all that is imported while loading is there
+    file = min(p for p in tmp_path.rglob("*") if p.suffix in (".gz", ".tgz"))
+    file.write_bytes(_archive_of_zeros(file.name) if "tgz" in file.name or "tar" in file.name else _zeros())
+    tracemalloc.start()
+    try:
+        with pytest.raises(SpecError, match="of the memory that is free"):
+            block.load(0, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert read(block, tmp_path) == "refused"
+
+
+def _zeros() -> bytes:
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb") as stream:
+        for _ in range(64):
+            stream.write(bytes(1 << 20))
+    return out.getvalue()
+
+
+def _archive_of_zeros(name: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        info = tarfile.TarInfo("data/train.csv" if name == "data.tgz" else "x/data_batch_1.bin")
+        info.size = 64 << 20
+        archive.addfile(info, io.BytesIO(bytes(info.size)))
+    return out.getvalue()
