@@ -15,14 +15,14 @@ from experiments.core.data.pool import DataBlock, Pool
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
+from experiments.core.engine.examine import examine, must_stand_still
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
-from experiments.core.models.frozen import freeze_normalisation
-from experiments.core.sweep.build import fingerprint, initial_module, one_hot, try_out
+from experiments.core.sweep.build import fingerprint, initial_module, one_hot, remember_model
 from experiments.core.sweep.cell import Context
 from experiments.core.sweep.settled import settled
 from experiments.fragility.spec import FragilitySpec
@@ -97,10 +97,12 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     module = initial_module(spec.model, spec.init, seed, tuple(data.x.shape[1:]), data.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
-    try_out(net, data)
-    context.facts |= {"parameters": net.p, "data": fingerprint(data), "device": str(device)}
+    net = examine(net, data)
+    must_stand_still(net, "the loss of a sample")
+    remember_model(net, context)
+    context.facts |= {"data": fingerprint(data), "device": str(device)}
     way = _way(spec, net, data, worlds, context)
-    frozen = Net.of(freeze_normalisation(net.module), spec.loss)
+    frozen = net.stilled()
     mask = None
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])

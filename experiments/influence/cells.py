@@ -7,6 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
@@ -55,6 +56,7 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
 def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     """Train the base world, the leave-one-out worlds and the estimators in one pass; then the cleansing worlds."""
     built = build(spec, seed, context)
+    must_stand_still(built.problem.net, "its gradients")
     problem, clients = built.problem, len(built.problem.federation.sizes)
     counted = _counted(spec, seed, clients)
     chosen = formulation(spec, problem, len(counted) + 1, context)

@@ -7,6 +7,7 @@ from functools import partial
 
 from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
+from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.spec.grid import at, label, points
@@ -48,6 +49,7 @@ def cells(spec: TraceSpec) -> list[Cell]:
 def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train the federation, faulty clients included, and trace predictions of every round."""
     built = build(spec, seed, context)
+    must_stand_still(built.problem.net, "who is responsible for a prediction")
     problem = _with_faults(spec, built.problem)
     chosen = formulation(spec, problem, 1, context)
     with Workers(context.threads) as workers:

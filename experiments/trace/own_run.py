@@ -84,7 +84,7 @@ class OwnRound:
         held, _ = read_named(module, self.files.whole)
         if named and missing(module, held):
             module = self._built(block, shape)
-        return Net.of(module.to(device, dtype_of(module, held)).eval())
+        return Net.of(module.to(device, dtype_of(module, held)).eval(), thawed=True)
 
     def states(self, net: Net) -> RoundStates:
         """The states of the round for the model that `build` made.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.device import free_bytes
+from experiments.core.engine.examine import is_restless, restless
 from experiments.core.engine.net import Net
 from experiments.core.errors import FedlabError, SpecError
 from experiments.core.estimators.tracefl import (
@@ -137,6 +138,8 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
         )
     if not outputs.requires_grad:
         raise SpecError("the model's outputs have no gradient", where, "compute them without torch.no_grad()")
+    if is_restless(lambda: _outputs(own, net, theta, x[:1].clone(), 0).detach(), x.device, where):
+        raise restless("who is responsible for a prediction", where)
     if not torch.equal(first, x[:1]):
         raise SpecError(
             "the model changes its inputs in place, so that a second look at them would see others",

@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,53 +19,74 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.device import is_out_of_memory
+from experiments.core.engine.examine import first_line
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
+from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 from experiments.core.sealed import seal, unseal
 
 _log = logging.getLogger(__name__)
 _FIXED = ("dense", "looped")
-_MOST_MODELS = 32
+_OUTCOME = ("gradients", "buffers", "outputs")
+_MOST_MODELS, _SHOWN = 32, 64
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The formulation picked, and the seconds per model and step of each candidate (empty when none was timed)."""
+    """The formulation picked, and what was found out about the candidates.
+
+    Attributes:
+        formulation: the one to use.
+        seconds: per model and step, of each candidate; infinite where it failed; empty when none was timed.
+        dropped: candidates that are out of the race here, and why.
+    """
 
     formulation: Formulation
     seconds: dict[str, float]
+    dropped: dict[str, str]
 
 
 def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto") -> Choice:
     """The formulation called `wanted`; for "auto" the fastest here; for "fixed" the same on every machine.
 
     "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that
-    one thread gets, and remembers the result in the user's cache folder.
+    one thread gets, and remembers the result in the user's cache folder. Whatever is picked has first computed what
+    plain autograd does, on that client: a candidate that fails or computes something else is out of the race.
 
     Raises:
         SpecError: an unknown formulation, or one that cannot compute this model here.
     """
     device, dtype = federation.x.device, _real(net, federation)
     known = formulations()
-    able = {name: kind for name, kind in known.items() if kind.supports(net, device, dtype)}
-    if wanted == "fixed":
-        wanted = next(name for name in _FIXED if name in able)
-    if wanted != "auto":
+    candidates = {name: kind for name, kind in known.items() if kind.runs(net, device, dtype)}
+    trial = _Trial(net, federation, min(_MOST_MODELS, max(1, -(-worlds // threads))))
+    if wanted not in ("auto", "fixed"):
         if wanted not in known:
             raise SpecError(f"unknown formulation {wanted!r}", "formulation", f"use auto or one of {', '.join(known)}")
-        if wanted not in able:
+        fault = trial.fault(candidates[wanted]) if wanted in candidates else ""
+        if fault is not None:
             raise SpecError(
-                f"formulation {wanted!r} cannot compute this model on {device}",
+                f"formulation {wanted!r} cannot compute this model on {device}" + (f" ({fault})" if fault else ""),
                 "formulation",
-                f"use auto or one of {', '.join(able)}",
+                f"use auto or one of {', '.join(name for name in candidates if name != wanted)}",
             )
-        return Choice(able[wanted](net), {})
-    models = min(_MOST_MODELS, max(1, -(-worlds // threads)))
-    trial = _Trial(net, federation, models)
-    seconds = _remembered(trial.key(able), set(able), lambda: {name: trial.time(able[name]) for name in able})
-    return Choice(able[min(seconds, key=seconds.__getitem__)](net), seconds)
+        return Choice(candidates[wanted](net), {}, {})
+    seconds: dict[str, float] = {}
+    order = [name for name in _FIXED if name in candidates]
+    if wanted == "auto":
+        seconds = _remembered(
+            trial.key(candidates), set(candidates), lambda: {name: trial.time(candidates[name]) for name in candidates}
+        )
+        order = sorted(seconds, key=lambda name: (seconds[name], name != Looped.name))
+    dropped: dict[str, str] = {}
+    for name in order:
+        fault = trial.fault(candidates[name])
+        if fault is None:
+            return Choice(candidates[name](net), seconds, dropped)
+        dropped[name] = fault
+    raise SpecError(f"no formulation computes this model: {dropped[order[-1]]}", "model", "mend its forward pass")
 
 
 def _real(net: Net, federation: Federation) -> torch.dtype:
@@ -81,7 +103,7 @@ class _Trial:
         self.net, (self.x, self.y) = net, federation.of(client)
         self.theta: Tensor = net.flat().to(federation.x.device, _real(net, federation)).repeat(models, 1)
 
-    def key(self, able: dict[str, type[Formulation]]) -> str:
+    def key(self, candidates: dict[str, type[Formulation]]) -> str:
         """What the result depends on."""
         parts = [
             "sealed",
@@ -90,30 +112,55 @@ class _Trial:
             list(self.x.shape),
             len(self.theta),
             str(self.theta.dtype),
-            sorted(able),
+            sorted(candidates),
             torch.__version__,
         ]
         where = torch.cuda.get_device_name(self.x.device) if self.x.is_cuda else f"{os.cpu_count()} cpu"
         return hashlib.sha256(json.dumps([*parts, where]).encode()).hexdigest()[:20]
 
     def time(self, kind: type[Formulation]) -> float:
-        """Seconds per model of the best of a few gradients, infinite when it does not fit into memory."""
-        best, formulation = float("inf"), kind(self.net)
+        """Seconds per model of the best of a few gradients, infinite when it fails or does not fit into memory."""
+        best, formulation = float("inf"), kind(self.net).at(0)
         started = time.perf_counter()
         try:
             for trial in range(6):
                 began = time.perf_counter()
-                formulation.gradient(self.theta.clone(), self.x, self.y, None)
+                with warnings.catch_warnings(action="ignore"):  # of what vmap batches slowly: the clock tells that
+                    formulation.gradient(self.theta.clone(), self.x, self.y, None)
                 if self.x.is_cuda:
                     torch.cuda.synchronize(self.x.device)
                 if trial:  # the first call builds and warms up
                     best = min(best, time.perf_counter() - began)
                 if trial and time.perf_counter() - started > 3.0:
                     break
-        except (RuntimeError, MemoryError) as fault:
-            if not is_out_of_memory(fault):
-                raise
+        except Exception:  # the module may be the user's own; `fault` tells what it was
+            return float("inf")
         return best / len(self.theta)
+
+    def fault(self, kind: type[Formulation]) -> str | None:
+        """Why a formulation is not fit to compute this model, in a line; None where it is."""
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                ours = self._outcome(kind(self.net))
+        except Exception as fault:  # as in `time`
+            return None if is_out_of_memory(fault) else first_line(fault)
+        if kind is Looped:
+            return None
+        limit = torch.finfo(self.theta.dtype).eps ** 0.3
+        for what, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
+            mine, judged = mine.nan_to_num(), judged.nan_to_num()
+            if mine.shape != judged.shape or float((mine - judged).norm()) > limit * float(judged.norm()) + 1e-30:
+                return f"its {what} differ from plain autograd's"
+        return None
+
+    def _outcome(self, formulation: Formulation) -> tuple[Tensor, ...]:
+        """Two gradients of two different models, what they leave behind, and outputs: as named in `_OUTCOME`."""
+        theta = self.theta[:1] * torch.tensor([[1.0], [0.9]]).to(self.theta)
+        theta[:, self.net.real :] = self.theta[0, self.net.real :]
+        way, p = formulation.at(0), self.net.p
+        gradients = [way.gradient(theta, self.x, self.y, None) for _ in range(2)]
+        outputs = way.outputs(theta, self.x[:_SHOWN])
+        return torch.stack(gradients), theta[:, p:], outputs
 
 
 def cache_folder() -> Path:

@@ -6,12 +6,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.draws import step_seed
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
@@ -216,17 +218,33 @@ def room_for(formulation: Formulation, samples: int, x: Tensor, worlds: int, thr
     return min(max(1, fitting), -(-worlds // threads))
 
 
-def mean_gradient(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-    """`Formulation.gradient` [B, p] for any number of samples, in passes of bounded memory."""
+def mean_gradient(
+    formulation: Formulation,
+    theta: Tensor,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    seed: Callable[..., int] | None = None,
+) -> Tensor:
+    """`Formulation.gradient` [B, p] for any number of samples, in passes of bounded memory.
+
+    `seed`, called with first=sample, names the stream of what a model draws in a pass (see `Formulation.at`).
+    """
+    seed = seed if formulation.net.draws else None
+
+    def gradient(some: slice, part: Tensor | None) -> Tensor:
+        way = formulation if seed is None else formulation.at(seed(first=some.start))
+        return way.gradient(theta, x[some], y[some], part)
+
     if len(x) <= _PASS:
-        return formulation.gradient(theta, x, y, weight)
+        return gradient(slice(0, None), weight)
     total = theta.new_zeros(len(theta), formulation.net.p)
     counted = theta.new_zeros(len(theta), 1)
     for a in range(0, len(x), _PASS):
         some = slice(a, a + _PASS)
         part = None if weight is None else weight[:, some]
         count = counted.new_full((1, 1), len(x[some])) if part is None else part.sum(1, keepdim=True)
-        total += formulation.gradient(theta, x[some], y[some], part) * count
+        total += gradient(some, part) * count
         counted += count
     return total / counted.clamp(min=1)
 
@@ -251,7 +269,7 @@ def _steps(run: _Run, packed: Tensor, rows: slice, widths: Sequence[int], step: 
     descent, p, update = run.descent, run.formulation.net.p, _UPDATES[run.descent.optimizer][0]
     decay = descent.penalty(theta, p)
     full = descent.batch_size is None or descent.batch_size >= len(run.x)
-    if descent.optimizer == "gd" and full and len(run.x) <= _PASS:
+    if descent.optimizer == "gd" and full and len(run.x) <= _PASS and not run.formulation.net.draws:
         for lr, repeats in _rates(descent, step, count):
             theta = run.formulation.descend(theta, run.x, run.y, weight, repeats, lr, decay)
         return theta
@@ -260,7 +278,7 @@ def _steps(run: _Run, packed: Tensor, rows: slice, widths: Sequence[int], step: 
         if batch is not None:
             batch = batch.to(x.device, non_blocking=True)
             x, y, w = x[batch], y[batch], None if w is None else w[:, batch]
-        gradient = mean_gradient(run.formulation, theta, x, y, w)
+        gradient = mean_gradient(run.formulation, theta, x, y, w, partial(step_seed, run.seed, step=step + i))
         if decay is not None:
             gradient = gradient.addcmul(theta[:, :p], decay)
         update(theta[:, :p], gradient, means, descent, descent.lr_at(step + i), seen + i + 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.draws import step_seed
 from experiments.core.engine.formulations import Formulation
 
 
@@ -20,13 +21,14 @@ class Evaluation:
 
 
 _BLOCK = 1 << 19  # outputs held at a time on a CPU: what its cache takes
-_MOST_SAMPLES = 4096
+_MOST_SAMPLES, _FEW_SAMPLES = 4096, 256
 _IDS = 1 << 12  # token ids of a block on a CPU: of a small transformer, the cache takes no more (measured: 2.5 times)
 
 
 def evaluate(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, workers: Workers) -> Evaluation:
     """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of samples.
 
+    A model that draws in evaluation mode, too (`Net.restless`), draws the same for every state at every call.
     Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs.
     """
     shape = tuple(x.shape[1:])
@@ -44,14 +46,11 @@ def evaluate(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, work
 
 def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """[B, 2] summed loss and number of right predictions."""
-    width = formulation.outputs(theta[:1], x[:1]).shape[-1]
-    fitting = max(128, _BLOCK // (len(theta) * width)) if x.device.type == "cpu" else _MOST_SAMPLES
-    samples = min(_MOST_SAMPLES, fitting)
-    if x.device.type == "cpu" and not x.is_floating_point():
-        samples = min(samples, max(1, _IDS // x[0].numel()))
+    samples = _samples(formulation, theta, x)
     total = torch.zeros(len(theta), 2, dtype=torch.float64, device=theta.device)
     for a in range(0, len(y), samples):
-        outputs, target = formulation.outputs(theta, x[a : a + samples]), y[a : a + samples]
+        way = formulation.at(step_seed(0, first=a)) if formulation.net.restless else formulation
+        outputs, target = way.outputs(theta, x[a : a + samples]), y[a : a + samples]
         if formulation.net.loss == "squared":
             total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
             total[:, 1] += (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
@@ -60,6 +59,18 @@ def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tens
             total[:, 0] += losses.sum(-1, dtype=torch.float64)
             total[:, 1] += right.sum(-1)
     return total
+
+
+def _samples(formulation: Formulation, theta: Tensor, x: Tensor) -> int:
+    """Samples of a block: for a model that draws the same whatever the stack, since its draws depend on the block."""
+    if formulation.net.restless:
+        return _FEW_SAMPLES
+    width = formulation.outputs(theta[:1], x[:1]).shape[-1]
+    fitting = max(128, _BLOCK // (len(theta) * width)) if x.device.type == "cpu" else _MOST_SAMPLES
+    samples = min(_MOST_SAMPLES, fitting)
+    if x.device.type == "cpu" and not x.is_floating_point():
+        samples = min(samples, max(1, _IDS // x[0].numel()))
+    return samples
 
 
 def _cross_entropy(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -92,6 +92,7 @@ def train_stack(
     lr: float,
     correct: Correction | None = None,
     keep: list[Tensor] | None = None,
+    draws: Callable[[int], int] | None = None,
 ) -> Tensor:
     """Train B models on one client's data, from `start` [B, size]; returns their states after the last step.
 
@@ -104,14 +105,16 @@ def train_stack(
         local, lr: the optimiser's settings and this round's learning rate.
         correct: the algorithm's change to a gradient, (gradient [B, p], state, start) -> gradient.
         keep: where given, a copy of the first model's state before each step is appended to it.
+        draws: number of the step -> the stream of what the model draws itself (see `Formulation.at`).
     """
     theta, p = start.clone(), formulation.net.p
     move = (_sgd if local.optimizer == "sgd" else _adam)(theta, p, local, lr)
-    for rows in batches:
+    for i, rows in enumerate(batches):
         if keep is not None:
             keep.append(theta[0].clone())
         bx, by, bw = (x, y, weight) if rows is None else (x[rows], y[rows], None if weight is None else weight[:, rows])
-        step = formulation.gradient(theta, bx, by, bw)
+        way = formulation if draws is None else formulation.at(draws(i))
+        step = way.gradient(theta, bx, by, bw)
         if correct is not None:
             step = correct(step, theta, start)
         move(step)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -31,54 +35,114 @@ class Slot:
 class Net:
     """A template module, its loss, and where each tensor lies in a flat state vector of length `size`.
 
-    Parameters come first (p columns), in the module's own order, then floating-point buffers
-    (BatchNorm statistics), which are aggregated like the rest of the state. Integer buffers are constants.
+    Trained parameters come first (p columns), in the module's own order, then floating-point buffers (BatchNorm
+    statistics), which are aggregated like the rest of the state, then counters. Parameters that do not require a
+    gradient are frozen: constants of the template, as all other buffers are.
 
     Attributes:
         module: the template; its own tensors are never trained.
         loss: "cross_entropy" on the module's outputs, or "squared" (0.5 * sum of squares).
         params, buffers: the slots.
+        counters: integer buffers that training moves and depends on (BatchNorm with momentum=None), found by
+            `examine`: carried through local steps, averaged by the server, and rounded where they are used.
+        draws: the module draws random numbers in training (found by `examine`).
+        restless: it does so in evaluation mode, too.
+        still: it computes in training what it computes in evaluation (see `stilled`).
     """
 
     module: nn.Module
     loss: str
     params: tuple[Slot, ...]
     buffers: tuple[Slot, ...]
+    counters: tuple[Slot, ...] = ()
+    draws: bool = False
+    restless: bool = False
+    still: bool = False
 
     @classmethod
-    def of(cls, module: nn.Module, loss: str = "cross_entropy") -> Net:
-        """Lay out the state of `module`."""
-        parameters = list(module.named_parameters())
-        statistics = [(name, b) for name, b in module.named_buffers() if b.is_floating_point()]
-        slots: list[Slot] = []
-        at = 0
-        for name, tensor in [*parameters, *statistics]:
-            slots.append(Slot(name, tuple(tensor.shape), at, at + tensor.numel()))
-            at += tensor.numel()
-        return cls(module, loss, tuple(slots[: len(parameters)]), tuple(slots[len(parameters) :]))
+    def of(
+        cls, module: nn.Module, loss: str = "cross_entropy", counters: Sequence[str] = (), thawed: bool = False
+    ) -> Net:
+        """Lay out the state of `module`, with the integer buffers named in `counters`.
+
+        `thawed` counts parameters that require no gradient among the others.
+        """
+        buffers = dict(module.named_buffers())
+        parts = (
+            [(n, t) for n, t in module.named_parameters() if t.requires_grad or (thawed and t.is_floating_point())],
+            [(n, t) for n, t in buffers.items() if t.is_floating_point()],
+            [(n, buffers[n]) for n in counters],
+        )
+        return cls(module, loss, *_slots(*parts))
 
     @property
     def p(self) -> int:
         """Number of trained parameters."""
-        return self.params[-1].stop
+        return self.params[-1].stop if self.params else 0
+
+    @property
+    def real(self) -> int:
+        """Length of the state without counters: what privacy clips and adds noise to."""
+        return self.buffers[-1].stop if self.buffers else self.p
 
     @property
     def size(self) -> int:
-        """Length of the flat state: parameters and buffers."""
-        return (self.buffers or self.params)[-1].stop
+        """Length of the flat state: parameters, buffers, counters."""
+        return self.counters[-1].stop if self.counters else self.real
+
+    @cached_property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the parameters that are not trained."""
+        trained = {slot.name for slot in self.params}
+        return tuple(name for name, _ in self.module.named_parameters() if name not in trained)
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Named views of a flat state `theta` [..., size]; leading dimensions are kept."""
+        """Named views of a flat state `theta` [..., size]; leading dimensions are kept.
+
+        Counters (copies, as integers) and frozen parameters (in the arithmetic of theta) are there, too.
+        """
         lead = theta.shape[:-1]
-        return {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.params + self.buffers}
+        slots = self.params + self.buffers + self.counters
+        held = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in slots}
+        for s in self.counters:
+            held[s.name] = held[s.name].round().to(self.module.get_buffer(s.name).dtype)
+        for name in self.frozen:
+            tensor = self.module.get_parameter(name).detach()
+            tensor = tensor.to(theta.device, theta.dtype if tensor.is_floating_point() else tensor.dtype)
+            held[name] = tensor.expand(*lead, *tensor.shape)
+        return held
 
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""
         tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        return torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
+        found = torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
+        counted = [tensors[s.name].reshape(-1).to(found) for s in self.counters]
+        return torch.cat([found, *counted]) if counted else found
+
+    def stilled(self) -> Net:
+        """The same model with a loss that is a fixed function of each sample, in training, too; the same states.
+
+        BatchNorm uses its running statistics and never moves them, nothing is dropped. So each sample's loss depends on
+        that sample alone and is the same at every call, which gradients, Hessians and retraining need (Basu et al. 2021
+        do not say what they did). Running statistics that were never moved are 0 and 1: do this with a model that has
+        been trained, or one that is to train without normalisation.
+        """
+        return replace(self, draws=self.restless, still=True)
+
+    @cached_property
+    def thawed(self) -> Net:
+        """The same model with its frozen parameters among the others; see `widened`."""
+        whole = Net.of(self.module, self.loss, [s.name for s in self.counters], thawed=True)
+        return replace(whole, draws=self.draws, restless=self.restless, still=self.still)
+
+    def widened(self, theta: Tensor) -> Tensor:
+        """States [..., size] of this net as states of `thawed`."""
+        held, whole = self.views(theta), self.thawed
+        slots = whole.params + whole.buffers + whole.counters
+        return torch.cat([held[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in slots], -1)
 
     def call(self, theta: Tensor, x: Tensor) -> Tensor:
-        """Outputs of the model with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.
+        """Outputs in evaluation mode with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.
 
         Buffers are constants to every derivative: PyTorch refuses to differentiate by BatchNorm's statistics.
         """
@@ -94,6 +158,19 @@ class Net:
         return -logp.gather(-1, y.expand(outputs.shape[:-1]).unsqueeze(-1)).squeeze(-1)
 
 
+_Named = Sequence[tuple[str, Tensor]]
+
+
+def _slots(
+    params: _Named, buffers: _Named, counters: _Named
+) -> tuple[tuple[Slot, ...], tuple[Slot, ...], tuple[Slot, ...]]:
+    """Places for the named tensors of all parts, one after another."""
+    parts = (params, buffers, counters)
+    columns = pairwise(accumulate((tensor.numel() for part in parts for _, tensor in part), initial=0))
+    first, second, third = (tuple(Slot(n, tuple(t.shape), *next(columns)) for n, t in part) for part in parts)
+    return first, second, third
+
+
 _copies = threading.local()
 
 
@@ -101,8 +178,18 @@ def _private(module: nn.Module) -> nn.Module:
     """A copy of a template for this thread: functional_call swaps tensors in place, so threads must not share one."""
     known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
     if module not in known:
-        known[module] = copy.deepcopy(module, _constants(module))
+        known[module] = clone(module, _constants(module)).eval()
     return known[module]
+
+
+def clone(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """A copy of a module; `memo` as for copy.deepcopy.
+
+    A tensor that a hook computes from parameters (torch.nn.utils.weight_norm) has a graph, which deepcopy refuses: the
+    copy gets its value, and computes its own.
+    """
+    computed = (v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor) and v.grad_fn)
+    return copy.deepcopy(module, {**{id(v): v.detach().clone() for v in computed}, **(memo or {})})
 
 
 def _constants(module: nn.Module) -> dict[int, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn import functional
 
 from experiments.core.engine.formulations._common import (
@@ -70,17 +70,20 @@ def by_layers(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     slots = {slot.name: slot for slot in net.params}
     for (name, layer, below, _), delta in zip(seen, deltas, strict=True):
         weight, bias = (slots.get(tensor) for tensor in tensor_names(name))
-        assert weight is not None
-        target = out[:, weight.start : weight.stop].view(len(x), weight.shape[0], -1)
-        if isinstance(layer, nn.Conv2d):
-            patches = functional.unfold(below, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
-            target.copy_(torch.bmm(delta.flatten(2), patches.transpose(1, 2)))
-            delta = delta.sum((2, 3))
-        else:
-            torch.mul(delta.unsqueeze(2), below.unsqueeze(1), out=target)
+        if weight is not None:
+            _outer(layer, below, delta, out[:, weight.start : weight.stop].view(len(x), weight.shape[0], -1))
         if bias is not None:
-            out[:, bias.start : bias.stop] = delta
+            out[:, bias.start : bias.stop] = delta.sum((2, 3)) if isinstance(layer, nn.Conv2d) else delta
     return out
+
+
+def _outer(layer: nn.Module, below: Tensor, delta: Tensor, out: Tensor) -> None:
+    """Write the gradients of a layer's weights, from its inputs and its outputs' gradients, into out [n, out, in]."""
+    if isinstance(layer, nn.Conv2d):
+        patches = functional.unfold(below, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+        out.copy_(torch.bmm(delta.flatten(2), patches.transpose(1, 2)))
+    else:
+        torch.mul(delta.unsqueeze(2), below.unsqueeze(1), out=out)
 
 
 def _forward(net: Net, theta: Tensor, x: Tensor, seen: list[_Seen]) -> Tensor:
@@ -108,18 +111,10 @@ def _forward(net: Net, theta: Tensor, x: Tensor, seen: list[_Seen]) -> Tensor:
 
 def by_vmap(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Batch the gradient of one sample's loss with vmap: any module that vmap can batch."""
-    training = {part: part.training for part in net.module.modules()}
-    net.module.eval()
-    fixed = net.views(theta.detach())
+    theta = theta.detach()
 
     def loss(parameters: Tensor, sample: Tensor, target: Tensor) -> Tensor:
-        trained = {s.name: parameters[s.start : s.stop].view(s.shape) for s in net.params}
-        tensors = {**fixed, **trained}
-        outputs = functional_call(net.module, tensors, (sample.unsqueeze(0),))
+        outputs = net.call(torch.cat([parameters, theta[net.p :]]), sample.unsqueeze(0))
         return net.losses(outputs, target.unsqueeze(0)).squeeze(0)
 
-    try:
-        return vmap(grad(loss), in_dims=(None, 0, 0))(theta.detach()[: net.p], x, y)
-    finally:
-        for part, mode in training.items():
-            part.training = mode
+    return vmap(grad(loss), in_dims=(None, 0, 0))(theta[: net.p], x, y)

@@ -13,6 +13,7 @@ from torch import Tensor
 from experiments.core.engine.algorithms.base import Algorithm
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.draws import step_seed
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining, train_stack
@@ -34,6 +35,10 @@ class Problem:
     algorithm: Algorithm
     seed: int
     privacy: Privacy | None = None
+
+    def draws_of(self, client: int, t: int) -> Callable[[int], int] | None:
+        """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
+        return (lambda step: step_seed(self.seed, client=client, round=t, step=step)) if self.net.draws else None
 
 
 @dataclass
@@ -196,7 +201,8 @@ def _round(
     iterates_wanted: bool,
 ) -> Round:
     """Advance every live world by round t."""
-    federation, drawn, lr = problem.federation, problem.schedule[t - 1], problem.local.lr_at(t)
+    net, federation = problem.net, problem.federation
+    drawn, lr = problem.schedule[t - 1], problem.local.lr_at(t)
     batches = [problem.local.batches(federation.sizes[k], problem.seed, k, t) for k in drawn]
     kept: list[list[Tensor]] = [[] for _ in drawn]
     correct = problem.algorithm.correct if problem.algorithm.corrects else None
@@ -211,9 +217,11 @@ def _round(
             if with_base is not None:
                 with_base.clear()
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
-            steps = batches[task.place]
-            trained = train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base)
-            return trained if problem.privacy is None else problem.privacy.clipped(rows, trained)
+            steps, draws = batches[task.place], problem.draws_of(task.client, t)
+            trained = train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base, draws)
+            if problem.privacy is not None:
+                problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
+            return trained
 
         return task, halving(train, slice(0, len(task.rows)))
 
@@ -231,7 +239,7 @@ def _round(
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
         # The same in every world that had a participant: a truth holds no difference of noise.
-        stack.states[rows] += problem.privacy.draw(before, problem.seed, t, len(drawn))
+        stack.states[rows, : net.real] += problem.privacy.draw(before[: net.real], problem.seed, t, len(drawn))
         after = stack.states[0].clone()
     return Round(
         t,

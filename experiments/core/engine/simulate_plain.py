@@ -6,16 +6,17 @@ arithmetic: a copied module, torch.optim tensor by tensor, loss.backward().
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.engine.draws import drawing
 from experiments.core.engine.local import LocalTraining
-from experiments.core.engine.net import Net
-from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.net import Net, clone
 from experiments.core.engine.simulate import Problem
 from experiments.core.engine.worlds import World, check
 from experiments.core.errors import NumericalError
@@ -33,12 +34,13 @@ def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: i
         total, parts = 0, []
         for k in world.participants(t, problem.schedule[t - 1]):
             local, n = _train(problem, world, state, k, t)
-            parts.append((n, local if problem.privacy is None else _clipped(problem.privacy, state, local)))
+            parts.append((n, _clipped(problem, state, local)))
             total += n
         if total:
             state = torch.stack([local * (n / total) for n, local in parts]).sum(0)
             if problem.privacy is not None and problem.privacy.noise:
-                state = state + problem.privacy.draw(state, problem.seed, t, len(problem.schedule[t - 1]))
+                some = slice(problem.net.real)
+                state[some] += problem.privacy.draw(state[some], problem.seed, t, len(problem.schedule[t - 1]))
         if not bool(torch.isfinite(state).all()):
             raise NumericalError(f"the model is no longer finite in round {t}", f"world {world.name}", "lower local.lr")
         yield t, state
@@ -49,48 +51,65 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
     local, offsets = problem.local, problem.federation.offsets
     x, y = problem.federation.of(k)
     module = load(problem.net, state)
-    anchor = [p.detach().clone() for p in module.parameters()] if isinstance(problem.algorithm, FedProx) else []
-    optimiser = _optimiser(local, module, t)
+    trained = [p for p in module.parameters() if p.requires_grad]
+    anchor = [p.detach().clone() for p in trained] if isinstance(problem.algorithm, FedProx) else []
+    optimiser, draws = _optimiser(local, trained, t), problem.draws_of(k, t)
     gone = torch.tensor(
         [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
     )
-    for rows in local.batches(len(y), problem.seed, k, t):
-        picked = _kept(torch.arange(len(y)) if rows is None else rows, gone) if len(gone) else rows
-        bx, by = (x, y) if picked is None else (x[picked], y[picked])
+    for i, rows in enumerate(local.batches(len(y), problem.seed, k, t)):
         optimiser.zero_grad()
-        if len(by):
-            problem.net.losses(module(bx), by).mean().backward()
+        with nullcontext() if draws is None else drawing(draws(i), x.device):
+            loss = _loss(problem.net, module, x, y, rows, gone)
+        if loss is not None:
+            loss.backward()
         else:
-            for p in module.parameters():
+            for p in trained:
                 p.grad = torch.zeros_like(p)
         if isinstance(problem.algorithm, FedProx):
-            for p, a in zip(module.parameters(), anchor, strict=True):
-                assert p.grad is not None
-                p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
+            for p, a in zip(trained, anchor, strict=True):
+                if p.grad is not None:
+                    p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
         optimiser.step()
     return flatten(problem.net, module), len(y) - len(gone)
 
 
-def _clipped(privacy: Privacy, state: Tensor, local: Tensor) -> Tensor:
-    update = local - state
-    return state + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
+def _loss(net: Net, module: nn.Module, x: Tensor, y: Tensor, rows: Tensor | None, gone: Tensor) -> Tensor | None:
+    """The mean loss of the batch `rows` (None: all) without the samples `gone`; None where none is left.
+
+    They still go through a model that draws (but not through one with statistics), so that the others keep their draws.
+    """
+    if not len(gone):
+        return net.losses(module(x if rows is None else x[rows]), y if rows is None else y[rows]).mean()
+    rows = torch.arange(len(y)) if rows is None else rows
+    kept = ~torch.isin(rows, gone)
+    if not bool(kept.any()):
+        return None
+    if net.draws and net.size == net.p:
+        return net.losses(module(x[rows]), y[rows])[kept].mean()
+    return net.losses(module(x[rows[kept]]), y[rows[kept]]).mean()
 
 
-def _optimiser(local: LocalTraining, module: nn.Module, t: int) -> torch.optim.Optimizer:
+def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:
+    net, privacy = problem.net, problem.privacy
+    if privacy is None:
+        return local
+    update = (local - state)[: net.real]
+    kept = state[: net.real] + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
+    return torch.cat([kept, local[net.real :]])
+
+
+def _optimiser(local: LocalTraining, trained: list[nn.Parameter], t: int) -> torch.optim.Optimizer:
     if local.optimizer == "sgd":
         nesterov = local.nesterov and local.momentum > 0
-        return torch.optim.SGD(module.parameters(), local.lr_at(t), local.momentum, 0.0, local.weight_decay, nesterov)
+        return torch.optim.SGD(trained, local.lr_at(t), local.momentum, 0.0, local.weight_decay, nesterov)
     kind = torch.optim.Adam if local.optimizer == "adam" else torch.optim.AdamW
-    return kind(module.parameters(), local.lr_at(t), local.betas, local.eps, local.weight_decay, foreach=False)
-
-
-def _kept(rows: Tensor, gone: Tensor) -> Tensor:
-    return rows[~torch.isin(rows, gone)]
+    return kind(trained, local.lr_at(t), local.betas, local.eps, local.weight_decay, foreach=False)
 
 
 def load(net: Net, state: Tensor) -> nn.Module:
     """A trainable copy of the template with the tensors of `state` [size], in training mode."""
-    module = copy.deepcopy(net.module).to(state.device, state.dtype).train()
+    module = clone(net.module).to(state.device, state.dtype).train()
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     with torch.no_grad():
         for name, value in net.views(state).items():
@@ -100,4 +119,4 @@ def load(net: Net, state: Tensor) -> nn.Module:
 
 def flatten(net: Net, module: nn.Module) -> Tensor:
     """The state [size] of a module built on the template of `net`."""
-    return Net(module, net.loss, net.params, net.buffers).flat()
+    return replace(net, module=module).flat()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from experiments.core.engine.net import Net
+from experiments.core.engine.net import Net, clone
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -35,9 +34,9 @@ class Traced:
     """
 
     def __init__(self, net: Net) -> None:
-        self.net, self._module = net, copy.deepcopy(net.module)
+        self.net, self._module = net, clone(net.module).eval()
         self._passes: list[Pass] = []
-        held = {name for name, _ in net.module.named_parameters()}
+        held = {slot.name for slot in net.params}
         for name, layer in self._module.named_modules():
             if getattr(layer, "inplace", False):
                 layer.inplace = False  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from weakref import WeakKeyDictionary
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from experiments.core.engine.net import Net
+from experiments.core.engine.net import Net, clone
 from experiments.core.errors import SpecError
 
 _copies = threading.local()
@@ -33,7 +32,7 @@ def _copy(module: nn.Module) -> nn.Module:
     memo: dict[int, object] = {
         id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False) for p in module.parameters()
     }
-    copied = copy.deepcopy(module, memo).eval()
+    copied = clone(module, memo).eval()
     for part in copied.modules():
         if getattr(part, "inplace", False):
             part.inplace = False  # type: ignore[assignment]

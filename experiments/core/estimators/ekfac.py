@@ -116,10 +116,11 @@ class Ekfac(InverseHessian):
         factors: dict[str, _Factor] = {}
         for steps, deltas in self._passes():
             for step, delta in zip(steps, deltas, strict=True):
-                if isinstance(step.layer, NORMS):
-                    continue
                 if step.name not in factors:
-                    factors[step.name] = self._empty(step)
+                    empty = self._empty(step)
+                    if empty is None:
+                        continue
+                    factors[step.name] = empty
                 f = factors[step.name]
                 g, a = deltas_of(step, delta).flatten(0, 1), _inputs(f, step).flatten(0, 1)
                 f.outer += g.T @ g
@@ -128,10 +129,12 @@ class Ekfac(InverseHessian):
             f.outer, f.inner = torch.linalg.eigh(f.outer)[1], torch.linalg.eigh(f.inner)[1]
         return factors
 
-    def _empty(self, step: Pass) -> _Factor:
+    def _empty(self, step: Pass) -> _Factor | None:
+        """Room for the factors of a layer; None for normalisation and for layers whose weights are frozen."""
         slots = {s.name: s for s in self.objective.net.params}
         weight, bias = (slots.get(f"{step.name}.{t}".lstrip(".")) for t in ("weight", "bias"))
-        assert weight is not None
+        if weight is None or isinstance(step.layer, NORMS):
+            return None
         columns = torch.arange(weight.start, weight.stop).reshape(weight.shape[0], -1)
         if bias is not None:
             columns = torch.cat([columns, torch.arange(bias.start, bias.stop)[:, None]], 1)
@@ -147,7 +150,10 @@ class Ekfac(InverseHessian):
                     f = self._factors[step.name]
                     f.moments += f.turned(step, delta).square().sum(0) / n
                     continue
-                parts = norm_gradients(self.objective.net, self.theta, step, delta)
+                if isinstance(step.layer, NORMS):
+                    parts = norm_gradients(self.objective.net, self.theta, step, delta)
+                else:
+                    parts = (delta.new_empty(0), deltas_of(step, delta).sum(1))
                 for tensor, part in zip(("weight", "bias"), parts, strict=True):
                     slot = slots.get(f"{step.name}.{tensor}".lstrip("."))
                     if slot is not None:

@@ -127,10 +127,12 @@ class TensorBlocks:
         found: list[tuple[Slot, Callable[[Tensor], Tensor]]] = []
         for step, b, positions in backward(views, steps):
             dense = isinstance(step.module, nn.Linear)
-            product = self._dense(step.inputs, b) if dense else self._explicit(conv_jacobian(step, b, positions))
-            found.append((slots[f"{step.name}.weight"], product))
-            if f"{step.name}.bias" in slots:
-                found.append((slots[f"{step.name}.bias"], self._explicit(b if dense else b.sum(3))))
+            weight, bias = slots.get(f"{step.name}.weight"), slots.get(f"{step.name}.bias")
+            if weight is not None:
+                product = self._dense(step.inputs, b) if dense else self._explicit(conv_jacobian(step, b, positions))
+                found.append((weight, product))
+            if bias is not None:
+                found.append((bias, self._explicit(b if dense else b.sum(3))))
         return found
 
     def _dense(self, a: Tensor, b: Tensor) -> Callable[[Tensor], Tensor]:

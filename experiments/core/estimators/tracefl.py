@@ -58,7 +58,7 @@ class Contributions:
     Attributes:
         outputs: [n, C] of the global model.
         target: [n], c: the class whose logit is traced.
-        tensors: names of the P parameter tensors, in the order of Net.params.
+        tensors: names of the P parameter tensors, frozen ones included, in the module's order.
         layer: index of the traced layer that holds a tensor, -1 for none.
         bias: whether it is the bias (LayerNorm: the shift) of a traced layer.
         base: [n, P] float64, <theta_G, dy_c/dtheta_G> tensor by tensor.
@@ -105,6 +105,8 @@ def contributions(
         SpecError: there is only one client, or none; there is no input.
         NumericalError: an output, a gradient or a client's state is not finite.
     """
+    if net.frozen:  # they take part in a prediction as the others do, the same in every client
+        net, theta, locals = net.thawed, net.widened(theta), net.widened(locals)
     if len(locals) < 2:
         raise SpecError("one client only: its share of the responsibility is the whole", "trace", "give two or more")
     if not len(x):

@@ -8,14 +8,13 @@ the published code pairs layers with gradients by the order in which hooks fire,
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from experiments.core.engine.net import Net
+from experiments.core.engine.net import Net, clone
 from experiments.core.estimators._calls import THROUGH, is_activation, taken
 from experiments.core.estimators.tracefl import Layer, traced_layers
 
@@ -96,6 +95,8 @@ def hooked(
     of another kind (tied embeddings) counts here for the traced layer only, and one that is used without calling its
     layer (the projections of nn.MultiheadAttention) not at all.
     """
+    if net.frozen:
+        net, theta, locals = net.thawed, net.widened(theta), net.widened(locals)
     layers = traced_layers(net.module)
     world = _Hooked(_model(net, theta), layers)
     flow = [_flow(world, x[i : i + 1], None if target is None else int(target[i])) for i in range(len(x))]
@@ -131,7 +132,7 @@ def _flow(world: _Hooked, x: Tensor, target: int | None) -> dict[str, list[_Kept
 
 def _model(net: Net, state: Tensor) -> nn.Module:
     """A module of its own with this flat state, in evaluation mode."""
-    module = copy.deepcopy(net.module).eval()
+    module = clone(net.module).eval().requires_grad_(True)
     for name, value in net.views(state).items():
         parent, _, last = name.rpartition(".")
         getattr(module.get_submodule(parent), last).data = value.detach().clone()

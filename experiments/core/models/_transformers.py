@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -29,8 +26,6 @@ _DROPS = {
     "gpt": ("embd_pdrop", "resid_pdrop", "attn_pdrop"),
     "gpt2": ("embd_pdrop", "resid_pdrop", "attn_pdrop"),
 }
-_generator = threading.Lock()
-"""Dropout draws from the process's one generator."""
 
 
 def require_transformers() -> None:
@@ -103,8 +98,7 @@ def classifier(arch: str) -> Any:
         def forward(self, ids: Tensor) -> Tensor:
             """Outputs [n, classes] of ids [n, L]."""
             mask = _mask(arch, ids, self.get_input_embeddings().weight.dtype)
-            with _drawing(ids, self.training and _drops(self)):
-                return super().forward(ids, attention_mask=mask).logits
+            return super().forward(ids, attention_mask=mask).logits
 
         def reset_parameters(self) -> None:
             """Draw anew, as the library does, all that did not come from a checkpoint."""
@@ -131,24 +125,3 @@ def _mask(arch: str, ids: Tensor, dtype: torch.dtype) -> Tensor:
     if arch == "gpt2":
         allowed = allowed & torch.ones(2 * ids.shape[1:], dtype=torch.bool, device=ids.device).tril()
     return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
-
-
-def _drops(module: nn.Module) -> bool:
-    from torch import nn
-
-    return any(isinstance(part, nn.Dropout) and part.p > 0 for part in module.modules())
-
-
-@contextmanager
-def _drawing(ids: Tensor, drops: bool) -> Iterator[None]:
-    """Where something is dropped: the process's generator, seeded by the ids, for this forward pass alone."""
-    import torch
-
-    if not drops:
-        yield
-        return
-    places = torch.arange(1, ids.numel() + 1, device=ids.device).view_as(ids)
-    seed = int((ids * places).sum() % (2**31))
-    with _generator, torch.random.fork_rng([ids.device] if ids.is_cuda else []):
-        torch.manual_seed(seed)
-        yield

@@ -55,7 +55,7 @@ def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, whe
     from torch import nn
 
     if isinstance(found, nn.Module):
-        return copy.deepcopy(found)
+        return _sized(copy.deepcopy(found), shape, where)
     given, by_name = _arguments(found, shape, classes, where)
     try:
         module = found(*given, **by_name)
@@ -68,7 +68,29 @@ def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, whe
         ) from error
     if not isinstance(module, nn.Module):
         raise SpecError(f"the callable returned a {type(module).__name__}", where, "return a torch.nn.Module")
-    return module
+    return _sized(module, shape, where)
+
+
+def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
+    """The module, once lazy layers (LazyLinear) have taken their sizes from inputs of this shape.
+
+    Raises:
+        SpecError: they cannot.
+    """
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if not any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        return module
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, *shape))
+    except Exception as error:  # whatever the user's code raises
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SpecError(
+            f"its lazy layers do not take inputs of shape {shape}: {first}", where, "give these layers their sizes"
+        ) from error
+    return module.train()
 
 
 def _arguments(

@@ -19,7 +19,7 @@ class ResNet(Block):
     """ResNet-18 or ResNet-50 (He et al. 2016), torchvision's blocks behind a 3x3 convolution without a pool.
 
     11,173,962 and 23,520,842 parameters for 3x32x32 and 10 classes. For images of ImageNet's size use
-    `kind: torchvision`. Its BatchNorm needs `freeze_normalisation` wherever a Hessian is taken.
+    `kind: torchvision`. Its BatchNorm needs `Net.stilled` wherever a Hessian is taken.
     """
 
     kind: Literal["resnet"] = "resnet"

@@ -26,9 +26,7 @@ class Transformer(Block):
     (Gill et al. 2025 use these heads). From a checkpoint's folder, or new: its size is then by default that of BERT's
     tiniest published model, 2 layers of width 128 with 2 heads.
 
-    Nothing is dropped by default, so that local training is a pure function of its seed; the published configurations
-    say 0.1. With `dropout` the masks are drawn from a generator seeded by the ids of the batch: the same batch always
-    loses the same units, in every world.
+    Nothing is dropped by default, which lets all formulations compute it; the published configurations say 0.1.
     """
 
     kind: Literal["transformer"] = "transformer"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
+from experiments.core.engine.examine import examine
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
-from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.net import Net, clone, initialise
 from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
@@ -63,10 +63,10 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     if spec.loss == "squared":
         federation = one_hot(federation, dtype)
     federation = federation.to(device, dtype)
-    try_out(net, federation)
+    net = examine(net, federation)
+    remember_model(net, context)
     schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
     local = LocalTraining(**spec.local.model_dump())
-    context.facts["parameters"] = net.p
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
     problem = Problem(net, federation, schedule, local, _algorithm(spec), seed, privacy)
@@ -111,6 +111,19 @@ def build_module(model: Block, shape: tuple[int, ...], classes: int, context: Co
     return module
 
 
+def remember_model(net: Net, context: Context) -> None:
+    """Facts of the model, and what its user should know of how it behaves."""
+    context.facts["parameters"] = net.p
+    frozen = sum(net.module.get_parameter(name).numel() for name in net.frozen)
+    if frozen:
+        context.facts["frozen"] = frozen
+    if net.restless:
+        context.warn(
+            "the model draws random numbers in evaluation mode, too: every state is evaluated with the same draws, so "
+            "losses and accuracies are those of one draw (F.dropout needs training=self.training)"
+        )
+
+
 def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
     """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
@@ -141,55 +154,6 @@ def progress_of(context: Context, what: str) -> Callable[[int, int], None]:
     return lambda done, total: context.progress(what, done, total)
 
 
-def try_out(net: Net, federation: Federation) -> None:
-    """Send one sample through the model, so that a misfit shows here and in one line.
-
-    Raises:
-        SpecError: the model fails on it, changes it, has another number of outputs than the data has classes, or
-            knows fewer ids.
-    """
-    _vocabulary_fits(net, federation)
-    try:
-        with torch.no_grad():
-            x = federation.test_x[:1].clone()
-            outputs = net.module.eval()(x)
-            net.losses(outputs, federation.test_y[:1])
-    except Exception as fault:  # a module may be the user's own and raise anything
-        shape = tuple(federation.x.shape[1:])
-        first = (str(fault).splitlines() or [type(fault).__name__])[0]
-        raise SpecError(
-            f"the model does not take inputs of shape {shape}: {first}",
-            "model",
-            "choose a model for this data, or other data",
-        ) from fault
-    if not torch.equal(x.nan_to_num(), federation.test_x[:1].nan_to_num()):
-        raise SpecError(
-            "the model changes its inputs in place, so that a second look at them would see others",
-            "model",
-            "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
-        )
-    if outputs.shape[1:] != (federation.classes,):
-        raise SpecError(
-            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {federation.classes} classes",
-            "model",
-            "give the model one output a class",
-        )
-
-
-def _vocabulary_fits(net: Net, federation: Federation) -> None:
-    """Raise SpecError where a text holds an id that the model's embedding does not."""
-    known = getattr(net.module, "vocabulary", None)
-    if known is None or federation.x.is_floating_point():
-        return
-    highest = max(int(x.max()) for x in (federation.x, federation.test_x))
-    if highest >= known:
-        raise SpecError(
-            f"the texts hold the id {highest}, but the model knows {known} ids (0 to {known - 1})",
-            "model.vocabulary",
-            "give the model the vocabulary of data.tokenizer (a trained one: data.vocabulary)",
-        )
-
-
 def _statistics_fit(problem: Problem, context: Context) -> None:
     """What BatchNorm cannot do: take a variance from one value a channel, or stay above zero under much noise.
 
@@ -206,7 +170,7 @@ def _statistics_fit(problem: Problem, context: Context) -> None:
     try:
         if single:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                copy.deepcopy(module).train()(federation.x[:1])
+                clone(module).train()(federation.x[:1])
     except ValueError as fault:
         raise SpecError(
             f"client {federation.clients[single[0]]} trains on a batch of one sample, which BatchNorm cannot",

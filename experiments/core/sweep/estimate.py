@@ -45,7 +45,7 @@ def size_of(spec: RunSpec) -> Size | None:
             forward = operations(module, torch.zeros(1, *shape, dtype=kind))
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
-    return Size(forward, sum(p.numel() for p in module.parameters()), samples, classes, clients)
+    return Size(forward, sum(p.numel() for p in module.parameters() if p.requires_grad), samples, classes, clients)
 
 
 def training(spec: RunSpec, size: Size, worlds: int) -> float:

@@ -32,6 +32,8 @@ def settled(context: Context, device: str, wanted: str, choose: Callable[[str], 
     context.facts["formulation"] = name
     timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))
     context.log(f"formulation: {name}" + (f" (per model and step: {timed})" if timed else ""))
+    for name, why in choice.dropped.items():
+        context.log(f"formulation {name} is out of the race: {why}")
     return choice.formulation
 
 

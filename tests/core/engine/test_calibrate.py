@@ -56,12 +56,13 @@ def test_the_fastest_is_picked_and_remembered(net, paced, cache):
     choice = choose(net, federation(), 6, 2)
     assert choice.formulation.name == "quick" and set(choice.seconds) == {"quick", "slow"}
     assert 0.003 / 3 <= choice.seconds["slow"] < 0.1 and choice.seconds["quick"] < choice.seconds["slow"]
-    assert set(asked["quick"]) == {(3, 5)}  # three of six models on one of two threads; a client of median size
+    # Three of six models on one of two threads, a client of median size; then two models beside plain autograd.
+    assert set(asked["quick"]) == {(3, 5), (2, 5)} and set(asked["slow"]) == {(3, 5)}
     asked["quick"].clear(), asked["slow"].clear()
     pace.update(quick=0.05, slow=0.0)
     again = choose(net, federation(), 6, 2)
     assert again.formulation.name == "quick" and again.seconds == choice.seconds
-    assert not asked["quick"] and not asked["slow"]
+    assert set(asked["quick"]) == {(2, 5)} and not asked["slow"]
     (file,) = stored(cache)
     assert cache_folder() == cache / "fedlab" and set(unseal(file.read_text())) == {"quick", "slow"}
 
@@ -128,15 +129,44 @@ def test_what_does_not_fit_into_memory_is_never_picked(net, paced):
     assert choose(net, federation(), 6, 2).formulation.name == "slow"  # infinity survives the cache
 
 
-def test_other_errors_are_not_swallowed(net, paced):
+def test_what_fails_is_out_of_the_race(net, paced):
     _, _, kinds = paced
 
     def broken(self, *given):
-        raise RuntimeError("shape mismatch")
+        raise RuntimeError("shape mismatch\nat some line")
 
     kinds["quick"].gradient = broken
-    with pytest.raises(RuntimeError, match="shape mismatch"):
+    choice = choose(net, federation(), 6, 2)
+    assert choice.formulation.name == "slow" and choice.dropped == {} and choice.seconds["quick"] == float("inf")
+    with pytest.raises(SpecError, match=r"'quick' cannot compute this model on cpu \(shape mismatch\);"):
+        choose(net, federation(), 6, 2, "quick")
+    kinds["slow"].gradient = broken
+    with pytest.raises(SpecError, match="no formulation computes this model: shape mismatch;"):
         choose(net, federation(), 6, 2)
+
+
+@pytest.mark.parametrize("what", ["gradients", "buffers", "outputs"])
+def test_what_computes_something_else_is_out_of_the_race(paced, what):
+    """Whether it is known to be quick from an earlier run or not."""
+    _, pace, kinds = paced
+    pace["slow"] = 0.05
+    net = Net.of(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double())
+    data = federation()
+    assert choose(net, data, 6, 2).formulation.name == "quick"
+    right, seen = kinds["quick"].gradient, kinds["quick"].outputs
+
+    def gradient(self, theta, x, y, weight):
+        found = right(self, theta, x, y, weight)
+        if what == "buffers":
+            theta[:, net.p :] = 0.5
+        return found * (1.001 if what == "gradients" else 1)
+
+    kinds["quick"].gradient = gradient
+    if what == "outputs":
+        kinds["quick"].outputs = lambda self, theta, x: seen(self, theta, x) + 0.01
+    choice = choose(net, data, 6, 2)
+    assert choice.formulation.name == "slow"
+    assert choice.dropped == {"quick": f"its {what} differ from plain autograd's"}
 
 
 def test_by_name_and_fixed_time_nothing(net, cache):

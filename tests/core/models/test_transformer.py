@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,21 +137,16 @@ def test_the_library_s_own_initialisation_by_seed(arch):
             assert (tensor == 0).all()
 
 
-def test_dropout_is_a_function_of_the_batch():
+def test_dropout_draws_from_the_step_s_stream():
     x, y = ids(), torch.tensor([0, 1, 2, 3, 0])
-    net = Net.of(build("bert", dropout=0.3))
-    looped, vmapped = formulations()["looped"], formulations()["vmapped"]
-    assert not vmapped.supports(net, torch.device("cpu"), torch.float64)
-    theta = net.flat()[None]
-    before = torch.get_rng_state()
-    first, again = (looped(net).gradient(theta.clone(), x, y, None) for _ in range(2))
+    net = replace(Net.of(build("bert", dropout=0.3)), draws=True)
+    looped, theta, before = formulations()["looped"], net.flat()[None], torch.get_rng_state()
+    first, again, other = (looped(net).at(seed).gradient(theta.clone(), x, y, None) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
-    assert torch.equal(first, again)
-    plain = looped(Net.of(build("bert"))).gradient(theta.clone(), x, y, None)
-    assert not torch.allclose(first, plain)
-    swapped = looped(net).gradient(theta.clone(), x[[1, 0, 2, 3, 4]], y[[1, 0, 2, 3, 4]], None)
-    assert not torch.allclose(first, swapped)  # other masks
-    assert torch.equal(looped(net).outputs(theta, x), looped(Net.of(build("bert"))).outputs(theta, x))
+    assert torch.equal(first, again) and not torch.allclose(first, other)
+    still = looped(Net.of(build("bert")))
+    assert not torch.allclose(first, still.gradient(theta.clone(), x, y, None))
+    assert torch.equal(looped(net).outputs(theta, x), still.outputs(theta, x))
 
 
 def save(arch, folder, classes=CLASSES, kind="ForSequenceClassification", **more):

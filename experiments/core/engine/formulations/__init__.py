@@ -20,6 +20,8 @@ class Formulation(ABC):
     """
 
     name: str = ""
+    names_draws: bool = False
+    """Whether `at` is kept to: a model that draws random numbers (`Net.draws`) is left to these formulations."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -28,6 +30,18 @@ class Formulation(ABC):
     @abstractmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
         """Whether it can compute `net` exactly on `device` (and its toolchain is present)."""
+
+    @classmethod
+    def runs(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether it is in the race for `net`: it supports it, and what the model draws, if it does, is named."""
+        return cls.supports(net, device, dtype) and (cls.names_draws or not net.draws)
+
+    def at(self, draws: int) -> Formulation:
+        """The same formulation, where all that the model draws comes from the stream `draws` (see `draws.step_seed`).
+
+        It is the same for every model of a stack: worlds that differ in nothing stay equal.
+        """
+        return self
 
     @abstractmethod
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:

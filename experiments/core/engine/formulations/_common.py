@@ -14,7 +14,8 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 def layers(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """The (name, layer) pairs of a possibly nested Sequential in order; None where the order is not plain.
 
-    A lone layer counts as a Sequential of one. Layers that share tensors give None.
+    A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` of
+    the instance's own: what they do cannot be read off the layer's type.
     """
     found = _leaves(module, "")
     if found is None:
@@ -24,6 +25,8 @@ def layers(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
 
 
 def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | None:
+    if is_changed(module):
+        return None
     if type(module) is not nn.Sequential:
         return None if list(module.children()) else [(prefix, module)]
     found: list[tuple[str, nn.Module]] = []
@@ -33,6 +36,12 @@ def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | Non
             return None
         found += inner
     return found
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether calling the module does something else than its class says."""
+    held = vars(module)
+    return "forward" in held or any(held[name] for name in held if name.endswith("_hooks") and "forward" in name)
 
 
 def tensor_names(name: str) -> tuple[str, str]:

@@ -95,12 +95,12 @@ class Dense(Formulation):
                 delta = _through(layer, values[i], delta)
                 continue
             weight, bias = (slots.get(tensor) for tensor in tensor_names(name))
-            assert weight is not None
-            _columns(out, weight).copy_(_weight_gradient(delta, values[i - 1] if i else x))
+            if weight is not None:
+                _columns(out, weight).copy_(_weight_gradient(delta, values[i - 1] if i else x))
             if bias is not None:
                 _columns(out, bias).copy_(delta.sum(1))
             if i:
-                delta = torch.bmm(delta, tensors[weight.name])
+                delta = torch.bmm(delta, tensors[tensor_names(name)[0]])
 
 
 def _columns(out: Tensor, slot: Slot) -> Tensor:

@@ -8,45 +8,67 @@ import threading
 import torch
 from torch import Tensor, nn
 
+from experiments.core.engine.draws import drawing
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.net import Net
+from experiments.core.engine.formulations._common import is_changed
+from experiments.core.engine.net import Net, clone
 
 
 class Looped(Formulation):
     """Each model in turn, in a private copy of the module whose tensors are views of the model's state.
 
-    A sample of weight 0 is left out altogether where that can be seen (BatchNorm statistics, time). The copy computes
-    in channels_last (float32 on a CPU) with max-pooling before ReLU: exact, and on some CPUs a sixth faster.
+    A sample of weight 0 is left out altogether where that can be seen (BatchNorm statistics, time). Where the model
+    draws random numbers it stays in, so that the others keep theirs; with buffers as well it is left out, and the
+    others' draws move up. The copy computes in channels_last (float32 on a CPU) with max-pooling before ReLU: exact,
+    and on some CPUs a sixth faster.
     """
 
     name = "looped"
+    names_draws = True
 
     def __init__(self, net: Net) -> None:
         super().__init__(net)
         self._local = threading.local()
+        self._draws: int | None = None
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
         """Every module on every device."""
         return True
 
+    def at(self, draws: int) -> Formulation:
+        """See `Formulation.at`."""
+        if not self.net.draws:
+            return self
+        named = copy.copy(self)
+        named._draws = draws
+        return named
+
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-        """See `Formulation.gradient`."""
-        module = self._module(theta)
-        module.train()
+        """See `Formulation.gradient`.
+
+        Raises:
+            RuntimeError: the model draws, and no stream was named (see `at`).
+        """
+        module = self._module(theta, x)
+        module.train(not self.net.still)
         x = _layout(module, x)
-        out = theta.new_zeros(theta.shape[0], self.net.p)
-        for b in range(theta.shape[0]):
+        out = torch.zeros(len(theta), self.net.p, dtype=theta.dtype, device=theta.device)
+        for b in range(len(theta)):
             self._gradient_of_one(module, theta[b], x, y, None if weight is None else weight[b], out[b])
         return out
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
-        """See `Formulation.outputs`."""
-        module = self._module(theta)
+        """See `Formulation.outputs`.
+
+        Raises:
+            RuntimeError: the model draws in evaluation mode, and no stream was named (see `at`).
+        """
+        module = self._module(theta, x)
         module.eval()
         x = _layout(module, x)
         with torch.no_grad():
-            return torch.stack([self._bind(module, row)(x) for row in theta])
+            return torch.stack([self._pass(self._bind(module, row), x, self.net.restless) for row in theta])
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """One model is alive at a time, so a longer stack needs its gradients only."""
@@ -55,63 +77,89 @@ class Looped(Formulation):
     def _gradient_of_one(
         self, module: nn.Module, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, out: Tensor
     ) -> None:
-        if weight is not None and (self.net.buffers or not weight.is_cuda):
+        if weight is not None and (self._moves or not (weight.is_cuda or self.net.draws)):
             kept = weight != 0
             some = int(kept.sum())
             if some == 0:
                 return
             if some < len(kept):
                 x, y, weight = x[kept], y[kept], weight[kept]
-        self._bind(module, state)
-        losses = self.net.losses(module(x), y)
+        losses = self.net.losses(self._pass(self._bind(module, state), x, self.net.draws), y)
         loss = losses.mean() if weight is None else (losses * weight).sum() / _not_zero(weight.sum())
-        tensors = [p for p in module.parameters() if p.requires_grad]
-        grads = torch.autograd.grad(loss, tensors, allow_unused=True)
+        grads = torch.autograd.grad(loss, [tensor for _, tensor in self._local.params], allow_unused=True)
         for slot, grad in zip(self.net.params, grads, strict=True):
             if grad is not None:
                 out[slot.start : slot.stop].view(slot.shape).copy_(grad)
+        self._keep_buffers(state)
+
+    @property
+    def _moves(self) -> bool:
+        """Whether a forward pass in training leaves traces in the state."""
+        return bool(self.net.buffers or self.net.counters)
+
+    def _pass(self, module: nn.Module, x: Tensor, draws: bool) -> Tensor:
+        if not draws:
+            return module(x)
+        if self._draws is None:
+            raise RuntimeError("the model draws random numbers, and nobody named the step they are for")
+        with drawing(self._draws, x.device):
+            return module(x)
 
     def _bind(self, module: nn.Module, state: Tensor) -> nn.Module:
         """Make the module's tensors views of `state`, so that buffers are updated in place."""
-        views = self.net.views(state.detach())
-        for name, tensor in self._local.params:
+        views, local = self.net.views(state.detach()), self._local
+        for name, tensor in local.params:
             tensor.data = views[name]
-        for owner, name, full in self._local.buffers:
-            owner._buffers[name] = views[full]
-        for tensor, start in self._local.constants:
-            tensor.copy_(start)
+        local.bound = [(owner, name, slot, views[slot.name]) for owner, name, slot in local.buffers]
+        for owner, name, _, view in local.bound:
+            owner._buffers[name] = view
+        for owner, name, tensor, start in local.constants:
+            owner._buffers[name] = tensor.copy_(start)
         return module
 
-    def _module(self, theta: Tensor) -> nn.Module:
-        """The calling thread's copy of the template for the device and dtype of `theta`."""
+    def _keep_buffers(self, state: Tensor) -> None:
+        """Write back what training moved elsewhere than in place: counters, and buffers that were assigned anew."""
+        for owner, name, slot, view in self._local.bound:
+            now = owner._buffers[name]
+            if now is not view or not view.is_floating_point():
+                state[slot.start : slot.stop] = now.detach().reshape(-1).to(state)
+
+    def _module(self, theta: Tensor, x: Tensor) -> nn.Module:
+        """The calling thread's copy of the template for the device and dtype of `theta` and inputs such as x."""
         local = self._local
         if getattr(local, "key", None) != (theta.device, theta.dtype):
-            module = _pool_first(copy.deepcopy(self.net.module)).to(theta.device, theta.dtype)
-            if (
-                theta.device.type == "cpu"
-                and theta.dtype == torch.float32
-                and any(isinstance(m, nn.Conv2d) for m in module.modules())
-            ):
-                module._channels_last = True  # type: ignore[assignment]
-            for tensor in module.parameters():
-                tensor.requires_grad_(True)
-            local.module, local.params = module, list(module.named_parameters())
+            module = _pool_first(clone(self.net.module)).to(theta.device, theta.dtype)
+            module._channels_last = not self.net.draws and _takes_channels_last(module, theta, x)  # type: ignore[assignment]
+            local.module = module
+            local.params = [(s.name, module.get_parameter(s.name).requires_grad_()) for s in self.net.params]
+            slots = {slot.name: slot for slot in self.net.buffers + self.net.counters}
             named = [
-                (owner, name, f"{path}.{name}".lstrip("."))
+                (owner, name, f"{path}.{name}".lstrip("."), tensor)
                 for path, owner in module.named_modules()
-                for name in owner._buffers
-                if owner._buffers[name] is not None
+                for name, tensor in owner._buffers.items()
+                if tensor is not None
             ]
-            state = {slot.name for slot in self.net.buffers}
-            local.buffers = [item for item in named if item[2] in state]
-            kept = [owner._buffers[name] for owner, name, full in named if full not in state]
-            local.constants = [(tensor, tensor.clone()) for tensor in kept if tensor is not None]
+            local.buffers = [(owner, name, slots[full]) for owner, name, full, _ in named if full in slots]
+            local.constants = [(owner, name, t, t.clone()) for owner, name, full, t in named if full not in slots]
             local.key = (theta.device, theta.dtype)
         return local.module
 
 
 def _not_zero(total: Tensor) -> Tensor:
     return torch.where(total == 0, torch.ones_like(total), total)
+
+
+def _takes_channels_last(module: nn.Module, theta: Tensor, x: Tensor) -> bool:
+    """Whether images may come with their channels last: a view of what a convolution made may want the usual order."""
+    convolves = any(isinstance(part, nn.Conv2d) for part in module.modules())
+    if not (theta.device.type == "cpu" and theta.dtype == torch.float32 and x.dim() == 4 and convolves):
+        return False
+    try:
+        with torch.no_grad():
+            module.eval()(x[:2].to(memory_format=torch.channels_last, copy=True))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _layout(module: nn.Module, x: Tensor) -> Tensor:
@@ -127,6 +175,7 @@ def _pool_first(module: nn.Module) -> nn.Module:
             continue
         for i in range(len(part) - 1):
             pool = part[i + 1]
-            if type(part[i]) is nn.ReLU and type(pool) is nn.MaxPool2d and not pool.return_indices:
+            plain = type(part[i]) is nn.ReLU and type(pool) is nn.MaxPool2d and not pool.return_indices
+            if plain and not is_changed(part[i]) and not is_changed(pool):
                 part[i], part[i + 1] = pool, part[i]
     return module

@@ -103,7 +103,13 @@ class Native(Formulation):
 
         Needs a C++ compiler.
         """
-        fits = device.type == "cpu" and dtype in _TYPES and net.loss == "cross_entropy" and not net.buffers
+        fits = (
+            device.type == "cpu"
+            and dtype in _TYPES
+            and net.loss == "cross_entropy"
+            and not net.buffers
+            and not net.frozen
+        )
         found = plan(net) if fits else None
         return found is not None and compiler() is not None and _trial(found, dtype)
 

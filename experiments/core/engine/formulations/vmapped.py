@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 
 import torch
@@ -12,9 +11,7 @@ from torch.func import functional_call, vmap
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.formulations._common import sample_scale
 from experiments.core.engine.formulations.looped import Looped
-from experiments.core.engine.net import Net
-
-_RANDOM = (nn.MultiheadAttention, nn.RNNBase)
+from experiments.core.engine.net import Net, clone
 
 
 class Vmapped(Formulation):
@@ -32,22 +29,23 @@ class Vmapped(Formulation):
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """Modules without dropout, recurrence or torch's attention (dropout of nothing is none)."""
-        return not any(isinstance(part, _RANDOM) or _drops(part) for part in net.module.modules())
+        """Which modules vmap can batch is found out by trying (see `calibrate`)."""
+        return True
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `Formulation.gradient`. BatchNorm with left-out samples goes one model after another."""
-        if weight is not None and self.net.buffers and bool((weight == 0).any()):
+        moves = self.net.buffers + self.net.counters
+        if weight is not None and moves and bool((weight == 0).any()):
             return self._looped.gradient(theta, x, y, weight)
         leaf = theta.detach()[:, : self.net.p].requires_grad_(True)
-        state = torch.cat([leaf, theta.detach()[:, self.net.p :]], 1) if self.net.buffers else leaf
+        state = torch.cat([leaf, theta.detach()[:, self.net.p :]], 1) if moves else leaf
         tensors = self.net.views(state)
         for slot in self.net.buffers:
             tensors[slot.name] = theta[:, slot.start : slot.stop].reshape(-1, *slot.shape).clone()
-        outputs = self._forward(tensors, x, training=True)
+        outputs = self._forward(tensors, x, training=not self.net.still)
         loss = (self.net.losses(outputs, y) * sample_scale(weight, len(x), outputs)).sum()
         (grad,) = torch.autograd.grad(loss, leaf)
-        for slot in self.net.buffers:
+        for slot in moves:
             theta[:, slot.start : slot.stop] = tensors[slot.name].reshape(len(theta), -1)
         return grad
 
@@ -68,9 +66,5 @@ class Vmapped(Formulation):
     def _module(self, training: bool) -> nn.Module:
         """The calling thread's copy: functional_call and train() both change the module they work on."""
         if not hasattr(self._local, "module"):
-            self._local.module = copy.deepcopy(self.net.module)
+            self._local.module = clone(self.net.module)
         return self._local.module.train(training)
-
-
-def _drops(part: nn.Module) -> bool:
-    return isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0

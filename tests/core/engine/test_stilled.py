@@ -1,23 +1,21 @@
-"""Frozen normalisation, and what needs it: Hessian products of every model."""
+"""Models whose loss is a fixed function of each sample, and what needs them: Hessian products of every model."""
 
 from __future__ import annotations
 
 import copy
-import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
-from torchvision.ops import StochasticDepth
 
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.objective import Objective
-from experiments.core.errors import SpecError
 from experiments.core.models import kinds
-from experiments.core.models.frozen import freeze_normalisation
 from experiments.core.models.resnet import ResNet
+from tests.core.engine.odd_models import DRAWING
 
 THIN = {
     "cnn": {"first": 2, "second": 2, "hidden": 4},
@@ -47,31 +45,26 @@ def data(n=3, shape=(1, 32, 32)):
     return x, torch.randint(0, 4, (n,), generator=generator)
 
 
-def test_training_mode_computes_what_evaluation_mode_does():
-    module, (x, _) = built("resnet"), data()
-    frozen = freeze_normalisation(module)
-    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    with torch.no_grad():
-        expected = module.eval()(x)
-        for copied in (frozen, copy.deepcopy(frozen), pickle.loads(pickle.dumps(frozen))):
-            assert torch.equal(copied.train()(x), expected) and torch.equal(copied.eval()(x), expected)
-    after = frozen.state_dict()
-    assert list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
-    with torch.no_grad():
-        assert not torch.allclose(module.train()(x), expected)  # the template itself is not frozen
-
-
-def test_scale_and_shift_are_still_trained():
-    module = freeze_normalisation(built("resnet")).train()
-    x, y = data()
+@pytest.mark.parametrize("formulation", [Looped, Vmapped])
+def test_training_computes_what_evaluation_does(formulation):
+    """The gradient is that of the losses in evaluation mode, normalisation's scale and shift included."""
+    net, (x, y) = Net.of(built("resnet", depth=18)), data()
+    theta = net.flat()
+    module = copy.deepcopy(net.module).eval()
     nn.functional.cross_entropy(module(x), y).backward()
+    expected = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+    states = theta[None].clone()
+    found = formulation(net.stilled()).gradient(states, x, y, None)[0]
+    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-12) and torch.equal(states[0], theta)
     norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
     assert norms and all(part.weight.grad.abs().max() > 0 and part.bias.grad.abs().max() > 0 for part in norms)
+    moving = formulation(net).gradient(states, x, y, None)[0]
+    assert not torch.allclose(moving, expected, rtol=1e-3) and not torch.equal(states[0], theta)
 
 
 def test_each_sample_s_loss_depends_on_that_sample_alone():
     x, y = data(5)
-    net = Net.of(freeze_normalisation(built("resnet")).train())
+    net = Net.of(built("resnet").train()).stilled()
     theta = net.flat()
     together = net.losses(net.call(theta, x), y)
     alone = torch.cat([net.losses(net.call(theta, x[i : i + 1]), y[i : i + 1]) for i in range(5)])
@@ -88,7 +81,7 @@ def test_hessian_products_of_every_model(kind):
     if kind == "transformer":
         pytest.importorskip("transformers", reason="the extra [text] is not installed")
         x = (30 * x).long()
-    net = Net.of(freeze_normalisation(built(kind, shape)).train())
+    net = Net.of(built(kind, shape).train()).stilled()
     objective, theta = Objective(net, x, y, decay=0.01), net.flat()
     vectors = torch.randn(net.p, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     products = objective.products(theta, vectors)
@@ -110,7 +103,7 @@ def reverse_over_reverse(net, theta, x, y, vector):
 @pytest.mark.parametrize("kind", ["resnet", "vgg", "lenet", "small_cnn"])
 def test_hessian_products_are_differences_of_gradients(kind):
     x, y = data()
-    net = Net.of(freeze_normalisation(built(kind)))
+    net = Net.of(built(kind)).stilled()
     objective, theta = Objective(net, x, y), net.flat()
     vector = torch.randn(net.p, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     vector = vector / vector.norm()
@@ -124,7 +117,7 @@ def test_hessian_products_are_differences_of_gradients(kind):
 @pytest.mark.parametrize("formulation", [Looped, Vmapped])
 def test_worlds_without_a_sample_train_frozen(formulation):
     x, y = data(4)
-    net = Net.of(freeze_normalisation(built("resnet", depth=18)))
+    net = Net.of(built("resnet", depth=18)).stilled()
     theta, weight = net.flat().repeat(2, 1), torch.ones(2, 4, dtype=torch.float64)
     weight[1, 2] = 0
     kept = torch.tensor([0, 1, 3])
@@ -134,19 +127,19 @@ def test_worlds_without_a_sample_train_frozen(formulation):
     assert torch.equal(theta, net.flat().repeat(2, 1))  # the statistics have not moved
 
 
-def test_dropout_and_stochastic_depth_are_off():
-    module = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.5), StochasticDepth(0.5, "row"), nn.Linear(6, 2))
-    frozen, x = freeze_normalisation(module).train(), torch.rand(9, 6)
-    assert torch.equal(frozen(x), module.eval()(x))
-
-
-def test_normalisation_without_statistics_cannot_be_frozen():
-    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2, track_running_stats=False))
-    with pytest.raises(SpecError, match="the normalisation 1 keeps no running statistics"):
-        freeze_normalisation(module)
+@pytest.mark.parametrize("name", ["Dropout", "F.dropout", "stochastic depth", "attention", "rnn"])
+def test_nothing_is_dropped(name):
+    """Whichever way a module drops: a layer, a function that asks whether it trains, an argument of another layer."""
+    net, (x, y) = Net.of(DRAWING[name]().double()), (torch.rand(9, 6, dtype=torch.float64), torch.arange(9) % 3)
+    still = replace(net, draws=True).stilled()
+    module = copy.deepcopy(net.module).eval()
+    nn.functional.cross_entropy(module(x), y).backward()
+    expected = torch.cat([p.grad.reshape(-1) for p in module.parameters()])
+    assert torch.allclose(Looped(still).gradient(net.flat()[None], x, y, None)[0], expected, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(Objective(still, x, y).gradient(net.flat()), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_the_resnet_of_the_paper_has_a_state_without_gaps():
     with torch.device("meta"):
-        module = ResNet().build((3, 32, 32), 100)
-    assert Net.of(freeze_normalisation(module)).params == Net.of(module).params
+        net = Net.of(ResNet().build((3, 32, 32), 100))
+    assert net.stilled().params == net.params and net.params[-1].stop == net.p
