@@ -101,7 +101,8 @@ def _as_trained(problem: Problem, start: Tensor, chosen: Formulation) -> Net:
     client = problem.schedule[0][0]
     x, y = problem.federation.of(client)
     rows = problem.local.batches(len(y), problem.seed, client, 1)[0]
-    return trained_as(problem.net, chosen, start, *((x, y) if rows is None else (x[rows], y[rows])))
+    x, y = (x, y) if rows is None else (x[rows], y[rows])
+    return trained_as(problem.net, chosen, start, x, y, problem.draws_of(client, 1))
 
 
 def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:
