@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from experiments.core.errors import SpecError
+
 _HERE = Path(__file__).resolve().parent
 
 
@@ -19,4 +21,17 @@ def data_dir(given: Path | None = None) -> Path | None:
     if given is not None:
         return given
     named = os.environ.get("FEDLAB_DATA_DIR")
-    return Path(named).expanduser() if named else None
+    return expanded(named) if named else None
+
+
+def expanded(given: str | Path) -> Path:
+    """`given` with `~` and `~user` as the home folder that a shell puts there, which it does not in `--out=~/x`.
+
+    Raises:
+        SpecError: there is no such user.
+    """
+    whole = os.path.expanduser(given)  # noqa: PTH111  (Path's own raises a RuntimeError)
+    if whole.startswith("~"):
+        user = whole.partition("/")[0]
+        raise SpecError(f"there is no home folder {user}", whole, f"write the path in full, or ./{user} for that name")
+    return Path(whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from experiments.core import clean
 from experiments.core.errors import FedlabError
+from fedlab_cli import interrupt
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines when stderr is no terminal."""
@@ -32,6 +35,8 @@ class Screen:
     quiet: bool = False
     verbose: int = 0
     color: bool = True
+    after_interrupt: tuple[str, ...] = ()
+    """What to say after "interrupted"."""
 
     def out(self) -> Console:
         """A console on the present stdout."""
@@ -48,19 +53,19 @@ screen = Screen()
 
 def setup(as_json: bool = False, quiet: bool = False, verbose: int = 0, color: bool | None = None) -> None:
     """Settle the screen for this command; `color` None leaves what stands."""
-    screen.as_json, screen.quiet, screen.verbose = as_json, quiet, verbose
+    screen.as_json, screen.quiet, screen.verbose, screen.after_interrupt = as_json, quiet, verbose, ()
     screen.color = screen.color if color is None else color
 
 
 def say(line: str) -> None:
     """A line of result on stdout."""
-    screen.out().print(Text(line), soft_wrap=True)
+    screen.out().print(Text(clean.line(line)), soft_wrap=True)
 
 
 def note(line: str) -> None:
     """A remark on stderr, unless --quiet."""
     if not screen.quiet:
-        screen.err().print(Text(line))
+        screen.err().print(Text(clean.line(line)))
 
 
 def detail(line: str) -> None:
@@ -71,7 +76,8 @@ def detail(line: str) -> None:
 
 def dump(value: Any) -> None:
     """`value` as JSON on stdout; NaN becomes null, so that every reader can take it."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(clean.json_text(text) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -90,7 +96,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] 
     """Rows as a table on stdout."""
     names = list(columns or (rows[0] if rows else ()))
     drawn = Table(
-        title=Text(title),
+        title=Text(clean.line(title)),
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -99,7 +105,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] 
     )
     for name in names:
         number = all(isinstance(row.get(name), (int, float)) for row in rows) and bool(rows)
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        drawn.add_column(Text(clean.line(name)), justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(shown(row.get(name))) for name in names))
     screen.out().print(drawn)
@@ -118,7 +124,7 @@ def shown(value: Any) -> str:
     """A value as a cell of a table."""
     if value is None or value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else clean.line(str(value))
 
 
 def span(seconds: float) -> str:
@@ -140,15 +146,15 @@ def size(count: float) -> str:
 def failure(fault: FedlabError) -> None:
     """An error: one line what, one line where, one line what to do; all faults when there are several."""
     err = screen.err()
-    err.print(Text("error: ", style="bold red") + Text(fault.what))
+    err.print(Text("error: ", style="bold red") + Text(clean.line(fault.what)))
     where = [fault.where] if fault.where else []
     faults = list(getattr(fault, "faults", ()))
     if len(faults) > 1:
         where += faults
     for line in where:
-        err.print(Text(f"  at:  {line}"))
+        err.print(Text(f"  at:  {clean.line(line)}"))
     if fault.todo:
-        err.print(Text(f"  fix: {fault.todo}"))
+        err.print(Text(f"  fix: {clean.line(fault.todo)}"))
 
 
 class Meter:
@@ -157,17 +163,23 @@ class Meter:
     def __init__(self, progress: Progress | None, cells: int) -> None:
         self._progress, self._cells, self._done = progress, cells, 0
         self._bars: dict[str, TaskID] = {}
-        self._last = time.monotonic()
+        self._last, self._status = time.monotonic(), ""
 
     def update(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` of `what` are done."""
+        interrupt.check()
         if self._progress is not None:
             if what not in self._bars:
-                self._bars[what] = self._progress.add_task(what, total=total)
-            self._progress.update(self._bars[what], completed=done, total=total)
+                self._bars[what] = self._progress.add_task(clean.line(what), total=total)
+            words = clean.line(what + self._status)
+            self._progress.update(self._bars[what], completed=done, total=total, description=words)
         elif time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}")
+            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}{self._status}")
+
+    def status(self, words: str) -> None:
+        """Say `words` beside the work of this cell from now on."""
+        self._status = f"; {words}"
 
     def cell(self, name: str, what: str) -> None:
         """Note that the cell `name` has begun or ended."""
@@ -178,6 +190,7 @@ class Meter:
             for bar in self._bars.values():
                 self._progress.remove_task(bar)
             self._bars.clear()
+        self._status = ""
         self.update("cells", self._done, self._cells)
 
 
@@ -187,9 +200,15 @@ def meter(cells: int) -> Iterator[Meter]:
     if screen.quiet or not sys.stderr.isatty():
         yield Meter(None, cells)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen.err(), transient=True) as progress:
         yield Meter(progress, cells)
+
+
+def trace(fault: BaseException) -> None:
+    """The traceback of an error on stderr, whatever the screen says elsewhere."""
+    for part in "".join(traceback.format_exception(fault)).rstrip("\n").split("\n"):
+        screen.err().print(Text(clean.line(part)))
 
 
 def listing(lines: Iterable[str]) -> None:

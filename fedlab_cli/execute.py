@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import BusyError, FedlabError, MissingError
+from experiments.core.errors import BusyError, FedlabError
 from experiments.core.paper import Paper
 from experiments.core.spec.load import Loaded, load
 from experiments.paths import data_dir
 from fedlab_cli import console
+from fedlab_cli.opening import Setting, instead, opening, settled
 from fedlab_cli.options import Request
 
 if TYPE_CHECKING:
+    from experiments.core.report.artefacts import Artefact
     from experiments.core.sweep.cell import Cell
+    from experiments.core.sweep.plan import Plan
     from experiments.core.sweep.run import Options, Outcome
 
-LONG = 600.0
-"""Seconds from which a run announces its length."""
-
+_WORTH_TELLING = 10.0  # seconds of a plan
 _SHOWN = 40  # rows of a table on the screen; the whole is in its CSV
 
 
@@ -38,8 +38,8 @@ class Ended:
         self.code = self.code or code
 
 
-def read_specs(paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False) -> list[Loaded]:
-    """Every spec that was asked for, validated before anything runs.
+def read_specs(paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False) -> list[Setting]:
+    """Every spec that was asked for, validated before anything runs, on stand-ins where data are missing.
 
     With `optional` (--all) --data and --model pass by the settings that have no data set.
 
@@ -47,36 +47,50 @@ def read_specs(paper: Paper, sources: Sequence[str | Path], request: Request, op
         SpecError: with the faults of the first spec that has any.
     """
 
-    def read(source: str | Path) -> Loaded:
+    def read(source: str | Path, stand_in: bool = False) -> Loaded:
         if optional and (request.data or request.model):
             plain = load(source, paper.name, request.scale, request.overrides)
             if not hasattr(plain.spec, "data"):
                 return plain
-        return load(source, paper.name, request.scale, request.overrides, request.model, request.data)
+        given = (request.model, request.data)
+        return load(source, paper.name, request.scale, request.overrides, *given, stand_in=stand_in)
 
-    return [read(source) for source in sources]
+    folder = data_dir(request.data_dir)
+    return [settled(lambda stand_in, s=source: read(s, stand_in), folder, request.stand_in) for source in sources]  # type: ignore[misc]
 
 
-def execute(paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False) -> Ended:
+def execute(
+    paper: Paper, sources: Sequence[str | Path], request: Request, optional: bool = False, bare: bool = False
+) -> Ended:
     """Run the settings `sources` one after another, or print their plan.
 
     With `optional` (--all) a setting whose data are missing is skipped with a line, and an error ends only its setting.
+    `bare`: the user named no setting, which the first line then says.
 
     Raises:
         FedlabError: what ended a setting that was asked for by name.
     """
-    loaded, ended = read_specs(paper, sources, request, optional), Ended()
+    settings, ended = read_specs(paper, sources, request, optional), Ended()
+    blocked = [setting.blocked for setting in settings if setting.blocked]
+    if blocked and not optional:
+        raise blocked[0]
+    ready = _told_skipped(settings, ended)
     if request.dry_run:
-        _plan(paper, loaded, request, ended)
+        _plan(paper, ready, request, ended)
         return ended
-    request = replace(request, device=_device(request.device))
-    for item in loaded:
+    again = "the same command goes on from the last checkpoint" if request.resume else "without --no-resume it goes on"
+    console.screen.after_interrupt = (again,)
+    device = ""
+    for setting in ready:
+        for line in opening(setting, bare):
+            console.note(line)
+        device = device or _device(request.device)  # after the first line: this is where torch is loaded
         try:
-            _run(paper, item, request, ended)
+            _run(paper, setting, replace(request, device=device), ended)
         except FedlabError as fault:
             if not optional:
                 raise
-            _past(item, fault, request, ended)
+            _past(setting.loaded, fault, ended)
             if ended.code and request.fail_fast:
                 break
     if console.screen.as_json:
@@ -94,21 +108,26 @@ def cells_of(paper: Paper, item: Loaded) -> list[Cell]:
     return list(paper.resolve("cells")(item.spec))
 
 
-def _run(paper: Paper, item: Loaded, request: Request, ended: Ended) -> None:
+def _run(paper: Paper, setting: Setting, request: Request, ended: Ended) -> None:
     from experiments.core.sweep.plan import plan
     from experiments.core.sweep.run import run_cells
 
-    name = f"{paper.name} {item.spec.name} at {item.spec.scale}"
-    cells = cells_of(paper, item)
-    seconds = plan(cells, request.out).seconds
-    console.note(f"{name}: {len(cells)} cell{'s' * (len(cells) != 1)}")
-    if seconds > LONG:
-        console.note(f"about {console.span(seconds)} on 2 CPU cores; smaller: --scale smoke or small, --seeds 0")
+    cells = cells_of(paper, setting.loaded)
+    console.note(_to_do(plan(cells, request.out)))
     with console.meter(len(cells)) as meter:
         outcome = run_cells(
-            cells, spec_dump(item.spec), request.out, _options(request, meter), spec_dump(item.spec, given=True)
-        )
-    _told(paper, item, outcome, request, ended)
+            cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter),
+            spec_dump(setting.loaded.spec, given=True),
+        )  # fmt: skip
+    _told(paper, setting, outcome, request, ended)
+
+
+def _to_do(found: Plan) -> str:
+    """How many cells, and how long those will take that are not done."""
+    cells, done = len(found.lines), sum(line.state == "done" for line in found.lines)
+    stored = f", {done} of them stored" if done else ""
+    time = f"; about {console.span(found.seconds)} on 2 CPU cores" if found.seconds >= _WORTH_TELLING else ""
+    return f"{cells} cell{'s' * (cells != 1)}{stored}{time}"
 
 
 def _device(name: str) -> str:
@@ -129,6 +148,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
         overwrite=request.overwrite,
         fail_fast=request.fail_fast,
         progress=meter.update,
+        status=meter.status,
         log=console.detail,
         tell=console.note,
         warn=lambda cell, line: console.note(f"warning: {cell.method}, seed {cell.seed}: {line}"),
@@ -136,31 +156,27 @@ def _options(request: Request, meter: console.Meter) -> Options:
     )
 
 
-def _past(item: Loaded, fault: FedlabError, request: Request, ended: Ended) -> None:
-    """Note the error of one setting among many; missing data only skip it."""
-    if isinstance(fault, MissingError) and _lacks_data(item, request):
-        console.note(f"skipped {item.spec.name}: {fault.what}; {fault.todo}")
-        ended.settings.append({"setting": item.spec.name, "status": "skipped", "reason": fault.what})
-        return
+def _told_skipped(settings: list[Setting], ended: Ended) -> list[Setting]:
+    """The settings that can run; a line about each of the others."""
+    for setting in settings:
+        if setting.blocked:
+            name, fault = setting.loaded.spec.name, setting.blocked
+            console.note(f"skipped {name}: {fault.what}; {fault.todo}")
+            ended.settings.append({"setting": name, "status": "skipped", "reason": fault.what})
+    return [setting for setting in settings if not setting.blocked]
+
+
+def _past(item: Loaded, fault: FedlabError, ended: Ended) -> None:
+    """Tell the error of one setting among many."""
     console.failure(fault)
     status = "busy" if isinstance(fault, BusyError) else "failed"
     ended.settings.append({"setting": item.spec.name, "status": status, "reason": fault.what})
     ended.worse(fault.exit_code)
 
 
-def _lacks_data(item: Loaded, request: Request) -> bool:
-    """True when it is the data that are missing, and not disk space."""
-    try:
-        item.spec.data.load(item.spec.seeds[0], data_dir(request.data_dir))
-    except MissingError:
-        return True
-    except (FedlabError, AttributeError):
-        return False
-    return False
-
-
-def _told(paper: Paper, item: Loaded, outcome: Outcome, request: Request, ended: Ended) -> None:
+def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, ended: Ended) -> None:
     """Tables on stdout, what failed and where everything lies on stderr."""
+    item = setting.loaded
     for failure in outcome.failed:
         _failure(failure.cell.id, failure.error, failure.note)
     if outcome.failed:
@@ -175,10 +191,14 @@ def _told(paper: Paper, item: Loaded, outcome: Outcome, request: Request, ended:
         "setting": item.spec.name, "status": "failed" if outcome.failed else "busy" if outcome.busy else "done",
         "done": len(outcome.done), "skipped": len(outcome.skipped), "busy": len(outcome.busy),
         "failed": len(outcome.failed), "metrics": str(outcome.metrics),
+        **({"stand_in": item.stand_in} if setting.lacks else {}),
     }  # fmt: skip
     if outcome.metrics.is_file():
         tables, paths = _published(paper, item, outcome.metrics, request)
-        told |= {"tables": tables, "files": [str(path) for path in paths]}
+        told |= {
+            "tables": {made.name: made.frame.to_dict("records") for made in tables},
+            "files": [str(path) for path in paths],
+        }
         if not console.screen.as_json:
             _shown(tables, paths, outcome.metrics)
     ended.settings.append(told)
@@ -191,41 +211,47 @@ def _failure(cell: str, error: Exception, note: Path | None) -> None:
         first = (str(error).splitlines() or [""])[0]
         console.failure(FedlabError(f"{type(error).__name__}: {first}", cell, f"see {note}" if note else ""))
     if console.screen.verbose:
-        console.note("".join(traceback.format_exception(error)))
+        console.trace(error)
 
 
-def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[dict[str, Any], list[Path]]:
-    """Write this setting's tables and plots beside the runs; returns the tables as rows, and the files."""
+def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> tuple[list[Artefact], list[Path]]:
+    """Write this setting's tables and plots beside the runs; returns the tables, and the files."""
     from experiments.core.report.artefacts import publish
     from experiments.core.report.report import artefacts_of
 
-    artefacts = artefacts_of(paper, [metrics.parent])
+    artefacts = artefacts_of(paper, [metrics.parent], lambda line: console.note(f"warning: {line}"))
     folder = request.out / "reports" / paper.name / metrics.parent.name
-    tables = {a.name: a.frame.to_dict("records") for a in artefacts if a.table_md}
-    return tables, publish(artefacts, folder, item.spec.scale)
+    return [a for a in artefacts if a.table_md], publish(artefacts, folder, item.spec.scale)
 
 
-def _shown(tables: dict[str, Any], paths: list[Path], metrics: Path) -> None:
-    for name, rows in tables.items():
+def _shown(tables: list[Artefact], paths: list[Path], metrics: Path) -> None:
+    for made in tables:
+        rows = made.shown.to_dict("records")
         if not rows:
             continue
         short = console.compact(rows)[:_SHOWN]
-        console.table(name, short)
-        if len(rows) > len(short):
-            console.note(f"all {len(rows)} rows: {name}.md")
+        console.table(made.name, short)
+        console.listing(made.why_blank(short))
+        if made.key:
+            console.say(made.key)
+        if len(made.frame) > len(short):
+            console.note(f"all {len(made.frame)} rows: {made.name}.{'md' if made.excerpt is None else 'csv'}")
     console.note(f"numbers: {metrics}")
     for path in paths:
         if path.suffix == ".png":
             console.note(f"plot:    {path}")
 
 
-def _plan(paper: Paper, loaded: list[Loaded], request: Request, ended: Ended) -> None:
+def _plan(paper: Paper, settings: list[Setting], request: Request, ended: Ended) -> None:
     """The plan on stdout: a line per cell, and the sum."""
     from experiments.core.sweep.plan import plan
 
-    found = plan([cell for item in loaded for cell in cells_of(paper, item)], request.out)
+    for setting in settings:
+        if setting.lacks:
+            console.note(instead(setting))
+    found = plan([cell for setting in settings for cell in cells_of(paper, setting.loaded)], request.out)
     rows = [line.table() for line in found.lines]
-    ended.settings = [{"setting": item.spec.name, "status": "planned"} for item in loaded]
+    ended.settings += [{"setting": setting.loaded.spec.name, "status": "planned"} for setting in settings]
     if console.screen.as_json:
         total = {"seconds": found.seconds, "worlds": found.worlds, "memory": found.memory, "free_disk": found.free_disk}
         console.dump({"paper": paper.name, "scale": request.scale, "cells": rows, **total})

@@ -1,4 +1,4 @@
-"""`fedlab`: the commands, and the way from errors to exit codes.
+"""The way from a command line to an exit code. Loads nothing by itself, so that a Ctrl-C has its line from the start.
 
 0 done; 1 some cells failed; 2 usage or spec error; 3 outside tolerance; 4 data, device or disk space missing;
 5 another process is at work on some cells; 130 interrupted.
@@ -6,85 +6,66 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
-import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from fedlab_cli import interrupt
 
-from experiments.core.errors import FedlabError
-from fedlab_cli import console
+if TYPE_CHECKING:
+    from experiments.core.errors import FedlabError
 
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            console.say(f"fedlab {version('fedlab-influence')}")
-        except PackageNotFoundError:
-            console.say("fedlab (not installed; run from its source)")
-        raise typer.Exit
-
-
-def _top(
-    no_color: Annotated[bool, typer.Option("--no-color", envvar="NO_COLOR", help="Plain output.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """What would the federated model have been without this client, this sample, this label?"""  # noqa: D400
-    console.setup(color=not no_color)
-
-
-def build() -> typer.Typer:
-    """The application. Commands of papers come from the papers that are there."""
-    from experiments.core.paper import papers
-    from fedlab_cli.commands import compare, data, doctor, list_, paper, report, reproduce, show, train, validate
-
-    app = typer.Typer(
-        name="fedlab", no_args_is_help=True, pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )  # fmt: skip
-    app.callback()(_top)
-    runs, look = "Run", "Look"
-    app.command("train", rich_help_panel=runs)(train.train)
-    for found in papers().values():
-        app.command(found.name, rich_help_panel=runs, help=paper.help_of(found))(paper.command(found))
-    app.command("reproduce", rich_help_panel=runs)(reproduce.reproduce)
-    for name, function in (
-        ("compare", compare.compare), ("report", report.report), ("list", list_.list_), ("show", show.show),
-        ("validate", validate.validate), ("data", data.data), ("doctor", doctor.doctor),
-    ):  # fmt: skip
-        app.command(name, rich_help_panel=look)(function)
-    return app
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     try:
+        return _command(arguments)
+    except (KeyboardInterrupt, interrupt.Stopped):
+        return _interrupted()
+
+
+def _command(arguments: list[str] | None) -> int:
+    from experiments.core.errors import FedlabError
+    from fedlab_cli.app import build
+
+    try:
         build()(args=arguments, prog_name="fedlab")
-    except FedlabError as fault:
-        console.failure(fault)
-        if console.screen.verbose:
-            traceback.print_exc()
-        return fault.exit_code
-    except KeyboardInterrupt:
-        console.note("interrupted; the same command goes on from the last checkpoint")
-        return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as fault:
-        first = (str(fault).splitlines() or [""])[0]
-        unexpected = FedlabError(
-            f"unexpected {type(fault).__name__}: {first}", _place(fault), "repeat with -v to see the traceback"
-        )
-        console.failure(unexpected)
-        if console.screen.verbose:
-            traceback.print_exc()
-        return 1
+        interrupt.check()  # what broke, broke under a Ctrl-C
+        return _failed(fault if isinstance(fault, FedlabError) else _told(fault))
     return 0
+
+
+def _interrupted() -> int:
+    from fedlab_cli import console
+
+    console.note("; ".join(["interrupted", *console.screen.after_interrupt]))
+    return INTERRUPTED
+
+
+def _failed(fault: FedlabError) -> int:
+    from fedlab_cli import console
+
+    console.failure(fault)
+    if console.screen.verbose:
+        console.trace(sys.exception() or fault)
+    return fault.exit_code
+
+
+def _told(fault: Exception) -> FedlabError:
+    """What is no error of ours, as one: a file that the system does not let us use, or the unexpected."""
+    from experiments.core.errors import FedlabError, MissingError
+
+    if isinstance(fault, OSError):
+        where = str(fault.filename) if fault.filename is not None else _place(fault)
+        return MissingError(fault.strerror or str(fault), where, "give another path, or mend this one")
+    what = f"unexpected {type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
+    return FedlabError(what, _place(fault), "repeat with -v to see the traceback")
 
 
 def _place(fault: BaseException) -> str:
@@ -95,6 +76,17 @@ def _place(fault: BaseException) -> str:
 
 def run() -> None:
     """The console script."""
-    # PyTorch's own forward-mode derivatives still use what it deprecates; a user can do nothing about it.
-    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
-    sys.exit(main())
+    interrupt.listen()
+    try:
+        import warnings
+
+        # PyTorch's own forward-mode derivatives still use what it deprecates; a user can do nothing about it.
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+        code = main()
+    except KeyboardInterrupt:  # pressed again
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # a thread may still be computing; all that is stored is whole
+    sys.exit(code)

@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import SpecError
+from experiments.core.spec.grid import MOST_CELLS
+from experiments.core.spec.values import brief
 
 
 class Scale(str, Enum):  # noqa: UP042  (typer prints the plain words of a str enum)
@@ -56,6 +58,9 @@ Data = Annotated[
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; default: $FEDLAB_DATA_DIR.", file_okay=False)
 ]
+StandIn = Annotated[
+    bool, typer.Option("--stand-in/--no-stand-in", help="Where its data are missing: run a setting on its stand-in.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -87,6 +92,7 @@ class Request:
     data: str | None = None
     data_dir: Path | None = None
     model: str | None = None
+    stand_in: bool = True
 
 
 def overrides(given: list[str] | None, seeds: str | None, formulation: str | None) -> tuple[str, ...]:
@@ -107,8 +113,11 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     found: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise SpecError(f"cannot read the seeds {text!r}", "--seeds", "write 0,1,2 or 0-4")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+            raise SpecError(f"cannot read the seeds {brief(text)}", "--seeds", "write 0,1,2 or 0-4")
+        named = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(found) + len(named) > MOST_CELLS:
+            raise SpecError(f"more than {MOST_CELLS} seeds", "--seeds", "give fewer")
+        found += named
     return tuple(dict.fromkeys(found))

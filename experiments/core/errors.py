@@ -34,6 +34,18 @@ class MissingError(FedlabError):
     exit_code = 4
 
 
+class MissingDataError(MissingError):
+    """Files of a data set, or of a trained model, are not there.
+
+    Attributes:
+        downloads: the known data sets that hold them, for `fedlab data --download`; empty where no download is known.
+    """
+
+    def __init__(self, what: str, where: str, todo: str, downloads: tuple[str, ...] = ()) -> None:
+        super().__init__(what, where, todo)
+        self.downloads = downloads
+
+
 class NumericalError(FedlabError):
     """Training left the finite numbers."""
 

@@ -15,6 +15,7 @@ from experiments.core.estimators.lanczos import top_eigenvalue
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as grid_points
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.quality import quality
 from experiments.fragility import PAPER, points, rows
 from experiments.fragility.estimate import estimate as cost
 from experiments.fragility.estimates import Estimate, estimate, norms_of_change
@@ -87,6 +88,8 @@ def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Wor
     top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, most=most, seed=problem.seed)
     for name, value in {**facts, "top_eigenvalue": top}.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
+    judged = (facts["test_loss"], facts["test_accuracy"])
+    found.rows += quality(problem.net, problem.data, *judged, context, found.point)
     warn = _warner(problem, context)
     if not facts["converged"]:
         warn(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import PALETTE, new_figure
+from experiments.core.report.style import PALETTE, formula, new_figure
 from experiments.fragility.figure_parts import (
     Series,
     correlation_axis,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _WORDS = {
     "depth": "layers",
     "width": "width of the layers",
-    "wd": "weight decay $\\lambda$",
+    "wd": "weight decay " + formula(r"\lambda"),
     "size": "samples of a group",
 }
 _BLACK = PALETTE.index("#000000")

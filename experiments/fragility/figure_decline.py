@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import new_figure
+from experiments.core.report.style import formula, new_figure
 from experiments.fragility.figure_parts import hide
 from experiments.fragility.reading import axes, correlations, ordered, pick, point_words, undefined
 
@@ -74,7 +74,7 @@ def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:
             _write(ax, column, row, value, cell, dark=not value > (low + 1) / 2)
     hide(panels, len(kinds))
     for ax in panels[:: columns or 1]:
-        ax.set_ylabel("weight decay $\\lambda$")
+        ax.set_ylabel("weight decay " + formula(r"\lambda"))
     for ax in panels[max(0, len(kinds) - columns) : len(kinds)]:
         ax.set_xlabel(f"{shape} (a/b: a of b undefined)")
     figure.colorbar(image, ax=panels[: len(kinds)], label="Spearman, median", shrink=0.9)

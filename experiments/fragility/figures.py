@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.base_model import base_model
 from experiments.fragility import (
     figure_axis,
     figure_decay,
@@ -51,6 +52,7 @@ _OWN: dict[str, dict[str, Maker]] = {
 _OWN["table1_cifar10"] = _OWN["table1_mnist"]
 
 _EVERY: dict[str, Maker] = {
+    "base_model": base_model,
     "correlations": tables.correlations,
     "convergence": tables.convergence,
     "methods": tables.methods,

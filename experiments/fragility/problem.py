@@ -22,7 +22,7 @@ from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
-from experiments.core.sweep.build import fingerprint, initial_module, one_hot, remember_model
+from experiments.core.sweep.build import fingerprint, initial_module, one_hot, remember_model, tell_data
 from experiments.core.sweep.cell import Context
 from experiments.core.sweep.settled import settled
 from experiments.fragility.spec import FragilitySpec
@@ -39,6 +39,7 @@ class Problem:
             everything after.
         start: [size], the initial state. mask: [p] of 0 and 1, the decayed parameters; None: all.
         columns: what all rows share.
+        lines, test_lines: the line of its file that each sample stands in, [n] and [n test], or None.
     """
 
     spec: FragilitySpec
@@ -49,6 +50,8 @@ class Problem:
     start: Tensor
     mask: Tensor | None
     columns: dict[str, str]
+    lines: Tensor | None = None
+    test_lines: Tensor | None = None
 
     @property
     def net(self) -> Net:
@@ -75,7 +78,8 @@ class Problem:
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
         path = context.folder / f"{name}.ckpt"
-        return Checkpoint(path, f"{name} {context.facts['data']}", self.spec.checkpoint_seconds, context.warn)
+        mark = f"{name} {context.facts['data']}"
+        return Checkpoint(path, mark, self.spec.checkpoint_seconds, context.warn, context.tell)
 
 
 def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
@@ -92,8 +96,10 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
         if (candidates.count or 0) > n:
             raise SpecError(f"{candidates.count} candidates, but there are {n} training samples", "candidates.count")
     data = Federation(
-        pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name
+        pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name, test_from=pool.test_from,
+        notes=pool.notes,
     )  # fmt: skip
+    tell_data(data, spec.loss, context)
     module = initial_module(spec.model, spec.init, seed, tuple(data.x.shape[1:]), data.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
     data = (one_hot(data, dtype) if spec.loss == "squared" else data).to(device, dtype)
@@ -107,7 +113,8 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
     columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
-    return Problem(spec, seed, data, way, type(way)(frozen), net.flat(), mask, columns)
+    ways = way, type(way)(frozen)
+    return Problem(spec, seed, data, *ways, net.flat(), mask, columns, pool.lines, pool.test_lines)
 
 
 @lru_cache(maxsize=1)

@@ -20,6 +20,8 @@ from experiments.core.estimators.fed_influence import FedInfluence, Variant
 from experiments.core.report.subjects import of_client, of_label
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.clients import keep_clients
+from experiments.core.sweep.quality import quality
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -68,6 +70,7 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         recorder = Recorder(
             spec, problem, estimator, columns, counted, tracked, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+            told=context.status,
         )  # fmt: skip
         simulate(
             problem,
@@ -81,11 +84,13 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         )
         rows = (
             recorder.rows
+            + quality(problem.net, problem.federation, *recorder.of_base(), context)
             + explosion(recorder.rows, [s.name for s in problem.net.params])
             + _described(spec, built, counted)
         )
         if spec.cleansing is not None:
             rows += cleanse(spec, problem, recorder, chosen, workers, context)
+    keep_clients(problem.federation, context)
     for name in columns:
         if estimator.stopped(name):
             context.log(f"variant {name} left the finite numbers in round {estimator.stopped(name)} and was stopped")
@@ -215,7 +220,8 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     if spec.cleansing is not None:
         numbers["cleansing_round"] = spec.cleansing.round
     rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
-    counts = federation.label_counts().tolist()
+    none: list[list[int]] = [[]] * len(federation.sizes)  # where numbers are predicted
+    counts = none if federation.predicts_numbers else federation.label_counts().tolist()
     for name, size, labels in zip(federation.clients, federation.sizes, counts, strict=True):
         rows.append({"metric": "client_size", "subject": of_client(name), "value": float(size), "unit": "samples"})
         rows += [

@@ -34,7 +34,8 @@ def cleanse(
     """
     assert spec.cleansing is not None and recorder.base_at_x is not None
     x, clients = spec.cleansing.round, len(problem.federation.sizes)
-    names = ORDERS if recorder.ranking else ("random",)
+    numbers = problem.federation.predicts_numbers
+    names = [name for name in ORDERS if recorder.ranking and not (numbers and "FIA" in name)] or ["random"]
     orders = {name: _order(name, recorder.ranking, clients, problem.seed) for name in names}
     plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in names if round(f * clients)]
     worlds = [World(f"{name} {f:g}", frozenset(orders[name][:count]), since=x + 1) for name, f, count in plan]
@@ -56,9 +57,8 @@ def cleanse(
     for (name, share), place in zip(named, places, strict=True):
         common = {"method": name, "subject": f"removed:{share:g}", "round": spec.rounds, "n": len(f.test_y)}
         rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[place]), "unit": "nats"})
-        rows.append(
-            {**common, "metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"}
-        )
+        accuracy = {"metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"}
+        rows += [] if numbers else [{**common, **accuracy}]
     return rows
 
 

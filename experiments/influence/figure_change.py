@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import PALETTE, look, new_figure
+from experiments.core.report.style import PALETTE, formula, look, new_figure
 from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import LABELS, VARIANTS, distinct, family, only, pick, printed, variants
 
@@ -64,8 +64,8 @@ def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> F
     exact = own[(own["method"] == "exact") & (own["metric"] == "fip_norm")]
     whole = np.sqrt((exact.set_index("round")["value"] ** 2).groupby("round").sum())
     axes[1].plot(whole.index, whole.where(whole > 0), color="black", linestyle=":", label="exact FIP, all tensors")
-    axes[0].set_ylabel(r"$\|\epsilon_j - \epsilon^*_j\|_2$")
-    axes[1].set_ylabel(r"$\|\epsilon_j\|_2$")
+    axes[0].set_ylabel(formula(r"\|\epsilon_j - \epsilon^*_j\|_2"))
+    axes[1].set_ylabel(formula(r"\|\epsilon_j\|_2"))
     for ax, key in zip(axes, ("figure2.error_rises_around_round", "figure1.norm_rises_around_round"), strict=True):
         _mark(ax, only(rows, "setting"), key)
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
@@ -103,7 +103,7 @@ def _draw_error(rows: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
         ax.set_xlabel("round")
         ax.set_title(title, pad=14)
-    axes[0].set_ylabel(r"error of FIP, $\|\epsilon - \epsilon^*\|_2$")
+    axes[0].set_ylabel("error of FIP, " + formula(r"\|\epsilon - \epsilon^*\|_2"))
     _mark(axes[0], only(rows, "setting"), "figure2.error_rises_around_round")
     legend(figure, axes[0], rows["seed"].nunique(), "median")
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments.core.report.style import look, new_figure
+from experiments.core.report.style import formula, look, new_figure
 from experiments.influence.reading import KEYS
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WAYS = {"naive 1": "naive 1", "naive 2": "naive 2", "ours": "Fed-Influence"}
 _ROWS = {"server": "server, s", "client": "one client, s", "upload": "one upload, bytes"}
-_AXES = {"p": "parameters p", "K": "clients K", "m": "local iterations m", "Ns": "gradients $N_s$"}
+_AXES = {"p": "parameters p", "K": "clients K", "m": "local iterations m", "Ns": f"gradients {formula('N_s')}"}
 
 
 def growth(metrics: pd.DataFrame) -> pd.DataFrame:

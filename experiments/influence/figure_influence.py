@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.scatter import cloud
-from experiments.core.report.style import STAR, look, new_figure
+from experiments.core.report.style import STAR, formula, look, new_figure
 from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
 
@@ -67,7 +67,7 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     figure, axes = new_figure(rows, columns)
     figure.set_size_inches(max(3.5, 7.2 if columns > 1 else 3.5), 2.9 * rows + 0.2)
     power = math.floor(math.log10(max(float(points["exact"].abs().max()), 1e-30)))
-    unit, scale = ("nats", 1.0) if power in (-1, 0) else (rf"$10^{{{power}}}$ nats", 10.0**power)
+    unit, scale = ("nats", 1.0) if power in (-1, 0) else (formula(f"10^{{{power}}}") + " nats", 10.0**power)
     for ax in axes[len(labels) :]:
         ax.set_axis_off()
     seeds = points["seed"].nunique()

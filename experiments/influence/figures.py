@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.influence import figure_change, figure_clients, figure_influence, tables
+from experiments.core.report.base_model import base_model
+from experiments.core.report.clients import clients
+from experiments.influence import figure_change, figure_clients, figure_influence, ranking, tables
 from experiments.influence.reading import family
 
 Maker = Callable[[pd.DataFrame, str], Artefact | None]
@@ -18,7 +20,7 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
 
     Their names are `<table or figure>-<setting>`, and just `table1` for the setting of that name: settings are run and
-    published one by one. What a setting has no rows for is left out. `folders`, the cells', are not needed.
+    published one by one. What a setting has no rows for is left out. `folders`: the cells', for their clients.
     """
     found: list[Artefact] = []
     for setting, own in metrics.groupby("setting", sort=True):
@@ -26,10 +28,13 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
             made = make(own, name if name == setting else f"{name}-{setting}")
             if made is not None:
                 found.append(made)
+        named = clients(folders, str(setting), f"clients-{setting}")
+        found += [] if named is None else [named]
     return found
 
 
 def _makers(setting: str) -> Iterator[tuple[str, Maker]]:
+    yield "base_model", base_model
     yield "table1", tables.table1
     yield "table2", tables.table2
     yield "correlations", tables.correlations
@@ -43,3 +48,4 @@ def _makers(setting: str) -> Iterator[tuple[str, Maker]]:
     yield "figure4", figure_clients.cleansing_curves
     yield "figure5", figure_clients.holdings
     yield "figure7", figure_clients.rank_paths
+    yield "ranking", ranking.ranking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from experiments.core.estimators.fed_influence import FedInfluence, Variant, ten
 from experiments.core.report.subjects import of_client
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.sweep.cell import Row
+from experiments.core.sweep.quality import status
 from experiments.influence.spec import InfluenceSpec
 
 
@@ -30,7 +32,7 @@ class Recorder:
 
     Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and
     their correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
-    cleansing) the ranking variant's FIL and FIA for every client.
+    cleansing) the ranking variant's FIL and FIA for every client. Where numbers are predicted there is no FIA.
 
     Attributes:
         rows: the tidy rows so far.
@@ -50,10 +52,12 @@ class Recorder:
         formulation: Formulation,
         workers: Workers,
         partial: Callable[[list[Row]], None] = lambda rows: None,
+        told: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
-        self._partial = partial
+        self._partial, self._told = partial, told
+        self._classes = not problem.federation.predicts_numbers
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self._names = problem.federation.clients
         self.rows: list[Row] = [
@@ -61,6 +65,11 @@ class Recorder:
         ]
         self.ranking: dict[str, Tensor] = {}
         self.base_at_x: Tensor | None = None
+
+    def of_base(self) -> tuple[float, float]:
+        """Test loss and accuracy (in [0, 1]; NaN of numbers) of the base model when it was evaluated last."""
+        told = {row["metric"]: row["value"] for row in self.rows if row.get("method") == "base"}
+        return told["loss"], told.get("accuracy", math.nan) / 100
 
     def observe(self, record: Round) -> None:
         """Write down round `record` if it is one of the chosen."""
@@ -78,8 +87,12 @@ class Recorder:
         states = record.states()
         exact = truth(self._formulation, states, self._problem.federation, self._workers)
         t = record.index
+        self._told(status(exact.base_loss, exact.base_accuracy))
         self._add("base", "loss", "test", t, exact.base_loss, len(self._problem.federation.test_y), "nats")
-        self._add("base", "accuracy", "test", t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%")
+        if self._classes:
+            self._add(
+                "base", "accuracy", "test", t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%"
+            )
         if details:
             self._clients("exact", t, self._counted, exact.loss, exact.accuracy)
         change = parameter_change(states)[:, : self._problem.net.p]
@@ -109,7 +122,8 @@ class Recorder:
 
     def _correlate(self, name: str, t: int, fil: Tensor, fia: Tensor, exact: Truth) -> None:
         last = t == self._spec.rounds
-        for what, ours, theirs in (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu())):
+        both = (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu()))
+        for what, ours, theirs in both if self._classes else both[:1]:
             for score, function in (("pearson", pearson), ("spearman", spearman)):
                 found = function(ours.numpy(), theirs.numpy())
                 self._add(name, f"{score}_{what}", "counted", t, found.value, found.n, "correlation")
@@ -136,7 +150,8 @@ class Recorder:
     def _clients(self, method: str, t: int, clients: Any, fil: Tensor, fia: Tensor) -> None:
         for c, loss, accuracy in zip(clients, fil.tolist(), fia.tolist(), strict=True):
             self._add(method, "fil", of_client(self._names[c]), t, loss, 1, "nats")
-            self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
+            if self._classes:
+                self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
 
     def _add(self, method: str, metric: str, subject: str, t: int, value: float, n: int, unit: str) -> None:
         self.rows.append(

@@ -10,11 +10,14 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
+from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.clients import keep_clients
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
+from experiments.core.sweep.quality import quality
 from experiments.trace import PAPER
 from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder
@@ -50,12 +53,15 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
     """Train the federation, faulty clients included, and trace predictions of every round."""
     built = build(spec, seed, context)
     must_stand_still(built.problem.net, "who is responsible for a prediction")
+    if built.problem.federation.predicts_numbers:
+        raise SpecError("a prediction is traced by its class, and these are numbers", "data.target", "set it to class")
     problem = _with_faults(spec, built.problem)
     chosen = formulation(spec, problem, 1, context)
     with Workers(context.threads) as workers:
         recorder = Recorder(
             spec, point, problem, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
+            told=context.status,
         )  # fmt: skip
         _describe(spec, recorder, problem)
         simulate(
@@ -72,7 +78,9 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
         context.warn("no prediction could be traced in any round: the model predicts no held label right")
     else:
         keep_inputs(recorder.kept, problem.federation, recorder.held, spec.data, context)
-    return [{**built.columns, **row} for row in recorder.found.rows]
+    keep_clients(problem.federation, context)
+    rows = recorder.found.rows + quality(problem.net, *recorder.of_base(), context, point)
+    return [{**built.columns, **row} for row in rows]
 
 
 def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import look, new_figure
+from experiments.core.report.style import formula, look, new_figure
 from experiments.trace.figure_parts import (
     LABELS,
     SERIES,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WORDS = {
-    "alpha": "Dirichlet parameter $\\alpha$",
+    "alpha": "Dirichlet parameter " + formula(r"\alpha"),
     "clients": "clients",
     "per_round": "clients in a round",
     "dp": "noise multiplier",

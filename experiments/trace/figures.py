@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.base_model import base_model
+from experiments.core.report.clients import clients
 from experiments.trace import (
     figure_axis,
     figure_inputs,
@@ -32,6 +34,7 @@ _OWN: dict[str, dict[str, Maker]] = {
     "rounds": {"figure5": figure_rounds.by_round},
 }
 _EVERY: dict[str, Maker] = {
+    "base_model": base_model,
     "averages": tables.averages,
     "methods": tables.compared,
     "configuration": tables.configuration,
@@ -59,6 +62,8 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
         for name, make in _makers(rows, family(str(setting)), folders):
             made = make(rows, str(setting) if f"{setting}-".startswith(f"{name}-") else f"{name}-{setting}")
             found += [] if made is None else [made]
+        named = clients(folders, str(setting), f"clients-{setting}")
+        found += [] if named is None else [named]
     return found
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 from experiments.core.spec.record import RUN_FILE
+from experiments.core.sweep.rows import to_csv
 from experiments.trace.own_trace import GAP, Traced
 
 _EQUAL = f"no numbers of samples are known: all clients count the same (add `sizes` to {RUN_FILE})"
@@ -106,8 +105,4 @@ def as_json(traced: Traced) -> dict[str, Any]:
 def as_csv(traced: Traced) -> str:
     """One row an input and client."""
     rows = [{**prediction(traced, i), **row} for i in range(len(traced.raw)) for row in ranking(traced, i)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return to_csv(rows, list(rows[0]))

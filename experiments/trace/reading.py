@@ -17,6 +17,7 @@ import pandas as pd
 
 from experiments.core.report import reference, subjects
 from experiments.core.report.artefacts import stand_in_of
+from experiments.core.report.style import formula
 from experiments.core.report.subjects import pick as pick
 from experiments.trace.spec import ORDER
 
@@ -24,7 +25,8 @@ KEYS = ["setting", "scale", "seed"]
 ABOUT = ["setting", "scale"]
 WITHIN = ("scope", "key")
 METHODS = {
-    "tracefl": "TraceFL", "tracefl_shares": "TraceFL, with $p_k$", "tracefl_flat": "TraceFL, without layer weights",
+    "tracefl": "TraceFL", "tracefl_shares": "TraceFL, with " + formula("p_k"),
+    "tracefl_flat": "TraceFL, without layer weights",
     "tracefl_centred": "TraceFL, centred biases", "first_order": "first-order leave-one-out",
     "cosine": "cosine of the update", "norm": "norm of the update", "feddebug": "FedDebug",
     "leave_one_out": "leave-one-out truth",

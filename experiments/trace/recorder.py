@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import without_one_by_one
 from experiments.core.estimators import update
 from experiments.core.estimators.feddebug import feddebug, random_inputs
 from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
+from experiments.core.sweep.quality import status
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
 from experiments.trace.spec import TraceSpec
@@ -42,9 +45,10 @@ class Recorder:
         formulation: Formulation,
         workers: Workers,
         partial: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+        told: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._spec, self._problem, self._formulation, self._workers = spec, problem, formulation, workers
-        self._partial = partial
+        self._partial, self._told = partial, told
         self.held = problem.federation.label_counts()
         named = spec.faults.clients if spec.faults else ()
         self._faulty = frozenset(problem.federation.positions(named, "faults.clients"))
@@ -62,13 +66,20 @@ class Recorder:
         x, y = self._tests()
         outputs = torch.cat(list(self._workers.map(lambda part: self._outputs(theta, part), x.split(_BLOCK))))
         if judged:
-            losses = self._problem.net.losses(outputs, y)
-            self.found.add("global", "loss", float(losses.double().mean()), "nats", t=t, n=len(y))
-            right = (outputs.argmax(-1) == y).double().mean()
-            self.found.add("global", "accuracy", 100 * float(right), "%", t=t, n=len(y))
+            loss = float(self._problem.net.losses(outputs, y).double().mean())
+            right = float((outputs.argmax(-1) == y).double().mean())
+            self.found.add("global", "loss", loss, "nats", t=t, n=len(y))
+            self.found.add("global", "accuracy", 100 * right, "%", t=t, n=len(y))
+            self._told(status(loss, right))
         if traced:
             self._trace(record, theta, outputs.argmax(-1), y)
             self._partial(self.found.rows)
+
+    def of_base(self) -> tuple[Federation, float, float]:
+        """What the global model was judged on last, its loss, and its accuracy in [0, 1]."""
+        told = {row["metric"]: row["value"] for row in self.found.rows if row["method"] == "global"}
+        x, y = self._tests()
+        return replace(self._problem.federation, test_x=x, test_y=y), told["loss"], told["accuracy"] / 100
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.trace import blanks
 from experiments.trace.reading import (
     ABOUT,
     METHODS,
@@ -61,7 +62,8 @@ def averages(rows: pd.DataFrame, name: str) -> Artefact | None:
         "among them without any prediction to trace, of all seeds together; inputs: a round's, on average. Rows `all` "
         "weigh every round the same."
     )
-    return Artefact(name, filled(pd.DataFrame([line for line in lines if line])), None, caption, table_md=True)
+    frame = filled(pd.DataFrame([line for line in lines if line]))
+    return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.of_averages(axes(rows)))
 
 
 def _average(rows: pd.DataFrame, point: str, scope: str) -> dict[str, Any]:
@@ -147,7 +149,8 @@ def compared(rows: pd.DataFrame, name: str) -> Artefact | None:
         "its first is the method's, and the correlation over participants, averaged over inputs. Cosine, norm and "
         "FedDebug see no input."
     )
-    return Artefact(name, filled(by_place(wide, [*axes(rows), "scope", "method"])), None, caption, table_md=True)
+    frame = filled(by_place(wide, [*axes(rows), "scope", "method"]))
+    return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.METHODS)
 
 
 def _chance(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -167,7 +170,8 @@ def configuration(rows: pd.DataFrame, name: str) -> Artefact | None:
     known = [key for key in (*_CONFIGURED, *(f"{key} as run" for key in by)) if key in wide and key not in by]
     others = sorted(set(wide.columns) - {*by, *known})
     caption = "The configuration as run, mean over seeds."
-    return Artefact(name, by_place(wide[[*by, *known, *others]], axes(rows)), None, caption, table_md=True)
+    frame = by_place(wide[[*by, *known, *others]], axes(rows))
+    return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.of_configuration([*known, *others]))
 
 
 def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

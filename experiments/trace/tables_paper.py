@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.trace import blanks
 from experiments.trace.figure_axis import draw as draw_over
 from experiments.trace.figure_axis import numbers
 from experiments.trace.reading import (
@@ -51,7 +52,7 @@ def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
         "accuracy: the global model's in its best round; without inputs: rounds that had no such misprediction. "
         "FedDebug takes images only."
     )
-    return Artefact(name, filled(frame), None, caption, table_md=True)
+    return Artefact(name, filled(frame), None, caption, table_md=True, blanks=blanks.TABLE1)
 
 
 def _faulty(rows: pd.DataFrame, point: str) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
         "noise multiplier, sensitivity the clipping norm; epsilon: what the run spends, with the averaging weights as "
         "they were and (equal) as if clients weighed the same; none where the accountant gives no finite bound."
     )
-    return Artefact(name, filled(pd.DataFrame(lines)), None, caption, table_md=True)
+    return Artefact(name, filled(pd.DataFrame(lines)), None, caption, table_md=True, blanks=blanks.TABLE2)
 
 
 def table3(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -130,7 +131,7 @@ def _over(rows: pd.DataFrame, name: str, axis: str, what: str) -> Artefact | Non
     )
     found = numbers(rows)
     draw = None if found[axis].nunique() < 2 else lambda: draw_over(found, axis)
-    return Artefact(name, filled(pd.DataFrame(lines)), draw, caption, table_md=True)
+    return Artefact(name, filled(pd.DataFrame(lines)), draw, caption, table_md=True, blanks=blanks.OVER)
 
 
 def _point(rows: pd.DataFrame, point: str, without: tuple[str, ...] = ()) -> dict[str, Any]:

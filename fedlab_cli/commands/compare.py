@@ -24,12 +24,16 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Ours, its spread over seeds, the paper's, the difference and the status; writes nothing."""
-    from experiments.core.report.report import compare_paper, settings_of
-    from fedlab_cli.commands.report import summary
+    from experiments.core.report.report import compare_paper
+    from experiments.core.report.stored import settings_of
+    from fedlab_cli.commands.report import not_at_smoke, summary
 
     console.setup(as_json)
+    not_at_smoke(scale, "fedlab compare")
     frames = {
-        n: compare_paper(papers()[n], out, scale.value) for n in picked(names) if settings_of(out, n, scale.value)
+        name: compare_paper(papers()[name], out, scale.value, lambda line: console.note(f"warning: {line}"))
+        for name in picked(names)
+        if settings_of(out, name, scale.value)
     }
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale.value}` first"

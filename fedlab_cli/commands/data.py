@@ -33,7 +33,7 @@ def data(
     for name in download or ():
         with console.meter(1) as meter:
             fetched += fetch.download(name, folder, meter.update)
-        console.note(f"{name}: there, checksums right")
+        console.note(f"{name}: there, {fetch.checked(name)}")
     known = fetch.catalogue()
     rows = [
         {"name": s.name, "state": s.state, "what": s.what, "licence": known[s.name].licence, "detail": s.detail}

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from experiments.core.sweep import files
 from experiments.paths import configs_dir
 from experiments.paths import data_dir as resolved_dir
 from fedlab_cli import console
@@ -58,8 +59,11 @@ def _versions() -> list[dict[str, Any]]:
 
 
 def _devices() -> list[dict[str, Any]]:
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as fault:  # OSError: a library that torch needs is missing or damaged
+        first = (str(fault).splitlines() or [""])[0]
+        return [_row("cpu", "wrong", f"torch cannot be loaded ({first}); pip install --force-reinstall torch")]
     rows = [_row("cpu", "ok", f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}")]
     for i in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(i)
@@ -76,7 +80,7 @@ def _compiler() -> dict[str, Any]:
 
 def _writable(out: Path) -> dict[str, Any]:
     """Whether the nearest existing folder above `out` can be written to."""
-    there = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
+    there = files.nearest(out)
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -88,7 +92,7 @@ def _writable(out: Path) -> dict[str, Any]:
 def _data(folder: Path | None) -> list[dict[str, Any]]:
     from experiments.core.data import fetch
 
-    states = {"there": "ok", "built in": "ok", "missing": "absent", "damaged": "wrong"}
+    states = {"there": "ok", "built in": "ok", "missing": "absent", "differs": "wrong"}
     return [_row(f"data: {s.name}", states[s.state], s.detail) for s in fetch.status(folder)]
 
 

@@ -51,6 +51,7 @@ def command(paper: Paper) -> Callable[..., None]:
         data: o.Data = None,
         data_dir: o.DataDir = None,
         model: o.Model = None,
+        stand_in: o.StandIn = True,
         as_json: o.Json = False,
         quiet: o.Quiet = False,
         verbose: o.Verbose = 0,
@@ -58,9 +59,10 @@ def command(paper: Paper) -> Callable[..., None]:
         console.setup(as_json, quiet, verbose)
         request = o.Request(
             scale.value, o.overrides(set_, seeds, formulation), device, out, resume, overwrite, jobs, dry_run,
-            fail_fast, data, data_dir, model,
+            fail_fast, data, data_dir, model, stand_in,
         )  # fmt: skip
-        ended = execute(paper, chosen(paper, setting, all_, config), request, optional=all_)
+        bare = not (setting or all_ or config)
+        ended = execute(paper, chosen(paper, setting, all_, config), request, optional=all_, bare=bare)
         if ended.code:
             raise typer.Exit(ended.code)
 

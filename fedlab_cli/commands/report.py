@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from experiments.core.errors import SpecError
 from fedlab_cli import console
 from fedlab_cli import options as o
 
@@ -32,12 +33,25 @@ def report(
 ) -> None:
     """Write every table and plot, the comparison with the papers, and results/README.md."""
     console.setup(as_json, quiet, verbose)
+    if check:
+        not_at_smoke(scale, "fedlab report --check")
     told(out, scale.value, dest, check, tuple(names or ()))
     if readme is not None:
         from experiments.core.report import site
 
         site.embed(readme, dest)
         console.note(f"table put into {readme}")
+
+
+def not_at_smoke(scale: o.Scale, where: str) -> None:
+    """Let nobody hold smoke numbers against a paper's.
+
+    Raises:
+        SpecError: the scale is smoke.
+    """
+    if scale is o.Scale.smoke:
+        what = "a smoke run shows that things run; its numbers are not compared with a paper's"
+        raise SpecError(what, where, "give --scale small or paper")
 
 
 def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...]) -> None:
@@ -49,7 +63,9 @@ def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...])
     from experiments.core.report.report import report as write
 
     done = write(out, scale, dest, check, names)
-    rows = summary(done.comparison)
+    for line in done.skipped:
+        console.note(f"warning: {line}")
+    rows = [] if scale == o.Scale.smoke.value else summary(done.comparison)
     if console.screen.as_json:
         console.dump({"comparison": rows, "files": [str(path) for path in done.written]})
         return

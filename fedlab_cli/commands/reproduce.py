@@ -31,12 +31,15 @@ def reproduce(
     dry_run: o.DryRun = False,
     fail_fast: o.FailFast = False,
     data_dir: o.DataDir = None,
+    stand_in: o.StandIn = True,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:
     """Run every setting of every paper, go on past failures, then write tables, plots and results/README.md."""
     console.setup(quiet=quiet, verbose=verbose)
-    request = o.Request(scale.value, (), device, out, resume, overwrite, jobs, dry_run, fail_fast, None, data_dir, None)
+    request = o.Request(
+        scale.value, (), device, out, resume, overwrite, jobs, dry_run, fail_fast, data_dir=data_dir, stand_in=stand_in
+    )
     wanted = picked(names)
     code = 0
     for name in wanted:

@@ -34,7 +34,8 @@ def show(
         return
     console.say(f"# {shown(found.path)} at --scale {scale.value}")
     if not origin:
-        console.say(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None).rstrip())
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        console.listing(text.rstrip().split("\n"))
         return
     width = max(map(len, found.origins))
     for key, place in found.origins.items():

@@ -45,21 +45,18 @@ def train(
     data: o.Data = None,
     data_dir: o.DataDir = None,
     model: o.Model = None,
+    stand_in: o.StandIn = True,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:
     """One federated run from a YAML file: metrics, curves, the final model."""
     console.setup(as_json, quiet, verbose)
-    if config is None:
-        raise SpecError(
-            "no spec is named", "fedlab train", "give --config, e.g. --config synthetic_logreg (see `fedlab list`)"
-        )
     changes = (*o.overrides(set_, seeds, formulation), *world(exclude_clients, since, record))
     request = o.Request(
-        scale.value, changes, device, out, resume, overwrite, jobs, dry_run, fail_fast, data, data_dir, model
+        scale.value, changes, device, out, resume, overwrite, jobs, dry_run, fail_fast, data, data_dir, model, stand_in
     )
-    ended = execute(TRAIN, [config], request)
+    ended = execute(TRAIN, [config or TRAIN.main], request, bare=config is None)
     if ended.code:
         raise typer.Exit(ended.code)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import FedlabError, SpecError
 from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
 from experiments.core.spec.reader import shown
 from experiments.core.spec.tree import SCALES
+from experiments.paths import expanded
 from fedlab_cli import console
 from fedlab_cli import options as o
 
@@ -23,7 +25,7 @@ Paths = Annotated[
 def validate(paths: Paths = None, as_json: o.Json = False) -> None:
     """Check specs at every scale; nothing is run."""
     console.setup(as_json)
-    checked = {name: faults(source) for name, source in _sources(paths)}
+    checked = {name: faults(source) if source else [f"{name}: no YAML files"] for name, source in _sources(paths)}
     if as_json:
         console.dump([{"spec": name, "faults": found} for name, found in checked.items()])
     else:
@@ -41,27 +43,35 @@ def faults(source: str | Path) -> list[str]:
     for scale in SCALES:
         try:
             load(source, None, scale)
-        except SpecError as error:
-            parts = error.faults or (": ".join(p for p in (error.where, error.what) if p) + f"; {error.todo}",)
+        except FedlabError as error:
+            parts = getattr(error, "faults", ()) or (_line(error),)
             found.update(dict.fromkeys(parts))
+        except Exception as error:  # a block of one's own that breaks must not silence the other files
+            found[f"{source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"] = None
     return list(found)
 
 
-def _sources(paths: list[str] | None) -> list[tuple[str, str | Path]]:
-    """(name to print, what to load) of every spec asked for.
+def _line(error: FedlabError) -> str:
+    return ": ".join(part for part in (error.where, error.what) if part) + f"; {error.todo}"
 
-    Raises:
-        SpecError: on a folder without YAML files.
-    """
+
+def _sources(paths: list[str] | None) -> list[tuple[str, str | Path | None]]:
+    """(name to print, what to load) of every spec asked for; nothing to load for a folder without specs."""
     if not paths:
         return [(shown(path), path) for found in settings().values() for path in found]
-    sources: list[tuple[str, str | Path]] = []
+    sources: list[tuple[str, str | Path | None]] = []
     for name in paths:
-        if not Path(name).is_dir():
-            sources.append((name, name))
-            continue
-        inside = [p for p in sorted(Path(name).rglob("*.yaml")) if p.name != "base.yaml"]
-        if not inside:
-            raise SpecError("no YAML files", name, "name a file or a folder of specs")
-        sources += [(shown(path), path) for path in inside]
+        inside = _inside(name)
+        sources += [(name, name)] if inside is None else [(shown(path), path) for path in inside] or [(name, None)]
     return sources
+
+
+def _inside(name: str) -> list[Path] | None:
+    """The specs in the folder `name`; None when it is no folder, and `load` is to say what it is."""
+    try:
+        folder = expanded(name)
+    except SpecError:
+        return None
+    if not os.path.isdir(folder):  # noqa: PTH112  (Path's own raises on a name that is too long)
+        return None
+    return [path for path in sorted(folder.rglob("*.yaml")) if path.name != "base.yaml"]

@@ -55,7 +55,7 @@ def test_the_one_left_out_is_the_one_named(house, tmp_path, monkeypatch, given, 
     options = [word for name in given for word in ("--exclude-clients", name)]
     assert tiny.command("train", config, tmp_path, *options) == 0
     frame, known = tiny.metrics(tmp_path), truth(folder)
-    assert set(frame["method"]) == {f"without:{'+'.join(gone)}"}
+    assert set(frame["method"]) == {f"without:{'+'.join(gone)}", "base_model"}
     change = tiny.value(known, method="exact", metric="fil", subject=f"client:{gone[0]}")
     expected = tiny.value(known, method="base", metric="loss") + change
     assert abs(change) > 1e-6
@@ -70,8 +70,8 @@ def test_several_by_name_and_position_in_folders_of_their_own(house, tmp_path, m
         assert tiny.command("train", config, tmp_path, *options) == 0
     folders = sorted(f.name for f in (tmp_path / "train").iterdir())
     assert len(folders) == 4 and folders[0] == "plain.without.2-smoke"
-    methods = {pd.read_csv(f)["method"][0] for f in tmp_path.rglob("metrics.csv")}
-    assert methods == {"without:Berlin, Mitte+site 2", "without:2", "without:a:b/label:1"}
+    methods = {method for f in tmp_path.rglob("metrics.csv") for method in pd.read_csv(f)["method"]}
+    assert methods == {"base_model", "without:Berlin, Mitte+site 2", "without:2", "without:a:b/label:1"}
 
 
 def test_an_unknown_name_is_told_in_one_line_with_one_near_it(house, tmp_path, capsys):
@@ -105,3 +105,33 @@ def test_the_tracked_client_is_named_too(house, tmp_path, monkeypatch, capsys):
     assert (row["subject"], row["value"]) == ("client:2", 0)
     assert tiny.command("influence", folder / "tiny.yaml", tmp_path / "b", "--set", "tracked_client=7") == 2
     assert "unknown client '7'" in capsys.readouterr().err
+
+
+def test_every_cell_keeps_its_clients_and_named_ones_are_published(house, tmp_path, monkeypatch):
+    monkeypatch.setattr(artefacts, "png_bytes", lambda *given: b"")
+    folder, config = house
+    assert tiny.command("train", config, tmp_path) == 0
+    told = [*(folder / "influence").rglob("clients*.csv"), *tmp_path.rglob("clients*.csv")]
+    assert sorted(path.name for path in told) == ["clients-tiny.csv"] + ["clients.csv"] * 3
+    for path in told:
+        frame = pd.read_csv(path, dtype={"name": str})
+        assert frame["name"].tolist() == NAMES and frame["number"].tolist() == list(range(7))
+        assert frame["size"].tolist() == [int(0.8 * (10 + k) + 1e-9) for k in range(7)]
+        assert (frame["label_0"] + frame["label_1"]).tolist() == frame["size"].tolist()
+    numbered = tiny.write(folder, "dealt", "train", data={"kind": "leaf_synthetic", "clients": 20, "max_samples": 40})
+    assert tiny.command("train", numbered, tmp_path / "dealt") == 0
+    assert [path.parent.parent.name for path in (tmp_path / "dealt").rglob("clients.csv")] == ["dealt-smoke"]
+
+
+def test_influence_ends_in_the_clients_ranked_by_name(house, capsys):
+    folder, _ = house
+    capsys.readouterr()
+    assert tiny.command("influence", folder / "tiny.yaml", folder / "influence") == 0
+    screen = capsys.readouterr().out
+    known, table = truth(folder), screen[screen.index("ranking-tiny") :]
+    exact = {n: tiny.value(known, method="exact", metric="fil", subject=f"client:{n}") for n in NAMES}
+    ranked = pd.read_csv(next((folder / "influence").rglob("ranking-tiny.csv")), dtype={"client": str})
+    assert ranked["client"].tolist() == sorted(NAMES, key=exact.get, reverse=True)
+    places = [table.index(name) for name in ranked["client"] if name.isascii() and len(name) < 40 and len(name) > 1]
+    assert places == sorted(places) and "positive change of loss means that it helped" in table
+    assert screen.index("base_model-tiny") < screen.index("correlations-tiny") < screen.index("ranking-tiny")

@@ -55,7 +55,13 @@ def test_without_a_terminal_progress_is_a_line_every_half_minute(capsys, monkeyp
         for step in range(7):
             now[0] = 10.0 * step
             meter.update("round", step, 7)
-    assert capsys.readouterr().err.splitlines() == ["cell 1 of 2: round 3 of 7", "cell 1 of 2: round 6 of 7"]
+            meter.status(f"base loss {step}")  # of the round before, in the next line
+        meter.cell("a", "done")
+        now[0] = 100.0
+        meter.update("round", 1, 7)
+    assert capsys.readouterr().err.splitlines() == [
+        "cell 1 of 2: round 3 of 7; base loss 2", "cell 1 of 2: round 6 of 7; base loss 5", "cell 2 of 2: round 1 of 7",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (600, "10 min"), (7200, "2.0 h")])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import MissingDataError, MissingError, SpecError
 from fedlab_cli import console
 from fedlab_cli.execute import execute, read_specs
 from fedlab_cli.options import Request
@@ -66,12 +66,41 @@ def test_a_long_run_announces_itself(tmp_path, capsys):
 
 def test_missing_data_skip_a_setting_of_all_but_end_one_that_was_named(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
-    with pytest.raises(MissingError):
-        execute(PAPER, ["femnist_cnn"], request_in(tmp_path))
-    ended = execute(PAPER, ["femnist_cnn", "synthetic_logreg"], request_in(tmp_path), optional=True)
+    rejects = request_in(tmp_path, stand_in=False)
+    with pytest.raises(MissingDataError, match="fedlab data --download femnist"):
+        execute(PAPER, ["synthetic_logreg", "femnist_cnn"], rejects)
+    assert not (tmp_path / "runs").exists()
+    ended = execute(PAPER, ["femnist_cnn", "synthetic_logreg"], rejects, optional=True)
     assert ended.code == 0
     assert [s["status"] for s in ended.settings] == ["skipped", "done"]
-    assert "skipped femnist_cnn: FEMNIST is not there" in capsys.readouterr().err
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
+    assert line.startswith("skipped femnist_cnn: FEMNIST (62 classes, by writer) is not there; ")
+    assert line.endswith("`fedlab data --download femnist --data-dir DIR` gets it")
+
+
+def test_a_stand_in_takes_the_place_of_missing_data_under_its_own_name(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
+    ended = execute(PAPER, ["femnist_cnn"], request_in(tmp_path))
+    assert [(s["setting"], s["stand_in"]) for s in ended.settings] == [("femnist_cnn-standin", "sklearn_digits")]
+    assert [f.name for f in (tmp_path / "runs" / "train").iterdir()] == ["femnist_cnn-standin-smoke"]
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith("train femnist_cnn-standin at scale smoke: ")
+    assert "stand-in: sklearn_digits" in first
+    assert "`fedlab data --download femnist --data-dir DIR` gets it" in second
+
+
+def test_with_the_data_there_nothing_stands_in(tmp_path, capsys):
+    (tmp_path / "femnist").mkdir()
+    (tmp_path / "femnist" / "all_data_0.json").write_text("{}")  # looked at, not read
+    (setting,) = read_specs(PAPER, ["femnist_cnn"], request_in(tmp_path, data_dir=tmp_path))
+    assert (setting.loaded.spec.name, setting.lacks) == ("femnist_cnn", None)
+
+
+@pytest.mark.parametrize("changed", ["data.writers=20", "data={kind: idx, path: my_scans}"])
+def test_data_that_the_user_chose_have_no_stand_in(changed, monkeypatch):
+    monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
+    (setting,) = read_specs(PAPER, ["femnist_cnn"], Request(scale="smoke", overrides=(changed,)))
+    assert setting.blocked is setting.lacks is not None
 
 
 def test_a_failing_cell_is_told_and_the_rest_goes_on(tmp_path, capsys):
@@ -93,7 +122,9 @@ def test_all_with_other_data_passes_by_settings_without_data():
     from experiments.core.spec.find import owners
 
     request = Request(scale="smoke", data="digits")
-    names = [i.spec.name for i in read_specs(owners()["influence"], ["setting3", "table1"], request, optional=True)]
+    names = [
+        i.loaded.spec.name for i in read_specs(owners()["influence"], ["setting3", "table1"], request, optional=True)
+    ]
     assert names == ["setting3-standin", "table1"]
     with pytest.raises(SpecError, match="uses no data"):
         read_specs(owners()["influence"], ["table1"], request)

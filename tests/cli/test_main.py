@@ -43,7 +43,11 @@ def test_light_commands_load_nothing_heavy(args):
         (["influence", "--seeds", "x"], 2, "cannot read the seeds"),
         (["influence", "--config", "none/such.yaml"], 2, "no file"),
         (["influence", "--config", "configs/train/digits_cnn.yaml"], 2, "belongs to 'train'"),
-        (["train"], 2, "no spec is named"),
+        (
+            ["influence", "--setting", "3", "--no-stand-in"],
+            4,
+            "fedlab data --download femnist --data-dir DIR",
+        ),
         (["train", "-c", "synthetic_logreg", "--exclude-clients", "1000"], 2, "clients are 0 to 999"),
         (["train", "-c", "synthetic_logreg", "--since", "3"], 2, "goes together with exclude_clients"),
         (["train", "-c", "synthetic_logreg", "--record", "--exclude-clients", "3"], 2, "only the whole federation"),
@@ -56,7 +60,8 @@ def test_light_commands_load_nothing_heavy(args):
         (["influnce"], 2, ""),
     ],
 )
-def test_faults_have_their_exit_code_and_no_traceback(args, code, said, capsys):
+def test_faults_have_their_exit_code_and_no_traceback(args, code, said, capsys, monkeypatch):
+    monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
     assert main(args) == code
     err = capsys.readouterr().err
     assert said in err
@@ -79,16 +84,6 @@ def test_the_unexpected_is_told_in_lines_too(monkeypatch, capsys):
     err = capsys.readouterr().err
     assert err.startswith("error: unexpected ZeroDivisionError")
     assert "Traceback" not in err
-
-
-def test_interrupted(monkeypatch):
-    import fedlab_cli.commands.list_ as listing
-
-    def stop(paper):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(listing, "settings", stop)
-    assert main(["list"]) == 130
 
 
 def test_list_as_json(capsys):

@@ -23,9 +23,16 @@ def run(folder, *more):
 def test_every_setting_runs_then_the_report_is_written(reported, tmp_path, capsys):
     assert run(tmp_path) == 0
     stored = sorted(p.parent.name for p in (tmp_path / "train").glob("*/metrics.csv"))
+    assert stored == ["digits_cnn-smoke", "femnist_cnn-standin-smoke", "synthetic_logreg-smoke"]
+    assert "stand-in: runs on sklearn_digits as femnist_cnn-standin" in capsys.readouterr().err
+    assert reported == [(tmp_path, "smoke", reproduce.DEST, False, ("train",))]
+
+
+def test_without_stand_ins_a_setting_without_data_is_skipped(reported, tmp_path, capsys):
+    assert run(tmp_path, "--no-stand-in") == 0
+    stored = sorted(p.parent.name for p in (tmp_path / "train").glob("*/metrics.csv"))
     assert stored == ["digits_cnn-smoke", "synthetic_logreg-smoke"]
     assert "skipped femnist_cnn" in capsys.readouterr().err
-    assert reported == [(tmp_path, "smoke", reproduce.DEST, False, ("train",))]
 
 
 def test_the_next_paper_and_the_report_come_after_failures_too(reported, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 import experiments
 from experiments.core.report import artefacts
+from fedlab_cli.main import main
 from tests.influence import tiny
 
 HOUSE = Path(experiments.__file__).parent.parent
@@ -123,3 +124,28 @@ def test_an_interruption_goes_on_from_the_checkpoint(tmp_path, monkeypatch, run,
     assert tiny.command("influence", run[0], tmp_path / "runs") == 0
     assert rounds == {"truth": [4, 5, 6, 5, 6], "cleansing": [6]}[name]
     assert tiny.metrics(tmp_path / "runs").equals(run[1])
+
+
+@pytest.mark.parametrize("name", ["truth.ckpt", "formulation.json", "clock.json", "cell.json"])
+def test_a_flipped_bit_in_what_a_kill_left_changes_no_number(tmp_path, monkeypatch, run, capsys, name):
+    """In the middle of the file: of a checkpoint that is a stored number, which nothing else would notice."""
+    from experiments.core.engine import simulate as engine
+
+    monkeypatch.setattr(artefacts, "png_bytes", lambda *given: b"")
+    real = engine._round
+
+    def killed(*given):
+        if given[4] == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "_round", killed)
+        assert tiny.command("influence", run[0], tmp_path / "runs") == 130
+    (path,) = (tmp_path / "runs").rglob(f"*.work/{name}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert main(["influence", "--config", str(run[0]), "--out", str(tmp_path / "runs"), "--device", "cpu", "--scale",
+                 "smoke", "--jobs", "1"]) == 0  # fmt: skip
+    assert f"{name} " in capsys.readouterr().err and tiny.metrics(tmp_path / "runs").equals(run[1])

@@ -158,7 +158,7 @@ CASES = {
     "samples beyond counting": (told([0, 1, 2], [10**400, 1, 1]), 2, "whole number of samples", "round.json"),
     "round.json without end": (round_json("[" * 100_000), 2, "not a sound round.json", "round.json"),
     "sizes beyond counting": (
-        run_file("classes: 3\nmodel: {kind: logreg}\nsizes: {0: 99999999999999999999, 1: 4, 2: 5}\n"),
+        run_file("classes: 3\nmodel: {kind: logreg}\nsizes: {0: 999999999999999, 1: 4, 2: 5}\n"),
         2,
         "less than or equal to",
         "run.yaml:3",

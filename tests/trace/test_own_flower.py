@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from experiments import trace
+from experiments.core.spec.record import RecordSpec, read_run_file
 from tests.trace import own
 
 SIZES = {71: 10, 2**63 + 5: 30, 4: 60}
@@ -109,3 +110,11 @@ def test_a_round_without_replies_is_no_round(tmp_path, monkeypatch, make):
     make(monkeypatch)
     assert recipe()().aggregate_train(1, [reply(5, None)]) == (None, None)
     assert not Path("my_run").exists()
+
+
+def test_the_readme_s_run_yaml_is_read_and_names_every_field(tmp_path):
+    text = Path(trace.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
+    spec = read_run_file(tmp_path).spec
+    assert spec.model_fields_set == set(RecordSpec.model_fields)
+    assert (spec.classes, spec.sizes["1"], spec.clients["0"], len(spec.labels)) == (10, 80, "Oslo", 10)

@@ -1,68 +1,86 @@
-"""Finding and opening a user's files, with errors that say what, where and what to do."""
+"""Finding a user's files, and whether what they hold fits in memory; errors say what, where and what to do."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import zlib
 from math import prod
 from pathlib import Path
-from typing import IO
 
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import MissingDataError, SpecError
+from experiments.paths import expanded
+
+STAND_IN = "`--data digits` runs at once on a stand-in; "
+"""What a message about missing images by writer says besides how to get them."""
 
 
-def locate(path: str, data_dir: Path | None, key: str = "data.path") -> Path:
+def locate(path: str, data_dir: Path | None, key: str = "data.path", download: str = "") -> Path:
     """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
+    `download` names the known data set that it is part of, where `path` alone does not tell.
+
     Raises:
-        MissingError: it is in neither place.
+        MissingDataError: it is in neither place. SpecError: its `~user` has no home folder.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
     for place in tried:
-        if place.exists():
+        if os.path.exists(place):  # noqa: PTH110  (Path's own raises on a name that is too long)
             return place
-    raise MissingError(
-        f"{'no data' if key == 'data.path' else 'nothing'} at {path}",
-        "looked for " + " and ".join(str(place) for place in tried),
-        f"correct {key}, or name the data folder with --data-dir or FEDLAB_DATA_DIR",
-    )
+    what, where = "no data" if key == "data.path" else "nothing", " and ".join(str(place) for place in tried)
+    raise absent(f"{what} at {path}", f"looked for {where}", path, data_dir, f"correct {key}; ", download)
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked when its name ends in .gz.
+def absent(
+    what: str, where: str, path: str, data_dir: Path | None, first: str = "", download: str = ""
+) -> MissingDataError:
+    """The error about a missing `path` of a data folder, with the command that gets it or the word that there is none.
+
+    Args:
+        what, where: what is missing, and where it was looked for.
+        path: its place in a data folder.
+        data_dir: the data folder.
+        first: what else could be done.
+        download: the known data set that it is part of, where `path` alone does not tell.
+    """
+    from experiments.core.data.fetch import suppliers
+
+    names = (download,) if download else suppliers(path)
+    return MissingDataError(what, where, first + how_to_get(names, data_dir), names)
+
+
+def how_to_get(names: tuple[str, ...], data_dir: Path | None) -> str:
+    """The command that fetches known data sets, or that none is known.
+
+    It names the data folder where FEDLAB_DATA_DIR does not.
+    """
+    if not names:
+        return "no download of it is known: name what you have with --data-dir or FEDLAB_DATA_DIR"
+    named = os.environ.get("FEDLAB_DATA_DIR")
+    default = expanded(named) if named else None
+    folder = "" if default and data_dir in (None, default) else f" --data-dir {data_dir or 'DIR'}"
+    wanted = "".join(f" --download {name}" for name in names)
+    return f"`fedlab data{wanted}{folder}` gets {'it' if len(names) == 1 else 'them'}"
+
+
+def test_file(path: str, data_dir: Path | None, trained: Path) -> Path:
+    """The file or folder that `data.test` names.
 
     Raises:
-        MissingError: it is not there or cannot be read.
-        SpecError: the gzip stream is cut short or damaged, or the content is more than this machine can hold.
+        MissingError: it is not there. SpecError: it is `trained`, where the training samples are.
     """
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return read_stream(stream, path)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise SpecError(f"damaged gzip file ({error})", str(path), "fetch or pack the file again") from error
-    except OSError as error:
-        raise MissingError(f"cannot read the file ({error.strerror})", str(path), "check that it is there") from error
+    place = locate(path, data_dir, "data.test")
+    if place.samefile(trained):
+        raise SpecError("the test set is the training set", f"data.test: {path}", "name another file")
+    return place
 
 
-_BLOCK = 1 << 20
+def first_line(error: Exception) -> str:
+    """What is wrong, without the lines that some libraries add."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":") or type(error).__name__
+
+
 _SHARE = 4
 """A file may take this part of the free memory: what is made of its content takes several times as much."""
-
-
-def read_stream(stream: IO[bytes] | gzip.GzipFile, path: Path) -> bytes:
-    """All of a stream out of the file `path`, which may be packed so that a small file holds more than there is memory.
-
-    Raises:
-        SpecError: its content is more than this machine can hold.
-    """
-    content, most = io.BytesIO(), _available_bytes()
-    while part := stream.read(_BLOCK):
-        content.write(part)
-        require_room(content.tell(), path, most)
-    return content.getvalue()
 
 
 def require_room(size: int, path: Path, free: int | None = None) -> None:

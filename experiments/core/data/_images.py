@@ -90,6 +90,28 @@ class ShapedImages(ScaledImages):
         return np.repeat(x, 3, 1)
 
 
+def unit_range(images: np.ndarray, where: str) -> np.ndarray:
+    """Images of any shape as float32: bytes and 16-bit numbers scaled to 0..1, floats as they are.
+
+    Other integers count as bytes where they are 0..255.
+
+    Raises:
+        SpecError: integers whose range is not known.
+    """
+    import numpy as np
+
+    if images.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what no float32 holds is refused as infinite
+            return images.astype(np.float32)
+    if images.dtype == np.uint16 or not images.size:
+        return images.astype(np.float32) / 65535
+    low, high = int(images.min()), int(images.max())
+    if low < 0 or high > 255:
+        what = f"images of integers ({images.dtype}) from {low} to {high}, whose range is not known"
+        raise SpecError(what, where, "give bytes (0..255), 16-bit unsigned integers, or floats scaled by yourself")
+    return images.astype(np.float32) / 255
+
+
 def resized(x: np.ndarray, size: int | None) -> np.ndarray:
     """[n, C, H, W] -> [n, C, size, size], bilinear, smoothed before it is made smaller."""
     if size is None or x.shape[2:] == (size, size):

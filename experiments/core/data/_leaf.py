@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.data._files import read_bytes
+from experiments.core.data._own_test import sentence_of_clients
+from experiments.core.data._unpack import read_bytes
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
@@ -22,24 +25,57 @@ def has_leaf(folder: Path) -> bool:
     return bool(_files(folder)) or bool(_files(folder / "train") and _files(folder / "test"))
 
 
-def read_leaf(folder: Path, train_fraction: float, split_seed: int) -> tuple[Users, Users]:
-    """Training and test samples of each user, as LEAF split them (`train/`, `test/`) or split here by LEAF's rule.
+@dataclass(frozen=True)
+class OwnTest:
+    """Where a user's own test set comes from: a folder of LEAF files, or users who do not train; else neither."""
+
+    folder: Path | None = None
+    clients: tuple[str, ...] = ()
+
+
+def read_leaf(folder: Path, train_fraction: float, split_seed: int, own: OwnTest) -> tuple[Users, Users, str]:
+    """Training and test samples of each user, and how the test set was made.
+
+    As LEAF split them (`train/`, `test/`), or split here by LEAF's rule, unless the test set is the user's own.
 
     Raises:
         MissingError: there are no LEAF files.
-        SpecError: a file is not LEAF JSON; the message names file and user.
+        SpecError: a file is not LEAF JSON (the message names file and user), or a client is unknown.
     """
-    from experiments.core.data._split import split_rows
+    from experiments.core.data._split import drawn, split_rows
     from experiments.core.engine.seeds import stream
 
-    if _files(folder / "train") or _files(folder / "test"):
-        return _read_part(folder / "train"), _read_part(folder / "test")
-    train: Users = {}
-    test: Users = {}
-    for user, (x, y) in _read_part(folder).items():
+    parted = bool(_files(folder / "train") or _files(folder / "test"))
+    if own.folder is not None:
+        train = _read_part(folder / "train" if parted else folder)
+        return train, _read_part(own.folder), f"the files in {own.folder.name}/"
+    train, test = (_read_part(folder / "train"), _read_part(folder / "test")) if parted else (_read_part(folder), {})
+    if own.clients:
+        return *_of_clients(train, test, own.clients, folder), sentence_of_clients(own.clients)
+    if parted:
+        return train, test, "each user's samples in test/"
+    held, train = train, {}
+    for user, (x, y) in held.items():
         a, b = split_rows(len(y), train_fraction, stream(split_seed, "split", client=user))
         train[user], test[user] = (x[a], y[a]), (x[b], y[b])
-    return train, test
+    return train, test, drawn(train_fraction, "each user's samples", split_seed)
+
+
+def _of_clients(train: Users, test: Users, chosen: tuple[str, ...], folder: Path) -> tuple[Users, Users]:
+    """The users who train, and all samples of those who do not."""
+    import numpy as np
+
+    from experiments.core.names import positions
+
+    where, names = f"data.test_clients, {folder}", [user for user, (_, y) in train.items() if len(y)]
+    out = [names[k] for k in positions(chosen, names, where)]
+    if len(out) == len(names):
+        raise SpecError("all clients are the test set", where, "leave some to train")
+    whole: Users = {}
+    for user in out:
+        parts = [part[user] for part in (train, test) if user in part and len(part[user][1])]
+        whole[user] = (np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts]))
+    return {user: samples for user, samples in train.items() if user not in whole}, whole
 
 
 def leaf_pool(
@@ -51,28 +87,35 @@ def leaf_pool(
     split_seed: int = 0,
     writers: int | None = None,
     min_samples: int = 2,
+    own: OwnTest | None = None,
 ) -> Pool:
     """The pool of a LEAF folder; the fields of `leaf_json` say what each argument means.
+
+    Where `own` is None the data are a benchmark's: its test set is what its authors made it, whoever is in it.
 
     Raises:
         MissingError, SpecError: as `read_leaf`; also when fewer than `writers` users have `min_samples` samples.
     """
-    import numpy as np
-
+    from experiments.core.data._labels import numbered_labels
     from experiments.core.data.pool import make_pool
 
-    train, test = read_leaf(folder, train_fraction, split_seed)
-    none = (np.empty((0,)), np.empty((0,)))
-    sizes = {user: len(train[user][1]) + len(test.get(user, none)[1]) for user in train if len(train[user][1])}
+    mine = own or OwnTest()
+    train, test, told = read_leaf(folder, train_fraction, split_seed, mine)
+    given = bool(mine.folder or mine.clients)
+    held = {user: len(y) for user, (_, y) in test.items()} if not given else {}
+    sizes = {user: len(y) + held.get(user, 0) for user, (_, y) in train.items() if len(y)}
     names = choose(sizes, writers, min_samples, split_seed, str(folder))
     x, y, owner = stack([train[user] for user in names], str(folder))
-    test_x, test_y, _ = stack([test[user] for user in names if user in test and len(test[user][1])], str(folder))
-    classes = outputs or int(max(y.max(), test_y.max())) + 1
+    tested = [user for user in (test if given else names) if user in test and len(test[user][1])]
+    test_x, test_y, _ = stack([test[user] for user in tested], str(mine.folder or folder))
+    labels = numbered_labels(str(folder), (y, test_y), outputs)
     shape = image_shape or ((1, 28, 28) if x.shape[1] == 784 else (x.shape[1],))
-    if np.prod(shape) != x.shape[1]:
-        raise SpecError(f"samples of {x.shape[1]} numbers are no {shape} images", str(folder), "correct image_shape")
-    parts = ((x.reshape(-1, *shape), y), (test_x.reshape(-1, *shape), test_y))
-    return make_pool(str(folder), *parts, classes, name, owner, names)
+    if min(shape) < 1 or {prod(shape)} != {x.shape[1], test_x.shape[1]}:
+        what = f"samples of {x.shape[1]} (training) and {test_x.shape[1]} (test) numbers are no {shape} images"
+        raise SpecError(what, str(folder), "correct image_shape, or give every sample as many numbers")
+    parts = ((x.reshape(-1, *shape), labels.parts[0]), (test_x.reshape(-1, *shape), labels.parts[1]))
+    shared = own is not None and bool(set(tested).intersection(names))
+    return make_pool(str(folder), *parts, labels.classes, name, owner, names, test_from=told, own_tests=shared)
 
 
 def choose(sizes: dict[str, int], count: int | None, min_samples: int, seed: int, where: str) -> tuple[str, ...]:
@@ -139,7 +182,7 @@ def _read_file(path: Path) -> Users:
 
     try:
         content = json.loads(read_bytes(path), object_hook=compact)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
         raise SpecError(f"not JSON ({error})", str(path), "fetch or write the file again") from error
     users = content.get("user_data") if isinstance(content, dict) else None
     if not isinstance(users, dict) or not all(isinstance(samples, tuple) for samples in users.values()):
@@ -162,17 +205,18 @@ def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
 
 
 def _arrays(samples: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
-    """One user's samples as arrays: x [n, d] float32, y [n] int64."""
+    """One user's samples as arrays: x [n, d] float32, y [n] as they are."""
     import numpy as np
 
     try:
-        x, y = np.asarray(samples["x"], dtype=np.float32), np.asarray(samples["y"])
-    except (ValueError, TypeError) as error:
+        with np.errstate(over="ignore"):  # what no float32 holds is refused as infinite
+            x, y = np.asarray(samples["x"], dtype=np.float32), np.asarray(samples["y"])
+    except (ValueError, TypeError, OverflowError) as error:
         raise SpecError(f"x or y is no table of numbers ({error})", where, "give lists of equal length") from error
-    if not len(y) and not len(x):
+    if x.ndim and y.ndim and not len(y) and not len(x):
         return np.empty((0, 0), np.float32), np.empty(0, np.int64)
     if x.ndim != 2 or y.shape != (len(x),):
         raise SpecError(f"x of shape {x.shape} with y of shape {y.shape}", where, "give a flat x and one y a sample")
-    if not (np.issubdtype(y.dtype, np.number) and np.array_equal(y, np.round(y))):
-        raise SpecError("labels are not whole numbers", where, "give labels 0, 1, 2, ...")
-    return x, y.astype(np.int64)
+    if y.dtype.kind not in "iubfU":
+        raise SpecError(f"labels are {y.dtype}", where, "give labels 0, 1, 2, ... or names of classes")
+    return x, y

@@ -44,6 +44,11 @@ def train_count(n: int, fraction: float) -> int:
     return max(1, min(int(fraction * n + 1e-9), n - 1))
 
 
+def drawn(fraction: float, whose: str, seed: int) -> str:
+    """How a test set was made that is what `fraction` of the samples leave: "20 % of the rows, drawn with ..."."""
+    return f"{100 * (1 - fraction):g} % of {whose}, drawn with split_seed {seed}"
+
+
 def split_rows(n: int, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers of the training and the test part of n samples, each in ascending order."""
     import numpy as np

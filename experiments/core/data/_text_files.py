@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from experiments.core.data._files import locate, require_room
+from experiments.core.data._files import first_line, locate, require_room
+from experiments.core.data._labels import is_number, numbered_labels
 from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
     import numpy as np
 
 ARCHIVES = (".tgz", ".tar.gz")
-_DIGITS = 6  # of a class: a larger one is a slip, and would ask for as many outputs
 
 
 def find(path: str, data_dir: Path | None) -> Path:
@@ -43,8 +44,10 @@ def name_of(place: Path) -> str:
     return name
 
 
-def read(place: Path, part: str, columns: tuple[int, ...] | None) -> tuple[list[str], np.ndarray]:
-    r"""All texts of `train.csv` or `test.csv` and their labels from 0; the signs \n for a new line become a space.
+def read(place: Path, name: str | None, columns: tuple[int, ...] | None) -> tuple[list[str], np.ndarray]:
+    r"""All texts of a file and their labels from 0; the signs \n for a new line become a space.
+
+    The file is the member `name` of the folder or archive `place`, or `place` itself where that is None.
 
     Raises:
         MissingError: the file is not there or cannot be read.
@@ -52,16 +55,20 @@ def read(place: Path, part: str, columns: tuple[int, ...] | None) -> tuple[list[
     """
     import numpy as np
 
-    texts, labels = [], []
-    where = f"{place}/{part}.csv"
-    with _opened(place, f"{part}.csv") as opened:
-        for number, row in enumerate(csv.reader(opened), 1):
-            label, parts = _row(row, columns, f"{where}, row {number}")
+    texts, labels, lines, started = [], [], [], 1
+    where = f"{place}/{name}" if name else str(place)
+    with _opened(place, name) as opened:
+        reader = csv.reader(opened)
+        for row in reader:
+            label, parts = _row(row, columns, f"{where}, line {started}")
             labels.append(label)
+            lines.append(started)
             texts.append(" ".join(parts).replace("\\n", " "))
+            started = reader.line_num + 1
     if not texts:
         raise SpecError("no rows", where, "give rows of a class and a text")
-    return texts, np.array(labels, np.int64)
+    (numbers,) = numbered_labels(where, [np.array(labels)], naming=lambda part, row: f"line {lines[row]}").parts
+    return texts, numbers - 1
 
 
 def class_names(place: Path) -> list[str]:
@@ -74,12 +81,12 @@ def class_names(place: Path) -> list[str]:
 
 
 @contextmanager
-def _opened(place: Path, name: str) -> Iterator[TextIO]:
-    """A file of the folder or of the archive, as text; nothing is unpacked to disk."""
-    where = f"{place}/{name}"
+def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
+    """A file of the folder or of the archive, or `place` itself, as text; nothing is unpacked to disk."""
+    where = f"{place}/{name}" if name else str(place)
     try:
-        if place.is_dir():
-            with (place / name).open(encoding="utf-8-sig", newline="") as opened:
+        if name is None or place.is_dir():
+            with (place / (name or "")).open(encoding="utf-8-sig", newline="") as opened:
                 yield opened
         else:
             with (
@@ -94,17 +101,14 @@ def _opened(place: Path, name: str) -> Iterator[TextIO]:
     except csv.Error as error:
         todo = "fetch it again, or look for a quote that is never closed"
         raise SpecError(f"not a sound csv file ({error})", where, todo) from error
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         todo = "correct data.path, or fetch it again"
-        raise SpecError(f"neither a folder nor a sound tar archive ({_first_line(error)})", str(place), todo) from error
+        raise SpecError(f"neither a folder nor a sound tar archive ({first_line(error)})", str(place), todo) from error
     except OSError as error:
+        if error.errno is None:  # what bz2 says of damage
+            raise SpecError(f"damaged archive ({first_line(error)})", str(place), "fetch it again") from error
         reason = error.strerror or error
         raise MissingError(f"cannot read the file ({reason})", where, "check that it is there") from error
-
-
-def _first_line(error: Exception) -> str:
-    """What is wrong, without what every kind of packing says of it."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
 
 
 def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
@@ -117,10 +121,10 @@ def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
     raise FileNotFoundError(2, f"no {name} in the archive")
 
 
-def _row(row: list[str], columns: tuple[int, ...] | None, where: str) -> tuple[int, list[str]]:
-    """Label from 0, and the text columns that are not empty."""
+def _row(row: list[str], columns: tuple[int, ...] | None, where: str) -> tuple[str, list[str]]:
+    """The class as it is written, 1 or more, and the text columns that are not empty."""
     label = row[0].strip() if row else ""
-    if len(row) < 2 or not label.isdecimal() or len(label) > _DIGITS or int(label) < 1:
+    if len(row) < 2 or not is_number(label) or float(label) < 1:
         started = f"the row starts with {row[0][:20]!r}" if len(row) > 1 else "the row has one column"
         todo = "give every row a class 1, 2, ... and at least one text; no row of headings"
         raise SpecError(started if row else "an empty row", where, todo)
@@ -128,4 +132,4 @@ def _row(row: list[str], columns: tuple[int, ...] | None, where: str) -> tuple[i
     if most >= len(row):
         raise SpecError(f"{len(row) - 1} text columns, not {most}", where, "correct data.columns")
     picked = [row[c] for c in columns] if columns else row[1:]
-    return int(label) - 1, [part for part in picked if part]
+    return label, [part for part in picked if part]

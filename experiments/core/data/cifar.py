@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from experiments.core.data._images import ScaledImages
 from experiments.core.data.pool import Pool
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,8 @@ class Cifar(ScaledImages):
         from experiments.core.data._files import locate
         from experiments.core.data.pool import make_pool
 
-        place = locate(self.path, data_dir)
-        content = self._content(place)
+        place = locate(self.path, data_dir, download=f"cifar{self.classes}")
+        content = self._content(self._source(place))
         batches = [self._records(content[name], place / name) for name in TRAIN[self.classes]]
         records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], place / TEST[self.classes])
         records, tests = records[self.kept(len(records), "train")], tests[self.kept(len(tests), "test")]
@@ -58,23 +59,41 @@ class Cifar(ScaledImages):
         pool = make_pool(str(place), train, test, self.classes, f"cifar{self.classes}")
         return self.finished(pool, str(place))
 
-    def _content(self, place: Path) -> dict[str, bytes]:
-        """The content of each binary file, by its name."""
-        from experiments.core.data._files import read_bytes
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
 
-        wanted = (*TRAIN[self.classes], TEST[self.classes])
+        self._source(locate(self.path, data_dir, download=f"cifar{self.classes}"))
+
+    def _source(self, place: Path) -> Path:
+        """The archive, or the folder of the binary files, in or at `place`.
+
+        Raises:
+            MissingError: there is neither. SpecError: there is the version for Python.
+        """
+        from experiments.core.data._files import absent
+
+        archive, last = place / ARCHIVES[self.classes], TEST[self.classes]
         if place.is_file():
-            return _unpacked(place, wanted)
+            return place
         for folder in (place, place / FOLDERS[self.classes]):
-            if (folder / wanted[-1]).is_file():
-                return {name: read_bytes(folder / name) for name in wanted}
-        archive = place / ARCHIVES[self.classes]
+            if (folder / last).is_file():
+                return folder
         if archive.is_file():
-            return _unpacked(archive, wanted)
+            return archive
         if any(place.glob("cifar-*-py*")) or any((place / name).is_file() for name in ("data_batch_1", "train")):
             raise _pickled(place, archive.name)
-        todo = f"`fedlab data --download cifar{self.classes}` gets it"
-        raise MissingError(f"no {wanted[-1]} and no {archive.name}", f"looked in {place}", todo)
+        what, name = f"no {last} and no {archive.name}", f"cifar{self.classes}"
+        raise absent(what, f"looked in {place}", place.name, place.parent, download=name)
+
+    def _content(self, source: Path) -> dict[str, bytes]:
+        """The content of each binary file, by its name."""
+        from experiments.core.data._unpack import read_bytes
+
+        wanted = (*TRAIN[self.classes], TEST[self.classes])
+        if source.is_dir():
+            return {name: read_bytes(source / name) for name in wanted}
+        return _unpacked(source, wanted)
 
     def _records(self, raw: bytes, file: Path) -> np.ndarray:
         """Rows of label bytes and pixels: [n, 1 or 2 + 3072] uint8."""
@@ -94,7 +113,8 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
-    from experiments.core.data._files import read_stream
+    from experiments.core.data._files import first_line
+    from experiments.core.data._unpack import read_stream
 
     found, names = {}, []
     try:
@@ -104,9 +124,8 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
                 names.append(name)
                 if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
                     found[name] = read_stream(stream, archive)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise SpecError(f"not a sound tar archive ({first})", str(archive), "fetch it again") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise SpecError(f"not a sound tar archive ({first_line(error)})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from experiments.core.data._split import rows_by_owner
-from experiments.core.data.partition import Partition, deal, dealt, partition_stream
+from experiments.core.data.partition import Partition, deal, dealt, labels_of, partition_stream
 from experiments.core.data.pool import Pool
 from experiments.core.errors import SpecError
 from experiments.core.names import numbered
@@ -55,7 +55,7 @@ class DirichletBalanced(Partition):
             SpecError: every client was dropped.
         """
         rng = partition_stream(self, seed)
-        y = pool.y.numpy()
+        y = labels_of(pool)
         owner = balanced_owners(y, self.clients, self.alpha, rng)
         for client, rows in enumerate(rows_by_owner(owner, self.clients)):
             kept = self._cleaned(rows, y, rng)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from experiments.core.data._files import first_line
 from experiments.core.data.pool import DataBlock, Pool
 from experiments.core.errors import MissingError, SpecError
 
@@ -36,22 +37,37 @@ class Femnist(DataBlock):
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the files; see `DataBlock.load`."""
-        from experiments.core.data._leaf import has_leaf, leaf_pool
+        from experiments.core.data._leaf import leaf_pool
 
-        folder = None if data_dir is None else data_dir / "femnist"
         options: Any = {k: getattr(self, k) for k in ("train_fraction", "split_seed", "writers", "min_samples")}
-        if folder is not None:
-            for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
-                if has_leaf(place):
-                    return leaf_pool(place, "femnist", 62, (1, 28, 28), **options)
-            files = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
-            if files:
-                return _parquet_pool(files, folder, **options)
-        raise MissingError(
-            "FEMNIST (62 classes, by writer) is not there",
-            f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-            "`fedlab data --download femnist` gets it; `--data digits` runs the same at once on a stand-in",
-        )
+        found = _found(data_dir)
+        if isinstance(found, Path):
+            return leaf_pool(found, "femnist", 62, (1, 28, 28), **options)
+        return _parquet_pool(found, found[0].parent, **options)
+
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        _found(data_dir)
+
+
+def _found(data_dir: Path | None) -> Path | list[Path]:
+    """The folder of LEAF files, else the parquet files.
+
+    Raises:
+        MissingDataError: there are neither.
+    """
+    from experiments.core.data._files import STAND_IN, absent
+    from experiments.core.data._leaf import has_leaf
+
+    folder = None if data_dir is None else data_dir / "femnist"
+    if folder is not None:
+        for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
+            if has_leaf(place):
+                return place
+        if files := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
+            return files
+    where = f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+    raise absent("FEMNIST (62 classes, by writer) is not there", where, "femnist", data_dir, STAND_IN)
 
 
 def _parquet_pool(
@@ -61,7 +77,7 @@ def _parquet_pool(
     import numpy as np
 
     from experiments.core.data._leaf import choose
-    from experiments.core.data._split import split_by_owner
+    from experiments.core.data._split import drawn, split_by_owner
     from experiments.core.data.pool import make_pool
 
     ids = np.concatenate([_writers(path) for path in files])
@@ -72,44 +88,58 @@ def _parquet_pool(
     place = {name: k for k, name in enumerate(names)}
     owner = np.array([place.get(i, -1) for i in ids.tolist()])
     rows = np.flatnonzero(owner >= 0)
-    y = np.concatenate([_column(path, "character") for path in files])[rows]
+    y = _labels(files, rows)
     x = _polarity(_decode(files, rows))
     train, test = split_by_owner(owner[rows], names, train_fraction, split_seed)
     parts = ((x[train], y[train]), (x[test], y[test]))
-    return make_pool(str(folder), *parts, 62, "femnist", owner[rows][train], names)
+    told = drawn(train_fraction, "each writer's samples", split_seed)
+    return make_pool(str(folder), *parts, 62, "femnist", owner[rows][train], names, test_from=told)
 
 
-def _parquet(path: Path) -> Any:
-    """Open a parquet file."""
+def _labels(files: list[Path], rows: np.ndarray) -> np.ndarray:
+    """The labels [len(rows)] of the given rows."""
+    import numpy as np
+
+    from experiments.core.data._labels import numbered_labels
+
+    columns = np.concatenate([_column(path, "character") for path in files])
+    return numbered_labels(str(files[0].parent), [columns[rows]], 62, lambda part, row: f"row {rows[row]}").parts[0]
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """An open parquet file; whatever is broken in it is said in one line."""
     try:
+        import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise MissingError(
             "the parquet release needs pyarrow", str(path), "pip install 'fedlab-influence[parquet]'"
         ) from error
-    with _sound(path):
-        return pq.ParquetFile(path)
-
-
-@contextmanager
-def _sound(path: Path) -> Iterator[None]:
-    """Tell in our words what pyarrow, which is imported already, says of a damaged file."""
-    import pyarrow as pa
-
     try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise SpecError(f"damaged parquet file ({error})", str(path), "fetch it again") from error
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise SpecError(f"damaged parquet file ({first_line(error)})", str(path), "fetch it again") from error
 
 
 def _column(path: Path, name: str) -> np.ndarray:
-    """One column of a parquet file as an array."""
-    file = _parquet(path)
+    """One column of a parquet file as an array without gaps."""
+    import numpy as np
+
+    with _parquet(path) as file:
+        _require_column(file, name, path)
+        column = file.read(columns=[name]).column(name)
+        if column.null_count:
+            raise SpecError(f"a row without {name}", str(path), "fetch it again")
+        values: np.ndarray = column.to_numpy()
+        return np.array(values.tolist()) if values.dtype.kind == "O" else values
+
+
+def _require_column(file: Any, name: str, path: Path) -> None:
+    """Raise SpecError where the file has no column of that name."""
     if name not in file.schema_arrow.names:
         raise SpecError(f"no column {name!r}", str(path), "use the release with image, writer_id, hsf_id, character")
-    with _sound(path):
-        column: np.ndarray = file.read(columns=[name]).column(name).to_numpy()
-    return column
 
 
 def _writers(path: Path) -> np.ndarray:
@@ -131,8 +161,9 @@ def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:
     x = np.empty((len(rows), 1, 28, 28), np.float32)
     start = done = 0
     for path in files:
-        with _sound(path):
-            for batch in _parquet(path).iter_batches(batch_size=8192, columns=["image"]):
+        with _parquet(path) as file:
+            _require_column(file, "image", path)
+            for batch in file.iter_batches(batch_size=8192, columns=["image"]):
                 wanted = rows[(rows >= start) & (rows < start + len(batch))] - start
                 for i in wanted.tolist():
                     x[done] = _png(batch.column(0)[i].as_py(), path, start + i)
@@ -143,14 +174,12 @@ def _decode(files: list[Path], rows: np.ndarray) -> np.ndarray:
 
 def _png(cell: Any, path: Path, row: int) -> np.ndarray:
     """One image cell ({"bytes": png, ...}) as [28, 28] in 0..1."""
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from experiments.core.data._pictures import read_image
 
-    try:
-        raw = cell["bytes"] if isinstance(cell, dict) else cell
-        pixels = np.asarray(Image.open(io.BytesIO(raw)).convert("L"), dtype=np.float32) / 255
-    except (UnidentifiedImageError, TypeError, OSError, SyntaxError) as error:
-        raise SpecError(f"row {row} holds no image ({error})", str(path), "fetch the file again") from error
+    raw = cell.get("bytes") if isinstance(cell, dict) else cell
+    if not isinstance(raw, bytes):
+        raise SpecError(f"row {row} holds no image", str(path), "fetch the file again")
+    pixels = read_image(io.BytesIO(raw), f"{path}, row {row}", "grey", formats=("PNG",))[0]
     if pixels.shape != (28, 28):
         raise SpecError(f"row {row} is an image of {pixels.shape}, not 28x28", str(path), "use FEMNIST's 28x28 release")
     return pixels

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 
+from experiments.core.data._form import misfit
+from experiments.core.data._transfer import File, alone, receive, unsound
 from experiments.core.errors import MissingError, SpecError
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class File:
-    """One file of a data set: its place in the data folder, address, size in bytes (0: unknown) and checksum.
-
-    `digest` is "sha256:..." or "md5:...", or "" where nothing is published and only size and form can be checked.
-    """
-
-    path: str
-    url: str
-    size: int
-    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -265,6 +250,16 @@ def catalogue() -> dict[str, Known]:
     return {known.name: known for known in CATALOGUE}
 
 
+def suppliers(path: str) -> tuple[str, ...]:
+    """Names of the data sets whose download puts something at, or below, `path` of a data folder."""
+    return tuple(k.name for k in CATALOGUE if any(_puts(f, path) for f in (*(f.path for f in k.files), *k.built)))
+
+
+def _puts(file: str, path: str) -> bool:
+    """Whether `file` of a data folder is `path`, lies in it, or is its archive."""
+    return file == path or file.startswith(f"{path.rstrip('/')}/") or file in (f"{path}.tgz", f"{path}.tar.gz")
+
+
 def status(data_dir: Path | None, verify: bool = False) -> list[State]:
     """Where each known data set stands. Sizes are looked at; checksums only with `verify`, which reads every file."""
     return [_state(known, data_dir, verify) for known in CATALOGUE]
@@ -273,11 +268,12 @@ def status(data_dir: Path | None, verify: bool = False) -> list[State]:
 def download(name: str, data_dir: Path | None, progress: Progress | None = None) -> tuple[Path, ...]:
     """Fetch one data set into the data folder, or make it from others; what is already there and sound is kept.
 
-    A file appears under its name only when it is whole and its checksum right.
+    A file appears under its name only when it is whole and its checksum right; without a published one, its form.
 
     Raises:
         SpecError: no such data set, or one that needs no download.
         MissingError: no data folder is named, no network, a wrong checksum, no space.
+        BusyError: another process is downloading it.
     """
     known = catalogue().get(name)
     if known is None:
@@ -296,6 +292,15 @@ def download(name: str, data_dir: Path | None, progress: Progress | None = None)
         if _fault(data_dir / file.path, file, verify=True):
             _fetch(file, data_dir / file.path, progress or (lambda what, done, total: None))
     return tuple(data_dir / path for path in (*known.built, *(file.path for file in known.files)))
+
+
+def checked(name: str) -> str:
+    """What is known of the files of a data set that is there: that their checksums are right, or only their form."""
+    known = catalogue()[name]
+    bare = [file.path for file in known.files if not file.digest]
+    if bare:
+        return f"no checksum known of {', '.join(bare)}: size and form looked at"
+    return "checksums right" if known.files else f"made from {', '.join(known.needs)}, whose checksums are right"
 
 
 def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
@@ -338,19 +343,13 @@ def _fault(path: Path, file: File, verify: bool) -> str:
         return f"{file.path} is missing"
     if file.size and path.stat().st_size != file.size:
         return f"{file.path} has {path.stat().st_size} bytes, not {file.size}"
-    if verify and file.digest and _digest(path, file) != file.digest:
-        return f"{file.path} has another checksum than the published one"
-    if file.path.endswith(".parquet") and not _is_parquet(path):
-        return f"{file.path} is no parquet file"
-    return ""
-
-
-def _is_parquet(path: Path) -> bool:
-    """Whether the file begins and ends as parquet files do."""
-    with path.open("rb") as opened:
-        head = opened.read(4)
-        opened.seek(-4, os.SEEK_END)
-        return head == opened.read(4) == b"PAR1"
+    try:
+        if verify and file.digest and _digest(path, file) != file.digest:
+            return f"{file.path} has another checksum than the published one"
+        fault = misfit(path, file.path)
+    except OSError as error:
+        fault = f"cannot be read ({error.strerror or error})"
+    return f"{file.path} {fault}" if fault else ""
 
 
 def _digest(path: Path, file: File) -> str:
@@ -362,35 +361,13 @@ def _digest(path: Path, file: File) -> str:
 
 def _fetch(file: File, target: Path, progress: Progress) -> None:
     """Download one file next to its place, check it, move it there."""
-    part = None
+    part = target.with_name(f"{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=target.name, suffix=".part", delete=False) as opened:
-            part = Path(opened.name)
-            done = 0
-            for block in _blocks(file.url):
-                opened.write(block)
-                done += len(block)
-                progress(file.path, done, file.size)
-            opened.flush()
-            os.fsync(opened.fileno())
-        fault = _fault(part, file, verify=True)
-        if fault:
-            raise MissingError(f"the download is not sound: {fault}", file.url, "try again; the old state is unchanged")
-        part.replace(target)
-    except (OSError, HTTPException) as error:  # URLError, an OSError, covers no network, refused and HTTP errors
-        reason = getattr(error, "reason", None) or error
-        raise MissingError(
-            f"cannot download {file.path} ({reason})", file.url, "check network and disk, then run it again"
-        ) from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
-
-
-def _blocks(url: str) -> Iterator[bytes]:
-    """The content behind an https address, a mebibyte at a time."""
-    request = urllib.request.Request(url, headers={"User-Agent": "fedlab"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        while block := answer.read(1 << 20):
-            yield block
+        with alone(part) as opened:
+            receive(file, opened, progress)
+            if fault := _fault(part, file, verify=True):
+                raise unsound(file, fault)
+            part.replace(target)
+    except OSError as error:
+        where, todo = str(target.parent), "give a folder that can be written to as --data-dir"
+        raise MissingError(f"cannot store {file.path} ({error.strerror or error})", where, todo) from error

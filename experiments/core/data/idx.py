@@ -10,7 +10,7 @@ from pydantic import Field
 
 from experiments.core.data._images import ShapedImages
 from experiments.core.data.pool import Pool
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,12 @@ class Idx(ShapedImages):
     name: str | None = Field(None, description="name in results; default: the folder's in small letters")
     outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+
+        require_parts(locate(self.path, data_dir))
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the four files; see `DataBlock.load`."""
         from experiments.core.data._files import locate
@@ -41,33 +47,49 @@ class Idx(ShapedImages):
         classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
         rows, test_rows = self.kept(len(y), "train"), self.kept(len(test_y), "test")
         train, test = (
-            (self.shaped(pixels(images), str(folder)), labels)
+            (self.shaped(pixels(images, str(folder)), str(folder)), labels)
             for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))
         )
         pool = make_pool(str(folder), train, test, classes, self.name or folder.resolve().name.lower())
         return self.finished(pool, str(folder))
 
 
+def require_parts(folder: Path) -> None:
+    """Look whether the four files are in a folder.
+
+    Raises:
+        MissingError: one is not.
+    """
+    for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        _find(folder, f"{stem}-ubyte")
+
+
 def read_parts(folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """The training and the test part in a folder: images [n, H, W] as stored, labels [n].
+    """The training and the test part in a folder: images [n, H, W] as stored, labels [n] int64.
 
     Raises:
         MissingError: a file is not there.
         SpecError: one is damaged, or images and labels do not fit.
     """
-    parts = []
+    from experiments.core.data._labels import numbered_labels
+
+    images, labels = [], []
     for part in ("train", "t10k"):
         x = read_idx(_find(folder, f"{part}-images-idx3-ubyte"))
         y = read_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
         if x.ndim != 3 or y.shape != (len(x),):
             raise SpecError(f"{part}: images {x.shape} with labels {y.shape}", str(folder), "fetch the files again")
-        parts.append((x, y.astype("int64")))
-    return parts[0], parts[1]
+        images.append(x)
+        labels.append(y)
+    train, test = zip(images, numbered_labels(str(folder), labels).parts, strict=True)
+    return train, test
 
 
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Images [n, H, W] of 0..255 as inputs [n, 1, H, W] of 0..1."""
-    return images[:, None].astype("float32") / 255
+def pixels(images: np.ndarray, where: str) -> np.ndarray:
+    """Images [n, H, W] as inputs [n, 1, H, W] of 0..1; see `unit_range`."""
+    from experiments.core.data._images import unit_range
+
+    return unit_range(images[:, None], where)
 
 
 def read_idx(file: Path) -> np.ndarray:
@@ -78,7 +100,7 @@ def read_idx(file: Path) -> np.ndarray:
     """
     import numpy as np
 
-    from experiments.core.data._files import read_bytes
+    from experiments.core.data._unpack import read_bytes
 
     raw = read_bytes(file)
     rank = raw[3] if len(raw) > 3 else 0
@@ -99,4 +121,6 @@ def _find(folder: Path, stem: str) -> Path:
         for name in (f"{stem}.gz", stem):
             if (place / name).is_file():
                 return place / name
-    raise MissingError(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", "see `fedlab data` for how to get MNIST")
+    from experiments.core.data._files import absent
+
+    raise absent(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", folder.name, folder.parent)

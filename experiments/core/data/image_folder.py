@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from experiments.core.data._own_test import TestFile
 from experiments.core.data._split import KeptData
 from experiments.core.data.pool import Pool
-from experiments.core.errors import SpecError
+from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
     import numpy as np
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation")
+"""What folders of the two parts may be called, in small or capital letters; the first that is there counts."""
 
 Labelled = tuple[Path, int]
 """A file and the number of its class."""
 
 
-class ImageFolder(KeptData):
+class ImageFolder(KeptData, TestFile):
     """`<path>/train/<class>/*.png` and `test/` (or `val/`) beside `train/`, or `<path>/<class>/*.png` to be split here.
 
-    Classes are numbered in the order of their names. Pixels become 0..1 and may be normalised. Only kept images are
-    read, and all of them are held in memory. Without natural clients: choose a partition.
+    Classes are numbered in natural order of their names; images in folders below a class's are of that class. What
+    begins with a dot and `__MACOSX` is passed over. Pixels become 0..1 (16-bit images are divided by 65535), turned by
+    their EXIF orientation, what is transparent on white; they may be normalised. Of a file with several pictures the
+    first counts. Only kept images are read, and all of them are held in memory. Without natural clients: choose a
+    partition. `test` names a folder of class folders.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -50,66 +57,126 @@ class ImageFolder(KeptData):
         from experiments.core.data.pool import make_pool
 
         folder = locate(self.path, data_dir)
-        names, train, test = self._files(folder)
+        names, train, test, told = self._files(folder, data_dir)
         shape = (1 if self.colour == "grey" else 3, self.height, self.width)
         require_memory(len(train) + len(test), shape, str(folder))
         parts = [self._read(files, shape) for files in (train, test)]
-        pool = make_pool(str(folder), parts[0], parts[1], len(names), self.name or folder.resolve().name)
+        pool = make_pool(
+            str(folder), parts[0], parts[1], len(names), self.name or folder.resolve().name, test_from=told
+        )
         return scaled(pool, *IMAGENET) if self.normalise == "imagenet" else pool
 
-    def _files(self, folder: Path) -> tuple[list[str], list[Labelled], list[Labelled]]:
-        """The classes' names, and the files that are kept of the training and of the test part."""
-        from experiments.core.data._split import split_rows
+    def _files(self, folder: Path, data_dir: Path | None) -> tuple[list[str], list[Labelled], list[Labelled], str]:
+        """The classes' names, the files that are kept of both parts, and how the test set was made."""
+        from experiments.core.data._files import test_file
+
+        if self.test is not None:
+            second = test_file(self.test, data_dir, folder)
+            roots, told = [_part(folder, TRAIN) or folder, second], f"the folder {second.name}/"
+        else:
+            first, found = _part(folder, TRAIN), _part(folder, TEST)
+            if (first is None) != (found is None):
+                what = f"{(first or found or folder).name}/ without {'test/ or val/' if first else 'train/'} beside it"
+                raise SpecError(what, str(folder), "add the other part, or name its folder as data.test")
+            roots = [folder] if first is None or found is None else [first, found]
+            told = f"the folder {roots[-1].name}/"
+        names = _classes(roots)
+        files = [_labelled(root, names) for root in roots]
+        if len(files) == 1:
+            files, told = self._split(files[0])
+        _require_trained(names, files, roots)
+        train, test = files
+        kept = self.kept(len(train), "train"), self.kept(len(test), "test")
+        return names, _rows(train, kept[0]), _rows(test, kept[1]), told
+
+    def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:
+        """Both parts of images that are not split yet, and how that was done."""
+        from experiments.core.data._split import drawn, split_rows
         from experiments.core.engine.seeds import stream
 
-        second = next((folder / part for part in ("test", "val") if (folder / part).is_dir()), None)
-        roots = [folder / "train", second] if second and (folder / "train").is_dir() else [folder]
-        names = sorted({entry.name for root in roots for entry in root.iterdir() if entry.is_dir()})
-        if len(names) < 2:
-            raise SpecError(f"{len(names)} class folders", str(roots[0]), "give one folder of images for each class")
-        found = [_labelled(root, names) for root in roots]
-        if len(found) == 1:
-            rows = split_rows(len(found[0]), self.train_fraction, stream(self.split_seed, "split", part="images"))
-            found = [[found[0][row] for row in part] for part in rows]
-        train, test = found
-        return names, _rows(train, self.kept(len(train), "train")), _rows(test, self.kept(len(test), "test"))
+        rows = split_rows(len(files), self.train_fraction, stream(self.split_seed, "split", part="images"))
+        told = drawn(self.train_fraction, "the images", self.split_seed)
+        return [[files[row] for row in part] for part in rows], told
 
     def _read(self, files: list[Labelled], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Read files: x [n, C, H, W], y [n]."""
         import numpy as np
 
+        from experiments.core.data._pictures import read_image
+
         x = np.empty((len(files), *shape), np.float32)
         for row, (file, _) in enumerate(files):
-            x[row] = self._image(file)
+            x[row] = read_image(file, str(file), self.colour, (self.height, self.width))
         return x, np.array([label for _, label in files], np.int64)
 
-    def _image(self, file: Path) -> np.ndarray:
-        """One image as [C, H, W] in 0..1."""
-        import numpy as np
-        from PIL import Image, UnidentifiedImageError
 
-        try:
-            with Image.open(file) as opened:
-                image = opened.convert("L" if self.colour == "grey" else "RGB")
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise SpecError(f"not a readable image ({error})", str(file), "mend or remove the file") from error
-        if image.size != (self.width, self.height):
-            image = image.resize((self.width, self.height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.float32) / 255
-        return pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+def _seen(name: str) -> bool:
+    """Whether a file or folder is a user's, and not what editors and systems leave behind."""
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _part(folder: Path, words: tuple[str, ...]) -> Path | None:
+    """The folder of one of the two parts, or None."""
+    there = {entry.name.lower(): entry for entry in _folders(folder)}
+    return next((there[word] for word in words if word in there), None)
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders in a folder.
+
+    Raises:
+        MissingError: it is a file, or cannot be read.
+    """
+    try:
+        return [entry for entry in root.iterdir() if entry.is_dir() and _seen(entry.name)]
+    except OSError as error:
+        what = f"no folder of images ({error.strerror})"
+        raise MissingError(what, str(root), "name a folder with one folder for each class") from error
+
+
+def _classes(roots: list[Path]) -> list[str]:
+    """The classes' names in natural order."""
+    from experiments.core.names import natural
+
+    names = sorted({entry.name for root in roots for entry in _folders(root)}, key=natural)
+    if len(names) < 2:
+        raise SpecError(f"{len(names)} class folders", str(roots[0]), "give one folder of images for each class")
+    return names
 
 
 def _labelled(root: Path, names: list[str]) -> list[Labelled]:
-    """All images below `root`, class by class."""
-    files = [
-        (file, label)
-        for label, name in enumerate(names)
-        for file in sorted((root / name).glob("*"))
-        if file.suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise SpecError("no images in the class folders", str(root), f"put images there ({', '.join(SUFFIXES)})")
-    return files
+    """All images below `root`, class by class.
+
+    Raises:
+        SpecError: a class folder without images.
+    """
+    from experiments.core.data._pictures import FORMATS
+
+    found: list[Labelled] = []
+    for label, name in enumerate(names):
+        files = [file for file in _below(root / name) if file.suffix.lower() in FORMATS]
+        if not files and (root / name).is_dir():
+            todo = f"put images there ({', '.join(FORMATS)}), or remove it"
+            raise SpecError("a class folder without images", str(root / name), todo)
+        found += [(file, label) for file in files]
+    return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder, sorted."""
+    found: list[Path] = []
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if _seen(name)]
+        found += [Path(at) / name for name in files if _seen(name)]
+    return sorted(found)
+
+
+def _require_trained(names: list[str], parts: list[list[Labelled]], roots: list[Path]) -> None:
+    """Raise SpecError where the test set has a class that no training image shows."""
+    missing = {label for _, label in parts[1]} - {label for _, label in parts[0]}
+    if missing and len(roots) > 1:
+        name = names[min(missing)]
+        raise SpecError(f"class {name!r} has test images but none to train on", str(roots[0]), "add some, or remove it")
 
 
 def _rows(files: list[Labelled], rows: np.ndarray | slice) -> list[Labelled]:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from experiments.core.data._images import ShapedImages
+from experiments.core.data._own_test import TestRows
 from experiments.core.data.pool import Pool
-from experiments.core.errors import SpecError
+from experiments.core.errors import MissingError, SpecError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class ImageNpz(ShapedImages):
+class ImageNpz(ShapedImages, TestRows):
     """An npz with train_images, train_labels, test_images, test_labels (MedMNIST's layout; nothing is unpickled).
 
-    Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, floats are taken as they are. Labels [N] or [N, 1]. An
-    optional key train_clients [N] names the client of each training image; without it a partition deals the images.
+    Images [N, H, W] or [N, H, W, C]: uint8 is divided by 255, uint16 by 65535, floats are taken as they are. Labels [N]
+    or [N, 1], numbers or names. An optional key train_clients [N] names the client of each training image; without it a
+    partition deals the images. With `split` (an array [N] beside train_images) or `test_clients` the test set is a part
+    of train_images, with `test` it is test_images of another npz; test_images of the file itself are not used then.
     """
 
     kind: Literal["image_npz"] = "image_npz"
     path: str = Field(description="file, from the working directory or else inside the data folder")
     name: str | None = Field(None, description="name in results; default: the file's")
-    outputs: int | None = Field(None, ge=2, description="number of model outputs; default: the largest label plus one")
+    outputs: int | None = Field(None, ge=2, description="number of model outputs; default: one for each class")
     normalise: bool = Field(
         False, description="shift and scale each channel by mean and deviation of the training images"
     )
@@ -34,50 +38,139 @@ class ImageNpz(ShapedImages):
         """Read the file; see `DataBlock.load`."""
         from experiments.core.data._clients import by_name
         from experiments.core.data._files import locate
+        from experiments.core.data._labels import numbered_labels
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
         held = _read(file)
-        x, y, rows = self._part(held, "train", file)
-        test_x, test_y, test_rows = self._part(held, "test", file)
-        classes = self.outputs or int(max(y.max(initial=0), test_y.max(initial=0), 1)) + 1
+        train, test, told, shared = self._parts(held, file, data_dir)
+        labels = numbered_labels(str(file), (train.labels, test.labels), self.outputs)
+        rows, test_rows = self.kept(len(train.labels), "train"), self.kept(len(test.labels), "test")
+        x, test_x = (self.shaped(_images(p.images[r], p.where), p.where) for p, r in ((train, rows), (test, test_rows)))
         names: tuple[str, ...] = ()
         owner = None
-        if "train_clients" in held:
-            names, owner = by_name(held["train_clients"].reshape(-1)[rows])
-        parts = ((x, y[rows]), (test_x, test_y[test_rows]))
-        pool = make_pool(str(file), *parts, classes, self.name or file.stem, owner, names)
+        if train.clients is not None:
+            names, owner = by_name(train.clients[rows])
+        parts = ((x, labels.parts[0][rows]), (test_x, labels.parts[1][test_rows]))
+        pool = make_pool(
+            str(file), *parts, labels.classes, self.name or file.stem, owner, names, test_from=told, own_tests=shared
+        )
         return self.finished(pool, str(file))
 
-    def _part(
-        self, held: dict[str, np.ndarray], part: Literal["train", "test"], file: Path
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | slice]:
-        """Kept images, all labels (they tell the classes), and the rows that are kept."""
-        images, labels = _checked(held[f"{part}_images"], file), _labels(held[f"{part}_labels"], file)
-        if len(images) != len(labels):
-            raise SpecError(
-                f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label an image"
-            )
-        rows = self.kept(len(labels), part)
-        return self.shaped(_images(images[rows]), str(file)), labels, rows
+    def _parts(self, held: dict[str, np.ndarray], file: Path, data_dir: Path | None) -> tuple[_Part, _Part, str, bool]:
+        """Both parts, how the test set was made, and whether it shares clients with the training part."""
+        import numpy as np
+
+        from experiments.core.data._clients import by_name
+        from experiments.core.data._files import test_file
+        from experiments.core.data._own_test import marked, of_clients, sentence_of_clients
+        from experiments.core.data.pool import FILES
+
+        train, where = _part(held, "train", file), str(file)
+        if self.test is not None:
+            other = test_file(self.test, data_dir, file)
+            return train, _part(_read(other), "test", other), f"test_images of the file {other.name}", False
+        if self.test_clients is not None:
+            if train.clients is None:
+                raise SpecError("no train_clients in the file", where, "add them, or leave data.test_clients out")
+            names, owner = by_name(train.clients)
+            tests, told = of_clients(where, owner, names, self.test_clients), sentence_of_clients(self.test_clients)
+        elif self.split is not None:
+            words = _texts(_of(held, self.split, file), len(train.labels), self.split, where)
+            tests = marked(where, self.split, words, lambda row: f"image {row}")
+            told = f"the images that say test in {self.split!r}"
+        else:
+            return train, _part(held, "test", file), FILES, False
+        shared = train.clients is not None and bool(np.isin(train.clients[tests], train.clients[~tests]).any())
+        return train.rows(~tests), train.rows(tests), told, shared
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Images [N, ...] as stored, labels [N], the client of each image [N] str or None, and the file."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    clients: np.ndarray | None
+    where: str
+
+    def rows(self, rows: np.ndarray) -> _Part:
+        """Some rows."""
+        clients = None if self.clients is None else self.clients[rows]
+        return _Part(self.images[rows], self.labels[rows], clients, self.where)
+
+
+def _part(held: dict[str, np.ndarray], part: str, file: Path) -> _Part:
+    """One part of an npz.
+
+    Raises:
+        SpecError: an array is missing or does not fit the others.
+    """
+    images = _checked(_of(held, f"{part}_images", file), file)
+    labels = _labels(_of(held, f"{part}_labels", file), file)
+    if len(images) != len(labels):
+        raise SpecError(f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label an image")
+    clients = held.get(f"{part}_clients")
+    named = None if clients is None else _texts(clients, len(images), f"{part}_clients", str(file))
+    return _Part(images, labels, named, str(file))
+
+
+def _of(held: dict[str, np.ndarray], key: str, file: Path) -> np.ndarray:
+    """An array of the file."""
+    if key not in held:
+        raise SpecError(f"no {key} in the file", str(file), f"it holds {', '.join(held) or 'nothing'}")
+    return held[key]
+
+
+def _texts(values: np.ndarray, count: int, key: str, where: str) -> np.ndarray:
+    """Names [count] as texts."""
+    import numpy as np
+
+    flat = values.reshape(-1)
+    if len(flat) != count or flat.dtype.kind not in "iuUST":
+        what = f"{key} is {flat.dtype} of shape {values.shape}"
+        raise SpecError(what, where, f"give {count} names or whole numbers, one for each image")
+    try:
+        return np.char.decode(flat, "utf-8") if flat.dtype.kind == "S" else flat.astype(str)
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{key} holds bytes that are no UTF-8", where, "give names as texts") from error
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file."""
+    """The arrays of an npz file.
+
+    Raises:
+        MissingError: it cannot be read. SpecError: it is damaged, or unpacks to more than memory holds.
+    """
     import zipfile
-    import zlib
 
     import numpy as np
 
+    from experiments.core.data._files import first_line, require_room
+
     try:
+        with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            require_room(sum(member.file_size for member in archive.infolist()), file)
         with np.load(file, allow_pickle=False) as opened:
             held: dict[str, Any] = {key: opened[key] for key in opened.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise SpecError(f"not a sound npz file ({error})", str(file), "write it again with numpy.savez") from error
-    missing = [f"{p}_{k}" for p in ("train", "test") for k in ("images", "labels") if f"{p}_{k}" not in held]
-    if missing:
-        raise SpecError(f"no {', '.join(missing)} in the file", str(file), f"it holds {', '.join(held) or 'nothing'}")
+    except SpecError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise MissingError(
+                f"cannot read the file ({error.strerror})", str(file), "check that it is there"
+            ) from error
+        raise _unsound(file, first_line(error)) from error
+    except Exception as error:  # a damaged header is read as Python, and a damaged archive fails in many ways
+        raise _unsound(file, first_line(error)) from error
+    foreign = [key for key, value in held.items() if not isinstance(value, np.ndarray)]
+    if foreign:
+        raise _unsound(file, f"{foreign[0]} is no array")
     return held
+
+
+def _unsound(file: Path, reason: str) -> SpecError:
+    return SpecError(f"not a sound npz file ({reason})", str(file), "write it again with numpy.savez")
 
 
 def _checked(images: np.ndarray, file: Path) -> np.ndarray:
@@ -89,12 +182,13 @@ def _checked(images: np.ndarray, file: Path) -> np.ndarray:
     return images
 
 
-def _images(images: np.ndarray) -> np.ndarray:
+def _images(images: np.ndarray, where: str) -> np.ndarray:
     """Images as [N, C, H, W] float32."""
     import numpy as np
 
-    x = images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1)
-    return x.astype(np.float32) / 255 if images.dtype == np.uint8 else x.astype(np.float32)
+    from experiments.core.data._images import unit_range
+
+    return unit_range(images[:, None] if images.ndim == 3 else np.moveaxis(images, 3, 1), where)
 
 
 def _labels(labels: np.ndarray, file: Path) -> np.ndarray:

@@ -52,7 +52,9 @@ class LeafSynthetic(DataBlock):
         names = numbered(self.clients)
         rows = split_by_owner(owner, names, self.train_fraction, self.data_seed)
         train, test = self._drawn(sizes, owner, rows)
-        return make_pool("leaf_synthetic", train, test, self.classes, "leaf_synthetic", owner[rows[0]], names)
+        told = f"{100 * (1 - self.train_fraction):g} % of each client's samples, drawn with data_seed {self.data_seed}"
+        parts = ("leaf_synthetic", train, test, self.classes, "leaf_synthetic")
+        return make_pool(*parts, owner[rows[0]], names, test_from=told)
 
     def _drawn(self, sizes: np.ndarray, owner: np.ndarray, rows: Sequence[np.ndarray]) -> list[Samples]:
         """The samples of each part, x [n, dims] and y [n], given its row numbers among all samples.

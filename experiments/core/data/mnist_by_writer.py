@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import Field
 
 from experiments.core.data.pool import DataBlock, Pool
-from experiments.core.errors import MissingError
 
 
 class MnistByWriter(DataBlock):
@@ -26,14 +25,28 @@ class MnistByWriter(DataBlock):
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read the files; see `DataBlock.load`."""
-        from experiments.core.data._leaf import has_leaf, leaf_pool
+        from experiments.core.data._leaf import leaf_pool
 
-        folder = None if data_dir is None else data_dir / "mnist_by_writer"
-        if folder is None or not has_leaf(folder):
-            raise MissingError(
-                "MNIST by writer is not there",
-                f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)",
-                "`fedlab data --download mnist_by_writer` gets it; `--data digits` runs at once on a stand-in",
-            )
+        folder = _found(data_dir)
         options = {"writers": self.writers, "min_samples": self.min_samples, "split_seed": self.split_seed}
         return leaf_pool(folder, "mnist_by_writer", self.outputs, **options)  # type: ignore[arg-type]
+
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        _found(data_dir)
+
+
+def _found(data_dir: Path | None) -> Path:
+    """The folder of LEAF files.
+
+    Raises:
+        MissingDataError: it is not there.
+    """
+    from experiments.core.data._files import STAND_IN, absent
+    from experiments.core.data._leaf import has_leaf
+
+    folder = None if data_dir is None else data_dir / "mnist_by_writer"
+    if folder is None or not has_leaf(folder):
+        where = f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+        raise absent("MNIST by writer is not there", where, "mnist_by_writer", data_dir, STAND_IN)
+    return folder

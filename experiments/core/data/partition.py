@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -47,7 +48,7 @@ class Natural(Partition):
                 "partition: natural",
                 "use iid, dirichlet or shards, or name a client column",
             )
-        return deal(pool, owner, pool.names)
+        return replace(deal(pool, owner, pool.names), own_tests=pool.own_tests)
 
 
 class Iid(Partition):
@@ -79,8 +80,6 @@ class Iid(Partition):
 
     def _fewer_tests(self, pool: Pool, rng: np.random.Generator) -> Pool:
         """The pool with `test_samples` of its test samples."""
-        from dataclasses import replace
-
         if self.test_samples is None:
             return pool
         if self.test_samples > len(pool.test_y):
@@ -90,7 +89,8 @@ class Iid(Partition):
                 "lower partition.test_samples",
             )
         kept = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
-        return replace(pool, test_x=pool.test_x[kept], test_y=pool.test_y[kept])
+        told = f"{len(kept)} drawn from {pool.test_from}"
+        return replace(pool, test_x=pool.test_x[kept], test_y=pool.test_y[kept], test_from=told)
 
 
 class Dirichlet(Partition):
@@ -110,7 +110,7 @@ class Dirichlet(Partition):
     def split(self, pool: Pool, seed: int) -> Federation:
         """Draw the shares; see `Partition.split`."""
         rng = partition_stream(self, seed)
-        owner = dirichlet_owners(pool.y.numpy(), self.clients, self.alpha, self.min_size, rng, pool.name)
+        owner = dirichlet_owners(labels_of(pool), self.clients, self.alpha, self.min_size, rng, pool.name)
         return deal(pool, owner, numbered(self.clients))
 
 
@@ -135,11 +135,24 @@ class Shards(Partition):
             )
         rng = partition_stream(self, seed)
         shuffled = rng.permutation(len(pool.y))
-        ordered = shuffled[np.argsort(pool.y.numpy()[shuffled], kind="stable")]
+        ordered = shuffled[np.argsort(labels_of(pool)[shuffled], kind="stable")]
         owner = np.empty(len(pool.y), np.int64)
         for shard, rows in zip(rng.permutation(count), np.array_split(ordered, count), strict=True):
             owner[rows] = shard % self.clients
         return deal(pool, owner, numbered(self.clients))
+
+
+def labels_of(pool: Pool) -> np.ndarray:
+    """The labels [N] that a partition goes by.
+
+    Raises:
+        SpecError: they are numbers to predict.
+    """
+    if pool.y.is_floating_point():
+        raise SpecError(
+            f"{pool.name} has numbers to predict, and no labels to deal by", "partition", "use natural or iid"
+        )
+    return pool.y.numpy()
 
 
 def dirichlet_owners(
@@ -192,7 +205,10 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     # Data that lie client by client already are not copied: they may be most of what fits into memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
-    return Federation(x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale)
+    return Federation(
+        x, y, offsets, pool.test_x, pool.test_y, clients, pool.classes, pool.name, pool.scale, pool.test_from,
+        notes=pool.notes,
+    )  # fmt: skip
 
 
 def partition_stream(block: Any, seed: int) -> np.random.Generator:

@@ -14,18 +14,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FILES = "the data set's own test files"
+"""How most test sets were made."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """Training and test samples of one data set.
 
     Attributes:
         x: [N, C, H, W] or [N, d] float32 training inputs, or [N, L] int64 token ids.
-        y: [N] int64 labels in 0..classes-1.
+        y: [N] int64 labels in 0..classes-1, or [N, 1] float32 targets of a regression.
         owner: [N] int64, the natural client of each training sample (an index into `names`), or -1 where there is none.
         test_x, test_y: the test set, pooled over clients.
         names: the names of the natural clients; empty when there are none.
-        classes: number of outputs of a model for this data (may exceed the labels that occur).
+        classes: number of outputs of a model for this data (may exceed the labels that occur); 1 where `y` are targets.
         name: the data set's name as it appears in results.
+        test_from: how the test set was made, in words that follow "truth is measured on 114 test samples: ".
+        own_tests: whether the test samples were drawn here from the natural clients that train.
+        lines: [N] int64, the line of the file that each training sample stands in (as an editor counts), or None.
+        test_lines: the same for the test set.
+        notes: what else was done to the data that a user should know, a sentence each.
         scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
@@ -38,6 +47,11 @@ class Pool:
     classes: int
     name: str
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    test_from: str = FILES
+    own_tests: bool = False
+    lines: Tensor | None = None
+    test_lines: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 class DataBlock(Block):
@@ -54,6 +68,13 @@ class DataBlock(Block):
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
         """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
         return None
+
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`: by default what the field `path` names, where a kind has one."""
+        from experiments.core.data._files import locate
+
+        if (path := getattr(self, "path", None)) is not None:
+            locate(path, data_dir)
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Load the data.
@@ -79,16 +100,20 @@ def make_pool(
     owner: np.ndarray | None = None,
     names: tuple[str, ...] = (),
     tokens: bool = False,
+    *,
+    test_from: str = FILES,
+    own_tests: bool = False,
 ) -> Pool:
     """Check arrays and turn them into a pool.
 
     `where` is the file or folder they came from, for messages; `train` and `test` are pairs of x [N, ...] of any real
-    type and y [N] integers; `owner` [N] holds indices into `names`, or is None for data without natural clients. With
-    `tokens` inputs are ids: they stay integers (int64), and the models take them so; else they become float32.
+    type and y [N] integers, or y [N, 1] targets where `classes` is 1; `owner` [N] holds indices into `names`, or is
+    None for data without natural clients. With `tokens` inputs are ids: they stay integers (int64), and the models take
+    them so; else they become float32. For `test_from` and `own_tests` see `Pool`.
 
     Raises:
-        SpecError: empty parts, lengths or shapes that disagree, NaN or infinite inputs, labels out of range, clients
-            without a name of their own.
+        SpecError: empty parts, lengths or shapes that disagree, NaN or infinite numbers, labels out of range, training
+            samples all of one label, clients without a name of their own.
     """
     import numpy as np
     import torch
@@ -97,18 +122,25 @@ def make_pool(
 
     checked = []
     for part, (x, y) in (("training", train), ("test", test)):
-        inputs, labels = np.asarray(x, dtype=np.int64 if tokens else np.float32), np.asarray(y)
+        with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, and is refused as such
+            inputs = np.asarray(x, dtype=np.int64 if tokens else np.float32)
+            labels = np.asarray(y, dtype=np.float32) if classes == 1 else np.asarray(y)
         _check_part(where, part, inputs, labels, classes)
-        checked += [torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(labels.astype(np.int64))]
+        labels = labels if classes == 1 else labels.astype(np.int64)
+        checked += [torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(np.ascontiguousarray(labels))]
     if checked[0].shape[1:] != checked[2].shape[1:]:
         shapes = f"{tuple(checked[0].shape[1:])} and {tuple(checked[2].shape[1:])}"
         raise SpecError(f"training and test inputs differ in shape: {shapes}", where, "make both parts the same size")
     held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
     if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
         raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
-    named = checked_names(names, where)
+    owners, named = torch.from_numpy(held.astype(np.int64)), checked_names(names, where)
+    if bool(checked[1].min() == checked[1].max()):
+        what = "target" if classes == 1 else "label"
+        told = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
+        raise SpecError(told, where, "there is nothing to tell apart: give samples of at least two labels")
     return Pool(
-        checked[0], checked[1], torch.from_numpy(held.astype(np.int64)), checked[2], checked[3], named, classes, name
+        checked[0], checked[1], owners, checked[2], checked[3], named, classes, name, None, test_from, own_tests
     )
 
 
@@ -118,15 +150,16 @@ def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: in
 
     if not len(x):
         raise SpecError(f"no {part} samples", where, "give at least one")
-    if x.ndim < 2 or y.shape != (len(x),):
+    if x.ndim < 2 or y.shape != ((len(x), 1) if classes == 1 else (len(x),)):
         raise SpecError(f"{len(x)} {part} inputs but labels of shape {y.shape}", where, "give one label a sample")
-    if not np.issubdtype(y.dtype, np.integer):
+    if classes > 1 and not np.issubdtype(y.dtype, np.integer):
         raise SpecError(f"{part} labels are {y.dtype}, not integers", where, "give labels 0, 1, 2, ...")
-    if not np.isfinite(x).all():
-        row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1))[0])
+    sound = np.isfinite(x.reshape(len(x), -1)).all(1) & np.isfinite(y.reshape(len(y), -1)).all(1)
+    if not sound.all():
+        row = int(np.flatnonzero(~sound)[0])
         raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or mend that sample")
     wrong = np.flatnonzero((y < 0) | (y >= classes))
-    if len(wrong):
+    if classes > 1 and len(wrong):
         raise SpecError(
             f"{part} sample {int(wrong[0])} has label {int(y[wrong[0]])}, outside 0..{classes - 1}",
             where,

@@ -34,7 +34,7 @@ class SklearnDigits(DataBlock):
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int]:
         """See `DataBlock.outline`."""
-        return (1, 28, 28), self.outputs, 3234 / self.clients, self.clients
+        return (1, 28, 28), self.outputs, round(1797 * self.train_fraction) * self.copies / self.clients, self.clients
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Make the data; see `DataBlock.load`."""
@@ -54,7 +54,9 @@ class SklearnDigits(DataBlock):
         )
         rng = stream(self.data_seed, "digits", part="clients")
         owner = dirichlet_owners(train[1], self.clients, self.alpha, 4, rng, "sklearn_digits")
-        return make_pool("sklearn_digits", train, test, self.outputs, "sklearn_digits", owner, numbered(self.clients))
+        share = f"{100 * (1 - self.train_fraction):g} % of the digits, drawn with data_seed {self.data_seed}"
+        parts = ("sklearn_digits", train, test, self.outputs, "sklearn_digits")
+        return make_pool(*parts, owner, numbered(self.clients), test_from=f"{share}, and their moved copies")
 
     def _copied(self, x: np.ndarray, y: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
         """The digits and their moved copies: x [n, 1, 28, 28] -> [copies * n, 1, 28, 28]."""

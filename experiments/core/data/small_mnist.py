@@ -30,6 +30,13 @@ class SmallMnist(DataBlock):
         """See `DataBlock.outline`."""
         return (1, 28, 28), 10, float(self.keep), 1
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+        from experiments.core.data.idx import require_parts
+
+        require_parts(locate(self.path, data_dir))
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read MNIST and keep their samples; see `DataBlock.load`."""
         import numpy as np
@@ -49,5 +56,6 @@ class SmallMnist(DataBlock):
             )
         # RandomState, not a named stream: this is the draw of the published code.
         rows = ASIDE + np.random.RandomState(0).permutation(most)[: self.keep]
-        train, test = (pixels(x[rows]), y[rows]), (pixels(test_x[:tests]), test_y[:tests])
+        where = str(folder)
+        train, test = (pixels(x[rows], where), y[rows]), (pixels(test_x[:tests], where), test_y[:tests])
         return make_pool(str(folder), train, test, 10, "small_mnist")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from experiments.core.data._own_test import TestFile
 from experiments.core.data._split import KeptData
-from experiments.core.data.pool import Pool
+from experiments.core.data.pool import FILES, Pool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from experiments.core.data._tokens import Tokens
 
 
-class TextCsv(KeptData):
+class TextCsv(KeptData, TestFile):
     r"""A folder, or its tar archive, of `train.csv` and `test.csv`: no header, the class from 1, then columns of text.
 
     A `classes.txt` beside them counts the classes. The columns of a row are joined by a space, and so are its lines,
     whose ends these files write as the two signs \n. A sample is its token ids [max_length], padded with 0 at the end
-    (see `Tokens`). There are no natural clients.
+    (see `Tokens`). There are no natural clients. `test` names a csv file that takes the place of `test.csv`.
 
     Without a tokenizer a byte-level BPE is trained on the training texts that are kept, those of all clients together:
     a convenience, which a federation without a common vocabulary would not have.
@@ -55,6 +56,17 @@ class TextCsv(KeptData):
             return None
         return (self.max_length,), self.outputs, float(self.keep_train), 1
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.data._files import locate
+        from experiments.core.data._text_files import find
+        from experiments.core.data._tokens import require_tokenizers
+
+        require_tokenizers()
+        find(self.path, data_dir)
+        if self.tokenizer:
+            locate(self.tokenizer, data_dir, "data.tokenizer")
+
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read and encode the texts; see `DataBlock.load`."""
         from experiments.core.data._text_files import class_names, find, name_of
@@ -63,11 +75,14 @@ class TextCsv(KeptData):
 
         require_tokenizers()
         place = find(self.path, data_dir)
-        (texts, y), (test_texts, test_y) = self._texts(place, "train"), self._texts(place, "test")
+        (texts, y), (test_texts, test_y) = self._texts(place, "train"), self._texts(place, "test", data_dir)
+        told = FILES if self.test is None else f"the file {Path(self.test).name}"
         tokens = self._tokens(texts, data_dir)
         x, test_x = (tokens.encode(part, self.max_length) for part in (texts, test_texts))
         classes = self.outputs or max(int(max(y.max(), test_y.max())) + 1, len(class_names(place)), 2)
-        return make_pool(str(place), (x, y), (test_x, test_y), classes, self.name or name_of(place), tokens=True)
+        return make_pool(
+            str(place), (x, y), (test_x, test_y), classes, self.name or name_of(place), tokens=True, test_from=told
+        )
 
     def tokens(self, data_dir: Path | None = None) -> Tokens:
         """The vocabulary that `load` uses; its `size` is the number of ids a model must know.
@@ -96,13 +111,19 @@ class TextCsv(KeptData):
             return read_tokens(locate(self.tokenizer, data_dir, "data.tokenizer"))
         return train_tokens(texts, self.vocabulary)
 
-    def _texts(self, place: Path, part: Literal["train", "test"]) -> tuple[list[str], np.ndarray]:
+    def _texts(
+        self, place: Path, part: Literal["train", "test"], data_dir: Path | None = None
+    ) -> tuple[list[str], np.ndarray]:
         """Kept texts and their labels from 0."""
         import numpy as np
 
+        from experiments.core.data._files import test_file
         from experiments.core.data._text_files import read
 
-        texts, labels = read(place, part, self.columns)
+        if part == "test" and self.test is not None:
+            texts, labels = read(test_file(self.test, data_dir, place), None, self.columns)
+        else:
+            texts, labels = read(place, f"{part}.csv", self.columns)
         rows = self.kept(len(labels), part)
         return np.array(texts, object)[rows].tolist(), labels[rows]
 

@@ -29,6 +29,7 @@ class Checkpoint:
         fingerprint: two runs with the same fingerprint compute the same numbers.
         seconds: how often `due` says yes.
         warn: told in one line when the file turns out to be damaged.
+        tell: told in one line where a run goes on from it.
     """
 
     def __init__(
@@ -37,9 +38,15 @@ class Checkpoint:
         fingerprint: str,
         seconds: float = 60.0,
         warn: Callable[[str], None] = lambda line: None,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.path, self.fingerprint, self.seconds, self.warn = path, fingerprint, seconds, warn
+        self.path, self.fingerprint, self.seconds, self.warn, self.tell = path, fingerprint, seconds, warn, tell
         self._last = time.monotonic()
+
+    def resumes(self, what: str, following: int, last: int) -> None:
+        """Tell that the run goes on with round or step (`what`) `following` of `last`; of one that is over, nothing."""
+        if following <= last:
+            self.tell(f"resuming at {what} {following} of {last}")
 
     def due(self) -> bool:
         """Whether it is time to save again."""

@@ -176,6 +176,7 @@ def descend(
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         done, room = int(saved["done"]), int(saved["room"])
         packed.copy_(saved["packed"])
+        checkpoint.resumes("step", done + 1, steps)
     block = 1
     while done < steps:
         block, began = min(block, steps - done), time.monotonic()

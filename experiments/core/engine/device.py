@@ -106,13 +106,13 @@ class Workers:
             yield waiting.pop(0).result()
             waiting += [self._pool.submit(work, i) for i in islice(source, 1)]
 
-    def close(self) -> None:
-        """End the threads."""
+    def close(self, wait: bool = True) -> None:
+        """End the threads; without `wait` they finish the piece they are at by themselves."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(wait, cancel_futures=True)
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(wait=kind is not KeyboardInterrupt)

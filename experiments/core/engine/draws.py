@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.core.engine.seeds import stream
 
@@ -43,6 +44,19 @@ def drawing(seed: int, device: torch.device) -> Iterator[None]:
         finally:
             for generator, state in before:
                 generator.set_state(state)
+
+
+class Watch(TorchDispatchMode):
+    """Sees whether PyTorch draws random numbers, also where the generators are put back afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drew = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let the operation pass."""
+        self.drew |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
 
 
 def standing(device: torch.device) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from experiments.core.engine.formulations import Formulation
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss [B] (float64), and the share of right predictions [B] in [0, 1]."""
+    """Mean loss [B] (float64), and the share of right predictions [B] in [0, 1]; NaN where numbers are predicted."""
 
     loss: Tensor
     accuracy: Tensor
@@ -29,7 +29,8 @@ def evaluate(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor, work
     """Evaluate the models `theta` [B, size] on x [n, ...], y [n], in blocks of models and of samples.
 
     A model that draws in evaluation mode, too (`Net.restless`), draws the same for every state at every call.
-    Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs.
+    Under the squared loss `y` [n, C] are one-hot labels, and a prediction is right where the largest output is theirs;
+    or numbers [n, 1], of which none is right or wrong.
     """
     shape = tuple(x.shape[1:])
     scratch = formulation.scratch(min(len(y), _MOST_SAMPLES), shape)
@@ -53,7 +54,8 @@ def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tens
         outputs, target = way.outputs(theta, x[a : a + samples]), y[a : a + samples]
         if formulation.net.loss == "squared":
             total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
-            total[:, 1] += (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
+            right = (outputs.argmax(-1) == target.argmax(-1)).sum(-1)
+            total[:, 1] += right if outputs.shape[-1] > 1 else torch.nan
         else:
             losses, right = _cross_entropy(outputs, target)
             total[:, 0] += losses.sum(-1, dtype=torch.float64)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from experiments.core.engine.draws import drawing, standing
+from experiments.core.engine.draws import Watch, drawing, standing
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.net import Net, clone
 from experiments.core.errors import SpecError
@@ -35,7 +36,8 @@ def examine(net: Net, federation: Federation) -> Net:
     if not training.look(0).equals(first):
         raise _not_twice("in training")
     counters = training.counters(first)
-    return replace(Net.of(net.module, net.loss, counters), draws=first.drew or restless, restless=restless)
+    found = Net.of(net.module, net.loss, counters)
+    return replace(found, draws=first.drew or restless, redraws=first.redrew, restless=restless)
 
 
 def first_line(fault: Exception) -> str:
@@ -108,26 +110,10 @@ def _vocabulary_fits(net: Net, federation: Federation) -> None:
 
 def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
     """Look at the model in evaluation mode; whether it draws random numbers there."""
-    module = clone(net.module).eval()
-    seen = x.clone()
-
-    def outputs() -> Tensor:
-        found = module(seen)
-        if not isinstance(found, Tensor):
-            raise SpecError(
-                f"the model returns a {type(found).__name__}, not a tensor",
-                "model",
-                "return the logits alone (of a model of transformers: its output's .logits)",
-            )
-        net.losses(found, y)
-        return found
-
+    module, seen = clone(net.module).eval(), x.clone()
     try:
-        restless = is_restless(outputs, x.device)
         with torch.no_grad(), drawing(0, x.device):
-            together = outputs()
-    except SpecError:
-        raise
+            together = module(seen)
     except Exception as fault:  # a module may be the user's own and raise anything
         raise SpecError(
             f"the model does not take inputs of shape {tuple(x.shape[1:])}: {first_line(fault)}",
@@ -140,12 +126,9 @@ def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
             "model",
             "write x = x * 2 for x *= 2, and no inplace=True in the first layer",
         )
-    if together.shape != (len(x), classes):
-        raise SpecError(
-            f"the model gives outputs of shape {tuple(together.shape[1:])} for {classes} classes",
-            "model",
-            "give the model one output a class",
-        )
+    _outputs_fit(together, len(x), classes)
+    net.losses(together, y)
+    restless = is_restless(lambda: module(x), x.device)
     if not restless and not _stands_alone(module, x, together):
         raise SpecError(
             "in evaluation mode the model's output for a sample depends on the others of its batch",
@@ -153,6 +136,28 @@ def _evaluated(net: Net, x: Tensor, y: Tensor, classes: int) -> bool:
             "use no batch statistics there (BatchNorm needs track_running_stats=True), or GroupNorm",
         )
     return restless
+
+
+def _outputs_fit(outputs: Any, n: int, classes: int) -> None:
+    """Raise SpecError where the outputs of n samples are no tensor [n, classes]."""
+    if not isinstance(outputs, Tensor):
+        raise SpecError(
+            f"the model returns a {type(outputs).__name__}, not a tensor",
+            "model",
+            "return the logits alone (of a model of transformers: its output's .logits)",
+        )
+    if len(outputs.shape) < 1 or len(outputs) != n:
+        raise SpecError(
+            f"the model gives outputs of shape {tuple(outputs.shape)} for {n} samples",
+            "model",
+            "give a row of outputs a sample",
+        )
+    if outputs.shape[1:] != (classes,):
+        raise SpecError(
+            f"the model gives outputs of shape {tuple(outputs.shape[1:])} for {classes} classes",
+            "model",
+            "give the model one output a class",
+        )
 
 
 def _stands_alone(module: nn.Module, x: Tensor, together: Tensor) -> bool:
@@ -166,12 +171,13 @@ def _stands_alone(module: nn.Module, x: Tensor, together: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class _Look:
-    """A pass in training: outputs, gradients, buffers afterwards, and whether the generators moved."""
+    """A pass in training: outputs, gradients, buffers afterwards, and whether numbers were drawn (on the way back)."""
 
     outputs: Tensor
     gradients: tuple[Tensor, ...]
     buffers: dict[str, Tensor]
     drew: bool
+    redrew: bool
 
     def equals(self, other: _Look, besides: frozenset[str] = frozenset()) -> bool:
         """Whether another look shows the same, but for the buffers named in `besides`."""
@@ -202,7 +208,8 @@ class _Training:
                 outputs = self._module(self._x.clone())
                 drew = standing(device) != before
                 loss = self._net.losses(outputs, self._y).mean()
-                found = torch.autograd.grad(loss, trained, allow_unused=True)
+                with Watch() as watch:
+                    found = torch.autograd.grad(loss, trained, allow_unused=True)
         except Exception as fault:  # a module may be the user's own and raise anything
             raise SpecError(
                 f"the model cannot be trained: {first_line(fault)}",
@@ -211,7 +218,8 @@ class _Training:
             ) from fault
         self._keeps_its_parameters()
         buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
-        return _Look(outputs.detach(), tuple(g for g in found if g is not None), buffers, drew)
+        gradients = tuple(g for g in found if g is not None)
+        return _Look(outputs.detach(), gradients, buffers, drew or watch.drew, watch.drew)
 
     def counters(self, first: _Look) -> list[str]:
         """The integer buffers that a pass moves, if passes depend on them (BatchNorm's as a rule do not)."""

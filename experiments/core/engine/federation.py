@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -18,13 +18,15 @@ class Federation:
 
     Attributes:
         x: [N, ...] training inputs, real numbers or integer ids; client k owns rows offsets[k]:offsets[k+1].
-        y: [N] integer labels (or [N, classes] real targets for the squared loss).
+        y: [N] integer labels (or [N, classes] real targets for the squared loss: one-hot labels, or numbers [N, 1]).
         offsets: K + 1 row numbers, strictly increasing (no client is empty).
         test_x, test_y: the pooled test set.
         clients: the K names of the clients (writer ids and the like), each once.
         classes: number of outputs of a model for this data.
         name: the data set's name as it appears in results.
         scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
+        test_from, own_tests, notes: how the test set was made, whether out of these clients' own samples, and what else
+            a user should know of the data; see `experiments.core.data.pool.Pool`.
     """
 
     x: Tensor
@@ -36,6 +38,14 @@ class Federation:
     classes: int
     name: str
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    test_from: str = ""
+    own_tests: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether `y` are numbers to predict and no classes: accuracy has no meaning then."""
+        return self.classes == 1
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -68,14 +78,4 @@ class Federation:
         def moved(values: Tensor) -> Tensor:
             return values.to(device, dtype) if values.is_floating_point() else values.to(device)
 
-        return Federation(
-            moved(self.x),
-            moved(self.y),
-            self.offsets,
-            moved(self.test_x),
-            moved(self.test_y),
-            self.clients,
-            self.classes,
-            self.name,
-            self.scale,
-        )
+        return replace(self, x=moved(self.x), y=moved(self.y), test_x=moved(self.test_x), test_y=moved(self.test_y))

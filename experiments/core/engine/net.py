@@ -46,6 +46,7 @@ class Net:
         counters: integer buffers that training moves and depends on (BatchNorm with momentum=None), found by
             `examine`: carried through local steps, averaged by the server, and rounded where they are used.
         draws: the module draws random numbers in training (found by `examine`).
+        redraws: it does so in its backward pass, too (activation checkpointing).
         restless: it does so in evaluation mode, too.
         still: it computes in training what it computes in evaluation (see `stilled`).
     """
@@ -56,6 +57,7 @@ class Net:
     buffers: tuple[Slot, ...]
     counters: tuple[Slot, ...] = ()
     draws: bool = False
+    redraws: bool = False
     restless: bool = False
     still: bool = False
 
@@ -127,7 +129,7 @@ class Net:
         do not say what they did). Running statistics that were never moved are 0 and 1: do this with a model that has
         been trained, or one that is to train without normalisation.
         """
-        return replace(self, draws=self.restless, still=True)
+        return replace(self, draws=self.restless, redraws=False, still=True)
 
     @cached_property
     def thawed(self) -> Net:

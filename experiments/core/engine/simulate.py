@@ -145,6 +145,8 @@ def simulate(
     stack = _Stack(start.repeat(len(worlds), 1), forks)
     t0 = _resume(checkpoint, stack, observers, first_round)
     last = len(problem.schedule)
+    if checkpoint is not None and t0 > first_round:
+        checkpoint.resumes("round", t0, last)
     with Workers(threads) as workers:
         for t in range(t0, last + 1):
             stack.fork(t)

@@ -61,9 +61,9 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
         optimiser.zero_grad()
         with nullcontext() if draws is None else drawing(draws(i), x.device):
             loss = _loss(problem.net, module, x, y, rows, gone)
-        if loss is not None:
-            loss.backward()
-        else:
+            if loss is not None:
+                loss.backward()
+        if loss is None:
             for p in trained:
                 p.grad = torch.zeros_like(p)
         if isinstance(problem.algorithm, FedProx):

@@ -45,6 +45,10 @@ class Torchvision(Block):
             return self
         return self.model_copy(update={"weights": str(locate(self.weights, data_dir, "model.weights"))})
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        self.located(data_dir)
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W] to outputs [n, classes].
 

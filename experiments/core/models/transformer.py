@@ -72,6 +72,13 @@ class Transformer(Block):
             return self
         return self.model_copy(update={"checkpoint": str(locate(self.checkpoint, data_dir, "model.checkpoint"))})
 
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`."""
+        from experiments.core.models._transformers import require_transformers
+
+        require_transformers()
+        self.located(data_dir)
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from ids [n, L] to outputs [n, classes].
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.report.markdown import markdown
-from experiments.core.report.style import styled
+from experiments.core.report.style import literal, styled
 from experiments.core.sweep import files
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ class Artefact:
         name: the file name without ending, e.g. "figure3". frame: the numbers behind it, one observation a row.
         figure: draws it (called inside `style.styled`), or None for a table only.
         caption: one sentence. table_md: publish a Markdown table too, rows in the order of `frame`.
+        excerpt: the rows of `frame` that screen and Markdown show, where the whole is long; the CSV holds all.
+        key: how the numbers are read, in a line that stands under the table on the screen, too.
         stand_in: the data used in place of the paper's, stamped on figure and table; where left empty it is read off
             the frame's column `setting` ("setting2-digits" stands in with "digits").
+        blanks: column -> why a cell of it may be empty, said on the screen under a table that shows such a cell.
     """
 
     name: str
@@ -36,6 +40,26 @@ class Artefact:
     caption: str = ""
     table_md: bool = False
     stand_in: str = ""
+    excerpt: pd.DataFrame | None = None
+    key: str = ""
+    blanks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The rows for screen and Markdown."""
+        return self.frame if self.excerpt is None else self.excerpt
+
+    def why_blank(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Why cells of `rows` are empty: a line for each reason, with the columns that it is about."""
+        columns: dict[str, list[str]] = {}
+        for column, why in self.blanks.items():
+            if any(column in row and _is_empty(row[column]) for row in rows):
+                columns.setdefault(why, []).append(column)
+        return [f"blank under {', '.join(names)}: {why}" for why, names in columns.items()]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or value != value
 
 
 _STAND_INS = {"-standin": "stand-in data", "-digits": "stand-in data: digits"}
@@ -59,7 +83,7 @@ def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Pat
 
     Raises:
         SpecError: smoke numbers on their way into a folder of published results (`paper` or `small`).
-        MissingError: the disk is full.
+        MissingError: the disk is full, or the folder cannot be written to.
     """
     if scale == "smoke" and {"paper", "small"} & {folder.name, folder.parent.name}:
         raise SpecError("smoke numbers are never published", f"folder {folder.parent.name}/{folder.name}")
@@ -75,7 +99,8 @@ def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Pat
     except OSError as error:
         if files.is_disk_full(error, folder):
             raise MissingError("disk full", f"writing into {folder.name}", "free some space and repeat") from error
-        raise
+        what, todo = f"tables cannot be written ({error.strerror or error})", "give a folder that can be written to"
+        raise MissingError(what, str(folder), todo) from error
     return written
 
 
@@ -86,8 +111,9 @@ def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
         found["png"] = png_bytes(artefact.figure, mark)
     if artefact.table_md:
         lines = [f"**{mark}**", ""] if mark else []
-        lines += [artefact.caption, ""] if artefact.caption else []
-        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.frame)).encode()
+        words = " ".join(filter(None, [artefact.caption, artefact.key]))
+        lines += [words, ""] if words else []
+        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.shown)).encode()
     return found
 
 
@@ -100,7 +126,7 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
         plain[column] = [f"{v:.6g}" if isinstance(v, float) else v for v in plain[column]]
     if len(plain) and len(plain.columns):
         plain = plain.sort_values(list(plain.columns), kind="stable", key=_sortable)
-    text: str = plain.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    text: str = clean.cells(plain).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     return text.encode()
 
 
@@ -116,6 +142,7 @@ def png_bytes(draw: Callable[[], Figure], mark: str = "") -> bytes:
         figure = draw()
         if mark:
             _mark(figure, mark)
+        literal(figure)
         out = io.BytesIO()
         figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()

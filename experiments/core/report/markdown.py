@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from experiments.core import clean
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,7 +35,7 @@ def _text(value: Any, digits: int) -> str:
         return ""
     if isinstance(value, float):
         return number(value, digits)
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return clean.markdown(str(value))
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -7,31 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import experiments
+from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper, papers
 from experiments.core.report import reference, site
 from experiments.core.report.artefacts import Artefact, publish
 from experiments.core.report.compare import COLUMNS as COMPARED
 from experiments.core.report.compare import compare
+from experiments.core.report.stored import Warn, all_of, cells_of, read, settings_of, silent
 from experiments.core.report.unfinished import unfinished
-from experiments.core.sweep.cell import COLUMNS
-from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBERS = {
-    "metrics.csv": {"seed", "round", "value", "n"},
-    "runs.csv": {"seed", "version", "worlds", "wall_s", "starts", "peak_memory", "threads"},
-    "spec.csv": set[str](),
-}
-
 
 @dataclass
 class Report:
-    """What `report` wrote: files in the order written, and the comparison of all papers together."""
+    """What `report` wrote: files in the order written, and the comparison of all papers together; what it left out."""
 
     written: list[Path] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     comparison: pd.DataFrame | None = None
 
 
@@ -53,7 +48,7 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
         raise SpecError(f"unknown paper {unknown[0]!r}", todo=f"known: {', '.join(known)}")
     told, frames = Report(), []
     for name, paper in known.items():
-        if (not names or name in names) and _folders(out, name, scale):
+        if (not names or name in names) and all_of(out, name, scale):
             frames.append(_one(paper, out, scale, dest, told))
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale}` or one paper's command first"
@@ -66,65 +61,33 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
     return told
 
 
-def settings_of(out: Path, paper: str, scale: str) -> list[Path]:
-    """The settings' folders of `paper` that have a metrics.csv at `scale`, sorted by name."""
-    return sorted(f.parent for f in (out / paper).glob(f"*-{scale}/metrics.csv"))
-
-
-def _folders(out: Path, paper: str, scale: str) -> list[Path]:
-    """All folders of `paper` at `scale`, finished or not."""
-    return sorted(f for f in (out / paper).glob(f"*-{scale}") if f.is_dir())
-
-
-def read(folders: list[Path], name: str) -> pd.DataFrame:
-    """The table `name` (metrics.csv, runs.csv or spec.csv) of all `folders` in one frame.
-
-    Text columns hold text ("" when empty); those of _NUMBERS are numbers (NaN when empty).
-    """
-    import pandas as pd
-
-    columns = {"metrics.csv": COLUMNS, "runs.csv": RUN_COLUMNS, "spec.csv": SPEC_COLUMNS}[name]
-    types = {c: str for c in columns if c not in _NUMBERS[name]}
-    missing = {c: ["", "nan"] for c in columns if c in _NUMBERS[name]}
-    frames = [pd.read_csv(f / name, dtype=types, na_values=missing, keep_default_na=False) for f in folders]
-    full = [frame for frame in frames if len(frame)]
-    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=list(columns))
-
-
-def artefacts_of(paper: Paper, settings: list[Path]) -> list[Artefact]:
+def artefacts_of(paper: Paper, settings: list[Path], warn: Warn = silent) -> list[Artefact]:
     """The tables and figures of `paper` from the settings' folders `settings`."""
-    made: list[Artefact] = paper.resolve("report")(read(settings, "metrics.csv"), cells_of(settings))
+    made: list[Artefact] = paper.resolve("report")(read(settings, "metrics.csv"), cells_of(settings, warn))
     return made
 
 
-def cells_of(settings: list[Path]) -> list[Path]:
-    """The folders of the finished cells whose rows stand in the metrics.csv of `settings`, sorted."""
-    told = [setting for setting in settings if (setting / "runs.csv").is_file()]
-    folders = [setting / cell for setting in told for cell in read([setting], "runs.csv")["cell"]]
-    return sorted(folder for folder in folders if (folder / "DONE").is_file())
-
-
-def compare_paper(paper: Paper, out: Path, scale: str) -> pd.DataFrame:
+def compare_paper(paper: Paper, out: Path, scale: str, warn: Warn = silent) -> pd.DataFrame:
     """The comparison of one paper, see `compare.COLUMNS`; a paper without reference.csv has none (an empty frame)."""
     import pandas as pd
 
     path = Path(experiments.__file__).parent / paper.name / "reference.csv"
     if not path.is_file():
         return pd.DataFrame(columns=list(COMPARED))
-    folders = settings_of(out, paper.name, scale)
+    folders = settings_of(out, paper.name, scale, warn)
     metrics, spec = read(folders, "metrics.csv"), read(folders, "spec.csv")
     return compare(reference.load(path), metrics, spec, paper.name, scale)
 
 
 def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.DataFrame:
-    folders = settings_of(out, paper.name, scale)
+    folders = settings_of(out, paper.name, scale, told.skipped.append)
     folder = out / "smoke-report" / paper.name if scale == "smoke" else dest / scale / paper.name
     compared = _keep_published(compare_paper(paper, out, scale), folder / "comparison.csv", folders)
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
-    made = artefacts_of(paper, folders)
+    made = artefacts_of(paper, folders, told.skipped.append)
     own = [Artefact("comparison", compared), Artefact("runs", runs)]
-    pending = unfinished(out, paper.name, scale)
-    pending = _keep_published(pending, folder / "unfinished.csv", _folders(out, paper.name, scale))
+    pending = unfinished(out, paper.name, scale, told.skipped.append)
+    pending = _keep_published(pending, folder / "unfinished.csv", all_of(out, paper.name, scale))
     if len(pending) or (folder / "unfinished.csv").exists():
         own.append(Artefact("unfinished", pending))
     told.written += publish([*made, *own], folder, scale)
@@ -138,9 +101,12 @@ def _keep_published(frame: pd.DataFrame, path: Path, folders: list[Path]) -> pd.
     if not path.is_file():
         return frame
     here = {folder.name.rpartition("-")[0] for folder in folders}
-    before = pd.read_csv(path, dtype=object, keep_default_na=False)
+    try:
+        before = clean.meant_by(pd.read_csv(path, dtype=object, keep_default_na=False))
+    except ValueError:
+        before = pd.DataFrame()
     if list(before.columns) != list(frame.columns):
-        return frame  # written by an older fedlab: made anew rather than mixed
+        return frame  # damaged, or written by an older fedlab: made anew rather than mixed
     kept = before[~before["setting"].isin(here)]
     if "key" in frame:
         ours = frame[frame["setting"].isin(here) | ~frame["key"].isin(kept[kept["stand_in"] == ""]["key"])]

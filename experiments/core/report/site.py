@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.errors import SpecError
+from experiments.core import clean
+from experiments.core.errors import MissingError, SpecError
 from experiments.core.paper import Paper
 from experiments.core.report.compare import STATUSES
 from experiments.core.report.markdown import markdown, number
@@ -94,9 +95,7 @@ def embed(readme: Path, dest: Path) -> None:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    import pandas as pd
-
-    compared = pd.read_csv(path, dtype=str, keep_default_na=False)
+    compared = _read(path)
     cost = _cost(path.parent / "runs.csv")
     found = []
     records: list[dict[str, str]] = compared[compared["kind"].isin(["result", "formula"])].to_dict("records")  # type: ignore[assignment]
@@ -110,6 +109,23 @@ def _rows(path: Path) -> list[dict[str, str]]:
             "hours": hours, "hardware": hardware,
         })  # fmt: skip
     return found
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A published table, all values as text.
+
+    Raises:
+        MissingError: it is damaged.
+    """
+    import pandas as pd
+
+    try:
+        return clean.meant_by(pd.read_csv(path, dtype=str, keep_default_na=False))
+    except ValueError as error:
+        where = "/".join(path.parts[-3:])
+        raise MissingError(
+            "a published table cannot be read", where, "restore it, or publish its scale anew"
+        ) from error
 
 
 def _named(row: Mapping[str, Any]) -> str:
@@ -139,11 +155,9 @@ def _signed(value: str) -> str:
 
 def _cost(path: Path) -> dict[str, tuple[str, str]]:
     """Setting -> hours of all its cells together, hardware."""
-    import pandas as pd
-
     if not path.is_file():
         return {}
-    runs = pd.read_csv(path, keep_default_na=False)
+    runs = _read(path)
     return {
         str(setting): (number(rows["wall_s"].astype(float).sum() / 3600, 2), "; ".join(sorted(set(rows["hardware"]))))
         for setting, rows in runs.groupby("setting")
@@ -155,7 +169,7 @@ def _pending(folder: Path) -> str:
     import pandas as pd
 
     path = folder / "unfinished.csv"
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    frame = _read(path) if path.is_file() else pd.DataFrame()
     if frame.empty:
         return ""
     lines = [

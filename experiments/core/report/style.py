@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,29 @@ RC: dict[Any, Any] = {
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
 }
+
+
+_OURS: set[str] = set()
+
+
+def formula(text: str) -> str:
+    """`text` to be set as mathematics in a label. A dollar in any other text of a figure is a dollar."""
+    _OURS.add(text)
+    return f"${text}$"
+
+
+def literal(figure: Figure) -> None:
+    """Let nothing in `figure` be read as mathematics but `formula` and the numbers that matplotlib writes on axes."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        pieces = text.get_text().split("$")
+        if len(pieces) > 1 and not (len(pieces) % 2 and all(_known(piece) for piece in pieces[1::2])):
+            text.set_parse_math(False)
+
+
+def _known(piece: str) -> bool:
+    return piece in _OURS or re.fullmatch(r"\\mathdefault\{[-0-9.e^{}\\times]*\}", piece) is not None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.core import clean
+from experiments.core.report.stored import Warn, silent
 from experiments.core.sweep.store import PARTIAL
 
 if TYPE_CHECKING:
@@ -27,18 +29,23 @@ COLUMNS = (
 _SUMMARY = ("counted", "test")
 
 
-def unfinished(out: Path, paper: str, scale: str) -> pd.DataFrame:
-    """The summary numbers of every unfinished cell at the round it has reached, in COLUMNS."""
+def unfinished(out: Path, paper: str, scale: str, warn: Warn = silent) -> pd.DataFrame:
+    """The summary numbers of every unfinished cell at the round it has reached, in COLUMNS; no damaged one."""
     import pandas as pd
 
-    frames = [_reached(path) for path in sorted((out / paper).glob(f"*-{scale}/*.work/{PARTIAL}"))]
+    frames = []
+    for path in sorted((out / paper).glob(f"*-{scale}/*.work/{PARTIAL}")):
+        try:
+            frames.append(_reached(path))
+        except (OSError, ValueError, KeyError, TypeError):
+            warn(f"{path.parent.name}/{path.name} cannot be read: left out of the unfinished cells")
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _reached(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    rows = pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]})
+    rows = clean.meant_by(pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]}))
     rounds = rows[(rows["metric"] == "config") & (rows["subject"] == "rounds")]["value"]
     reached = rows["round"].max()
     last = rows[(rows["round"] == reached) & rows["subject"].isin(_SUMMARY)].copy()

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from experiments.core.spec.reader import Fault, Key, Tree
+from experiments.core.spec.values import Fault, Key, Tree, brief
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -18,10 +18,14 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
+MOST_ERRORS = 1000
+"""Errors that are looked at; a list of wrong values makes one each."""
+
+
 def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[Fault]:
-    """Every fault pydantic found in `tree`, with its place."""
+    """The faults pydantic found in `tree`, with their places."""
     found = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False)[:MOST_ERRORS]:
         path = _path(item["loc"], tree.value)
         if item["type"] == "too_short" and item["input"]:
             continue  # pydantic counts only the sound items; the others have faults of their own
@@ -68,15 +72,15 @@ def _words(item: Any, path: Key, cls: type[BaseModel], value: Any) -> tuple[str,
         return "is required", "add it"
     if kind == "union_tag_invalid":
         tags = [tag.strip().strip("'") for tag in context["expected_tags"].split(", ")]
-        return f"unknown kind {context['tag']!r}", suggestion(context["tag"], tags)
+        return f"unknown kind {brief(context['tag'])}", suggestion(context["tag"], tags)
     if kind == "union_tag_not_found":
         return "needs a `kind`", "see `fedlab list --kinds`"
     if kind == "literal_error" and isinstance(given, str):
         names = [n.strip().strip("'") for n in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"unknown value {given!r}", suggestion(given, names)
+        return f"unknown value {brief(given)}", suggestion(given, names)
     message = item["msg"][0].lower() + item["msg"][1:]
     simple = given is None or isinstance(given, (str, int, float, bool))
-    return message + (f" (got {given!r})" if simple else ""), ""
+    return message + (f" (got {brief(given)})" if simple else ""), ""
 
 
 def _known(cls: type[BaseModel], path: Key, value: Any) -> list[str]:

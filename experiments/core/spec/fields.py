@@ -13,6 +13,7 @@ from experiments.core.data import partitions
 from experiments.core.errors import SpecError
 from experiments.core.models import kinds as model_kinds
 from experiments.core.names import is_number, numbered, positions
+from experiments.core.spec.grid import MOST_CELLS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +41,8 @@ ClientName = Annotated[
 
 COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
 """Keys that cannot change a number."""
+
+_LISTED = 10**6  # clients whose names are written out to check a spec; beyond, reading the data tells
 
 
 class CustomModel(Block):
@@ -77,7 +80,7 @@ class FedProx(Block):
     """FedAvg with a proximal term (Li et al. 2020)."""
 
     kind: Literal["fedprox"] = "fedprox"
-    mu: float = Field(gt=0, allow_inf_nan=False, description="weight of the proximal term")
+    mu: float = Field(gt=0, description="weight of the proximal term")
 
 
 if TYPE_CHECKING:
@@ -95,16 +98,14 @@ else:
 class LocalSpec(Block):
     """How a client trains: full-batch for `steps`, or in mini-batches for `epochs`."""
 
-    lr: float = Field(gt=0, allow_inf_nan=False, description="eta, the learning rate of round 1")
+    lr: float = Field(gt=0, description="eta, the learning rate of round 1")
     steps: int | None = Field(None, ge=1, description="m, full-batch gradient steps; excludes epochs")
     epochs: int | None = Field(None, ge=1, description="passes over the client's data in mini-batches")
     batch_size: int | None = Field(None, ge=1, description="samples of a mini-batch; goes with epochs")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="as in torch.optim, anew in every round")
     momentum: float = Field(0.0, ge=0, lt=1, description="as in torch.optim.SGD, from zero in every round")
     nesterov: bool = Field(False, description="Nesterov's momentum")
-    weight_decay: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="L2 penalty, added to the gradient (adamw: beside it)"
-    )
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty, added to the gradient (adamw: beside it)")
     lr_schedule: Literal["constant", "step", "exponential", "cosine"] = Field(
         "constant",
         description="over rounds: step (times gamma every `every` rounds), exponential (times gamma), cosine (to zero)",
@@ -133,10 +134,8 @@ class LocalSpec(Block):
 class PrivacySpec(Block):
     """DP-FedAvg on the server (McMahan et al. 2018): clipped updates, Gaussian noise on their average."""
 
-    clip: float = Field(gt=0, allow_inf_nan=False, description="largest norm of a client's update")
-    noise: float = Field(
-        ge=0, allow_inf_nan=False, description="noise multiplier: deviation noise * clip / participants"
-    )
+    clip: float = Field(gt=0, description="largest norm of a client's update")
+    noise: float = Field(ge=0, description="noise multiplier: deviation noise * clip / participants")
     delta: float = Field(1e-5, gt=0, lt=1, description="delta of the reported epsilon")
 
 
@@ -149,7 +148,9 @@ class SettingSpec(Block):
     reproduces: str = Field("", description="which tables and figures it reproduces")
     cost: str = Field("", description="what a run costs at this scale, in words")
     scale: Literal["smoke", "small", "paper"] = Field(description="set by --scale")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one run per seed: initial weights and schedule")
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, max_length=MOST_CELLS, description="one run per seed: initial weights and schedule"
+    )
 
     @model_validator(mode="after")
     def _seeds(self) -> SettingSpec:
@@ -194,8 +195,11 @@ class RunSpec(SettingSpec):
         count = getattr(self.partition, "clients", None)
         if count is None and self.partition.kind == "natural" and self.data.numbers_clients:
             count = self.data.clients
+        named = list(names)
+        if not named or count is None or count > _LISTED:
+            return []
         try:
-            positions(names, numbered(count), "") if count is not None else ()
+            positions(named, numbered(count), "")
         except SpecError as fault:
             return [f"{key}: {fault.what}; {fault.todo}"]
         return []

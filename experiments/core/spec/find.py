@@ -8,15 +8,16 @@ from pathlib import Path
 from experiments.core.errors import SpecError
 from experiments.core.paper import Paper, papers
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.reader import shown
-from experiments.paths import configs_dir
+from experiments.core.spec.reader import is_file, shown
+from experiments.core.spec.values import brief
+from experiments.paths import configs_dir, expanded
 
 TRAIN = Paper(
     name="train",
     title="One federated run",
     citation="",
     version=1,
-    main="femnist_cnn",
+    main="digits_cnn",
     spec="experiments.core.spec.fields:TrainSpec",
     cells="experiments.core.sweep.train:cells",
     report="experiments.core.sweep.train:report",
@@ -31,11 +32,11 @@ def owners() -> dict[str, Paper]:
 def folders() -> list[Path]:
     """Where specs are looked for: $FEDLAB_CONFIGS, the checkout one stands in, the packaged ones."""
     named, here = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
-    found = [Path(named).expanduser()] if named else []
+    found = [expanded(named)] if named else []
     if (here / "experiments" / "core" / "spec").is_dir() and (here / "configs").is_dir():
         found.append(here / "configs")
     found.append(configs_dir())
-    return list({folder.resolve(): folder for folder in found}.values())
+    return list({os.path.realpath(folder): folder for folder in found}.values())
 
 
 def settings(paper: str | None = None) -> dict[str, list[Path]]:
@@ -55,8 +56,8 @@ def find(name: str | Path, paper: str | None = None) -> Path:
         SpecError: when there is none, or more than one.
     """
     text = str(name)
-    if Path(text).is_file():
-        return Path(text)
+    if is_file(path := expanded(text)):
+        return path
     word = text.removeprefix("configs/").removesuffix(".yaml")
     known = settings(paper)
     wanted = {word, f"setting{word}"} if word[:1].isdigit() else {word}
@@ -66,8 +67,12 @@ def find(name: str | Path, paper: str | None = None) -> Path:
     if hits:
         both = ", ".join(f"{p.parent.name}/{p.stem}" for p in hits)
         raise SpecError(f"{text!r} is more than one spec", both, "name the folder too")
+    if os.path.lexists(path) and not path.is_dir():
+        raise SpecError(f"{text!r} is not a plain file", "--config", "give a YAML file, or a name from `fedlab list`")
     if "/" in text and text.endswith(".yaml") and not text.startswith("configs/"):
-        raise SpecError(f"no file {text!r}", "--config", "give an existing YAML file, or a name from `fedlab list`")
+        raise SpecError(
+            f"no file {brief(text)}", "--config", "give an existing YAML file, or a name from `fedlab list`"
+        )
     names = [p.stem if paper else f"{owner}/{p.stem}" for owner, paths in known.items() for p in paths]
     places = ", ".join(shown(f / paper if paper else f) for f in folders())
-    raise SpecError(f"unknown setting {text!r}", places, suggestion(word, names))
+    raise SpecError(f"unknown setting {brief(text)}", places, suggestion(word, names))

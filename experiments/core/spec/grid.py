@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, TypeVar
@@ -22,6 +23,9 @@ A choice that is null is left out (a scale may drop what its setting has)."""
 
 Point = dict[str, str]
 """One choice on every axis, by its word and as it is written in results: {"activation": "relu", "wd": "0.005"}."""
+
+MOST_CELLS = 10_000
+"""Points of a grid times seeds: what one setting may ask for."""
 
 _NO_WORDS: Mapping[str, str] = {}
 _NEVER = ("grid", "seeds", "name", "paper", "scale", "experiment")
@@ -57,21 +61,29 @@ def label(point: Point) -> str:
 
 
 def at(spec: S, keys: dict[str, Any]) -> S:
-    """The setting with dotted `keys` put in and no grid. A block of another kind replaces the old one whole.
+    """The setting with dotted `keys` put in, blocks before what is inside them, and no grid.
+
+    A block of another kind replaces the old one whole.
 
     Raises:
-        pydantic.ValidationError: a value that does not fit. KeyError: an unknown key.
+        pydantic.ValidationError: a value that does not fit, or an unknown key. KeyError: an unknown block.
+        TypeError, AttributeError: a key inside something that is no block.
     """
     tree = json.loads(spec.model_dump_json())
     tree["grid"] = {}
-    for key, value in keys.items():
-        *path, last = key.split(".")
-        block = tree
-        for name in path:
-            block = block[name]
-        old = block[last]
+    for key, value in sorted(keys.items(), key=lambda item: item[0].count(".")):
+        block, last = _holder(tree, key)
+        old = block.get(last)
         block[last] = {**old, **value} if _same_kind(old, value) else value
     return type(spec).model_validate_json(json.dumps(tree))
+
+
+def _holder(tree: Any, key: str) -> tuple[Any, str]:
+    """The block that holds the dotted `key`, and the key's last part."""
+    *path, last = key.split(".")
+    for name in path:
+        tree = tree[name]
+    return tree, last
 
 
 def _same_kind(old: Any, value: Any) -> bool:
@@ -80,27 +92,61 @@ def _same_kind(old: Any, value: Any) -> bool:
 
 
 def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS) -> list[str]:
-    """What is wrong with the axes of `spec`: unknown keys, values that do not fit, two choices of one name."""
+    """What is wrong with the axes of `spec`: too many points, two axes on one key, and whatever `_fault_at` finds."""
     if not axes:
         return []
+    if fault := _fault_of_axes(axes, words, len(getattr(spec, "seeds", (0,)))):
+        return [f"grid: {fault}"]
     seen: set[str] = set()
-    if empty := [key for key, values in axes.items() if not _choices(key, values, words)]:
-        return [f"grid: {empty[0]} has no choice left"]
     for point, keys in points(axes, words=words):
         told = ", ".join(f"{word}={name}" for word, name in point.items())
         if label(point) in seen:
             return [f"grid: {told} is there twice"]
         seen.add(label(point))
-        if banned := [key for key in keys if key.split(".")[0] in _NEVER]:
-            return [f"grid: {banned[0]} cannot be varied"]
-        try:
-            at(spec, keys)
-        except KeyError as error:
-            return [f"grid: {told}: unknown key {error.args[0]!r}"]
-        except TypeError:
-            return [f"grid: {told}: {', '.join(keys)} is no key of this setting"]
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return [f"grid: {told}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"]
+        if fault := _fault_at(spec, keys):
+            return [f"grid: {told}: {fault}"]
     return []
+
+
+def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int) -> str:
+    """What is wrong with the axes before any point is tried, "" for nothing."""
+    choices = {axis: _choices(axis, values, words) for axis, values in axes.items()}
+    if empty := [axis for axis, found in choices.items() if not found]:
+        return f"{empty[0]} has no choice left"
+    cells = math.prod(len(found) for found in choices.values()) * seeds
+    if cells > MOST_CELLS:
+        return f"{cells} combinations of choices and seeds; at most {MOST_CELLS}"
+    owner: dict[str, str] = {}
+    for axis, found in choices.items():
+        for key in sorted({leaf for _, _, keys in found for leaf in _leaves(keys)}):
+            if owner.setdefault(key, axis) != axis:
+                return f"{owner[key]} and {axis} both set {key}"
+    if banned := [key for key in owner if key.split(".")[0] in _NEVER]:
+        return f"{banned[0]} cannot be varied"
+    return ""
+
+
+def _leaves(keys: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted keys of the values that are no blocks."""
+    for key, value in keys.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+def _fault_at(spec: Block, keys: dict[str, Any]) -> str:
+    """Why `spec` cannot stand at a point, "" where it can."""
+    try:
+        at(spec, keys)
+    except KeyError as error:
+        return f"unknown key {error.args[0]!r}"
+    except (TypeError, AttributeError):
+        return f"{', '.join(keys)} is no key of this setting"
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            return f"unknown key {str(first['loc'][-1])!r}"
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}"
+    return ""

@@ -14,19 +14,28 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
-from experiments.core.spec.reader import Fault, Key, Tree, shown
-from experiments.core.spec.standin import stood_in
+from experiments.core.spec.reader import shown
+from experiments.core.spec.standin import laid, parted, stood_in
 from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
+from experiments.core.spec.values import Fault, Key, Tree, brief
+
+MOST_FAULTS = 50
+"""Faults of one spec that are told."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file."""
+    """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file.
+
+    Attributes:
+        stand_in: kind of the data that its file offers where its own are missing; "" where it offers none.
+    """
 
     spec: Any
     origins: dict[str, str]
     path: Path
     paper: Paper
+    stand_in: str = ""
 
 
 def load(
@@ -36,6 +45,7 @@ def load(
     overrides: Sequence[str] = (),
     model_factory: str | None = None,
     data_override: str | None = None,
+    stand_in: bool = False,
 ) -> Loaded:
     """Read the spec `source` at `scale`.
 
@@ -48,6 +58,7 @@ def load(
             file's `init` by `keep`, unless `overrides` name a scheme.
         data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
             stand-in, and the name says so.
+        stand_in: lay the file's own `stand_in` on it, as where its data are missing; without effect where it has none.
 
     Raises:
         SpecError: with every fault found, as "file:line: key: message".
@@ -55,13 +66,15 @@ def load(
     if scale not in SCALES:
         raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
     path = find(source, paper)
-    tree = at_scale(gather(path), scale)
+    tree, overlay = parted(at_scale(gather(path), scale))
     owner = _owner(tree, path, paper)
     for key, value in (("paper", owner.name), ("name", path.stem)):
         if key not in tree.value:
             tree.value[key], tree.origins[key,] = value, shown(path)
     if data_override is not None:
-        tree = stood_in(tree, data_override)
+        tree = stood_in(tree, data_override, overlay)
+    elif stand_in and overlay.value:
+        tree = laid(tree, overlay)
     if model_factory is not None:  # the file's scheme was for the file's model; --set may still name one
         tree = put(tree, ("init",), "keep", f"--model {model_factory}")
     tree = overridden(tree, overrides)
@@ -70,7 +83,8 @@ def load(
         block = {"kind": "custom", "factory": model_factory}
         tree = put(tree, ("model",), block, f"--model {model_factory}")
     spec = validated(spec_class(owner, tree), tree, shown(path))
-    return Loaded(spec, origins(spec, tree), path, owner)
+    offered = str(overlay.value["data"].get("kind")) if overlay.value else ""
+    return Loaded(spec, origins(spec, tree), path, owner, offered)
 
 
 def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
@@ -92,7 +106,9 @@ def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
 
 def _told(faults: list[Fault], name: str) -> SpecError:
     """The error that tells all faults; a single one in three parts."""
-    lines = tuple(str(fault) for fault in faults)
+    lines = tuple(str(fault) for fault in faults[:MOST_FAULTS])
+    if len(faults) > MOST_FAULTS:
+        lines += (f"{name}: and more",)
     if len(faults) == 1:
         (fault,) = faults
         what = f"{fault.key}: {fault.what}" if fault.key else fault.what
@@ -110,11 +126,11 @@ def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
     known, written = owners(), tree.value.get("paper")
     name = written if written is not None else paper or path.resolve().parent.name
     where = tree.origin(("paper",)) if written is not None else shown(path)
-    if name not in known:
-        raise SpecError(f"paper: no paper {name!r}", where, suggestion(str(name), known))
+    if not isinstance(name, str) or name not in known:
+        raise SpecError(f"paper: no paper {brief(name)}", where, suggestion(str(name), known))
     if paper is not None and name != paper:
         raise SpecError(f"paper: this spec belongs to {name!r}, not {paper!r}", where, f"run `fedlab {name}`")
-    return known[str(name)]
+    return known[name]
 
 
 def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
@@ -127,9 +143,9 @@ def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
     if not isinstance(named, dict):
         return named
     choice = tree.value.get("experiment", next(iter(named)))
-    if choice not in named:
+    if not isinstance(choice, str) or choice not in named:
         raise SpecError(
-            f"experiment: unknown value {choice!r}", tree.origin(("experiment",)), suggestion(str(choice), named)
+            f"experiment: unknown value {brief(choice)}", tree.origin(("experiment",)), suggestion(str(choice), named)
         )
     return named[choice]
 

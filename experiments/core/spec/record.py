@@ -27,8 +27,9 @@ from experiments.core.block import Block
 from experiments.core.errors import SpecError
 from experiments.core.spec.fields import ModelSpec, raised
 from experiments.core.spec.load import no_foreign_code, validated
-from experiments.core.spec.reader import Tree, read_file, shown
+from experiments.core.spec.reader import read_file, shown
 from experiments.core.spec.tree import merge, planted
+from experiments.core.spec.values import Tree
 
 RUN_FILE, INPUTS_FILE, ROUNDS = "run.yaml", "inputs.npz", "rounds"
 GLOBAL, CLIENT = "global", "client_{}"

@@ -1,4 +1,13 @@
-"""`--data KIND`: the same setting on other data, named so that nobody takes it for the setting itself."""
+"""Other data in a setting's place, named so that nobody takes it for the setting itself: stand-ins.
+
+`--data KIND` asks for one. Where a setting's own data are missing, the block `stand_in` of its file says what runs
+instead: an overlay like those of `scales`, with a data block that needs no file, and what else has to change with it:
+
+    stand_in:
+      data: {kind: sklearn_digits, clients: 100}
+
+It belongs to the file that writes it, and is not inherited by `extends`: data of one's own have no stand-in.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +15,8 @@ from typing import Any
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.reader import Tree
-from experiments.core.spec.tree import put
+from experiments.core.spec.tree import STAND_IN, merge, put, subtree
+from experiments.core.spec.values import Fault, Tree
 
 SUFFIX = "-standin"
 WORDS = {"digits": "sklearn_digits"}
@@ -16,11 +25,32 @@ WORDS = {"digits": "sklearn_digits"}
 _MOST = 200  # clients that scikit-learn's digits can be dealt to
 
 
-def stood_in(tree: Tree, kind: str) -> Tree:
-    """`tree` with the data block {kind: kind}; the setting's own kind is left as it is.
+def parted(tree: Tree) -> tuple[Tree, Tree]:
+    """The tree without its `stand_in`, and that overlay (empty where there is none)."""
+    overlay = tree.value.get(STAND_IN)
+    faults = list(tree.faults)
+    if overlay is not None and not (isinstance(overlay, dict) and isinstance(overlay.get("data"), dict)):
+        faults.append(Fault(tree.origin((STAND_IN,)), STAND_IN, "should be a mapping with a data block"))
+        overlay = None
+    rest = Tree(
+        {key: part for key, part in tree.value.items() if key != STAND_IN},
+        {path: origin for path, origin in tree.origins.items() if path[:1] != (STAND_IN,)},
+        faults,
+    )
+    return rest, Tree() if overlay is None else subtree(tree, (STAND_IN,))
 
-    Everything else stays, but the number of natural clients is taken over and a limit on test samples dropped. The
-    setting's name gets the suffix "-standin", its title the words "(stand-in: ...)".
+
+def laid(tree: Tree, overlay: Tree) -> Tree:
+    """`tree` with the overlay of its stand-in laid on it, and named so."""
+    return _named(merge(tree, overlay), str(overlay.value["data"].get("kind")), STAND_IN)
+
+
+def stood_in(tree: Tree, kind: str, overlay: Tree) -> Tree:
+    """`tree` on data of kind `kind` (--data); the setting's own kind is left as it is.
+
+    Where the setting's `overlay` has this kind, that is what runs. Else everything stays, but the number of natural
+    clients is taken over and a limit on test samples dropped. The setting's name gets the suffix "-standin", its title
+    the words "(stand-in: ...)".
 
     Raises:
         SpecError: on an unknown kind.
@@ -36,17 +66,20 @@ def stood_in(tree: Tree, kind: str) -> Tree:
         raise SpecError("this setting uses no data set", "--data", "leave --data out")
     if isinstance(data, dict) and data.get("kind") == chosen:
         return tree
-    changes: dict[str, Any] = {
-        "data": {"kind": chosen, **_clients(data, chosen)},
-        "name": f"{tree.value['name']}{SUFFIX}",
-        "title": f"{tree.value.get('title', '')} (stand-in: {chosen})".strip(),
-    }
+    if overlay.value and overlay.value["data"].get("kind") == chosen:
+        return laid(tree, overlay)
+    tree = put(tree, ("data",), {"kind": chosen, **_clients(data, chosen)}, origin)
     partition = tree.value.get("partition")
     if isinstance(partition, dict) and "test_samples" in partition:
-        changes["partition"] = {"test_samples": None}
-    for key, value in changes.items():
-        tree = put(tree, (key,), value, origin)
-    return tree
+        tree = put(tree, ("partition",), {"test_samples": None}, origin)
+    return _named(tree, chosen, origin)
+
+
+def _named(tree: Tree, chosen: str, origin: str) -> Tree:
+    """`tree` under the name and title of a stand-in."""
+    title = f"{tree.value.get('title', '')} (stand-in: {chosen})".strip()
+    tree = put(tree, ("name",), f"{tree.value['name']}{SUFFIX}", origin)
+    return put(tree, ("title",), title, origin)
 
 
 def _clients(data: Any, chosen: str) -> dict[str, int]:

@@ -7,30 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.reader import Fault, Key, Tree, read_file, read_value, shown
+from experiments.core.spec.reader import is_file, read_file, read_value, shown
+from experiments.core.spec.values import MOST_DEPTH, Fault, Key, Tree, brief
 
 SCALES = ("smoke", "small", "paper")
+STAND_IN = "stand_in"
+"""The key of what runs where a setting's data are missing (see `standin`)."""
 DEPTH = 3
 
 
 def merge(base: Tree, over: Tree) -> Tree:
     """`over` laid on `base`, key by key. A block with another `kind` replaces, else keys of the old kind would leak."""
-    origins = dict(base.origins)
-    value = _merge(base.value, over.value, (), origins, over.origins)
+    taken: set[Key] = set()
+    value = _merge(base.value, over.value, (), taken)
+
+    def of_over(path: Key) -> bool:
+        return any(path[:end] in taken for end in range(1, len(path) + 1))
+
+    origins = {path: where for path, where in base.origins.items() if not of_over(path)}
+    origins |= {path: where for path, where in over.origins.items() if of_over(path)}
     return Tree(value, origins, base.faults + over.faults)
 
 
-def _merge(base: dict, over: dict, path: Key, origins: dict[Key, str], new: dict[Key, str]) -> dict[str, Any]:
+def _merge(base: dict, over: dict, path: Key, taken: set[Key]) -> dict[str, Any]:
+    """The merged mapping; notes in `taken` the paths whose whole value is `over`'s."""
     out = dict(base)
     for key, part in over.items():
         at, old = (*path, key), base.get(key)
         if isinstance(part, dict) and isinstance(old, dict) and part.get("kind", old.get("kind")) == old.get("kind"):
-            out[key] = _merge(old, part, at, origins, new)
-            continue
-        for known in [k for k in origins if k[: len(at)] == at]:
-            del origins[known]
-        origins.update({k: v for k, v in new.items() if k[: len(at)] == at})
-        out[key] = part
+            out[key] = _merge(old, part, at, taken)
+        else:
+            taken.add(at)
+            out[key] = part
     return out
 
 
@@ -58,7 +66,16 @@ def gather(path: Path, depth: int = 0) -> Tree:
     if depth == DEPTH:
         raise SpecError(f"`extends` goes more than {DEPTH} files deep, or in a circle", where, "flatten the chain")
     base = gather(_parent(path, parent, where), depth + 1)
-    return merge(base, tree)
+    return merge(_without_stand_in(base), tree)
+
+
+def _without_stand_in(base: Tree) -> Tree:
+    """The tree of an extended file without what stands in for its data: the extending file may have others."""
+    scales = base.value.get("scales")
+    for block in (base.value, *(scales.values() if isinstance(scales, dict) else ())):
+        if isinstance(block, dict):
+            block.pop(STAND_IN, None)
+    return base
 
 
 def _parent(path: Path, named: Any, where: str) -> Path:
@@ -68,9 +85,9 @@ def _parent(path: Path, named: Any, where: str) -> Path:
     if isinstance(named, str):
         for folder in (path.parent, configs_dir()):
             for name in (named, f"{named}.yaml"):
-                if (folder / name).is_file():
+                if is_file(folder / name):
                     return folder / name
-    raise SpecError(f"extends: no file {named!r}", where, f"give a path relative to {shown(path.parent)}")
+    raise SpecError(f"extends: no file {brief(named)}", where, f"give a path relative to {shown(path.parent)}")
 
 
 def at_scale(tree: Tree, scale: str) -> Tree:
@@ -110,9 +127,16 @@ def overridden(tree: Tree, overrides: Sequence[str]) -> Tree:
         name, equals, value = text.partition("=")
         path = tuple(name.strip().split("."))
         if not equals or not all(path):
-            raise SpecError(f"cannot read {text!r}", "--set", "write --set key.subkey=value")
-        tree = put(tree, path, read_value(value), f"--set {text}")
+            raise SpecError(f"cannot read {brief(text)}", "--set", "write --set key.subkey=value")
+        if len(path) > MOST_DEPTH:
+            raise SpecError(f"a key of {len(path)} parts", "--set", "no setting is that deep")
+        tree = put(tree, path, read_value(value), _named_set(text))
     return tree
+
+
+def _named_set(text: str) -> str:
+    """How messages name an override."""
+    return f"--set {text if len(text) <= 60 and text.isprintable() else brief(text)}"
 
 
 def put(tree: Tree, path: Key, value: Any, origin: str) -> Tree:

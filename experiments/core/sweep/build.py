@@ -60,6 +60,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
         )
     module = initial_module(spec.model, spec.init, seed, tuple(federation.x.shape[1:]), federation.classes, context)
     net = Net.of(module.to(device, dtype), spec.loss)
+    tell_data(federation, spec.loss, context)
     if spec.loss == "squared":
         federation = one_hot(federation, dtype)
     federation = federation.to(device, dtype)
@@ -138,7 +139,8 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
     """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
     path = context.folder / f"{name}.ckpt"
-    return Checkpoint(path, f"{name} {context.facts['data']}", spec.checkpoint_seconds, context.warn)
+    mark = f"{name} {context.facts['data']}"
+    return Checkpoint(path, mark, spec.checkpoint_seconds, context.warn, context.tell)
 
 
 def fingerprint(federation: Federation) -> str:
@@ -179,8 +181,31 @@ def _statistics_fit(problem: Problem, context: Context) -> None:
         ) from fault
 
 
+def tell_data(federation: Federation, loss: str, context: Context) -> None:
+    """Say and record which test set the truth is measured on, how it was made, and what else was done to the data.
+
+    Raises:
+        SpecError: numbers are to be predicted by a loss of classes.
+    """
+    if federation.predicts_numbers and loss != "squared":
+        what = f"{federation.name} has numbers to predict, and loss: {loss} is for classes"
+        raise SpecError(what, "loss", "set loss: squared, or data.target: class")
+    told = f"{len(federation.test_y)} test samples: {federation.test_from}"
+    context.facts["test_set"] = told
+    context.tell(f"truth is measured on {told}")
+    for note in federation.notes:
+        context.tell(note)
+    if federation.own_tests:
+        context.warn(
+            "the test samples come from the clients that train, so that one with wrong labels is measured by them; "
+            "a clean test set is given by data.test, data.split or data.test_clients"
+        )
+
+
 def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
-    """Labels as targets [N, classes] for the squared loss."""
+    """Labels as targets [N, classes] for the squared loss; numbers to predict stay as they are."""
+    if federation.predicts_numbers:
+        return federation
     y, test_y = (
         torch.nn.functional.one_hot(labels, federation.classes).to(dtype)
         for labels in (federation.y, federation.test_y)

@@ -22,6 +22,7 @@ COLUMNS = (
 Row = dict[str, Any]
 """Some of COLUMNS; `paper`, `setting`, `scale`, `seed` and (where left out) `method` come from the cell."""
 
+_LONGEST = 120  # characters of a setting or method in the name of a folder
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 
@@ -84,6 +85,7 @@ class Context:
         device: "cpu", "cuda", "cuda:1", "mps". threads: CPU threads the cell may use.
         data_dir: where data sets lie, or None.
         partial: called with the rows so far now and then, so that an unfinished cell can be reported as such.
+        status: what the progress line says beside the count, until it is called again (base loss and accuracy).
         progress: called with (what, done, total). log: one line into log.txt. tell: the same, and told on the screen,
             once for all cells that say the same. warn: the same as a warning, cell by cell.
         facts: what the cell found out and wants recorded in provenance.json (formulation, hash of the data, ...).
@@ -98,6 +100,7 @@ class Context:
     warn: Callable[[str], None] = lambda line: None
     tell: Callable[[str], None] = lambda line: None
     partial: Callable[[list[Row]], None] = lambda rows: None
+    status: Callable[[str], None] = lambda words: None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -131,6 +134,8 @@ class Cell:
         for name in (self.paper, self.setting, self.scale):
             if not _NAME.fullmatch(name):
                 raise SpecError(f"{name!r} cannot name a folder", todo="use letters, digits, '.', '_', '-' and '+'")
+            if len(name) > _LONGEST:
+                raise SpecError(f"{name[:40]}... is too long to name a folder", todo=f"use {_LONGEST} letters at most")
         canonical(self.params)
 
     def __hash__(self) -> int:
@@ -145,7 +150,10 @@ class Cell:
     @property
     def prefix(self) -> str:
         """How the folder names of all cells of this seed and method begin."""
-        return f"seed{self.seed}-{re.sub(r'[^A-Za-z0-9._+-]', '_', self.method)}-"
+        word = re.sub(r"[^A-Za-z0-9._+-]", "_", self.method)
+        if len(word) > _LONGEST:  # file systems take 255 bytes, endings included
+            word = f"{word[:_LONGEST]}-{hashlib.sha256(self.method.encode()).hexdigest()[:10]}"
+        return f"seed{self.seed}-{word}-"
 
     def is_told_by(self, told: Any) -> bool:
         """Whether a cell.json, perhaps of code that knew fewer parameters, describes this cell."""

@@ -115,6 +115,12 @@ def disk_full(what: str) -> MissingError:
     )
 
 
+def nearest(folder: Path) -> Path:
+    """`folder`, or the nearest folder above it that is there."""
+    whole = Path(os.path.abspath(folder))  # noqa: PTH100  (resolving raises on links in a circle)
+    return next(place for place in (whole, *whole.parents) if os.path.isdir(place))  # noqa: PTH112
+
+
 def size_of(folder: Path) -> int:
     """Bytes in the files under `folder`; 0 when it does not exist."""
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) if folder.is_dir() else 0

@@ -63,8 +63,8 @@ class Plan:
 
 def plan(cells: list[Cell], out: Path) -> Plan:
     """Look at what is stored under the runs folder `out` and say what is left. Writes nothing."""
-    there = next(folder for folder in (out, *out.resolve().parents) if folder.is_dir())
-    return Plan(tuple(_line(cell, Store.of(out, cell)) for cell in cells), shutil.disk_usage(there).free)
+    free = shutil.disk_usage(files.nearest(out)).free
+    return Plan(tuple(_line(cell, Store.of(out, cell)) for cell in cells), free)
 
 
 def _line(cell: Cell, store: Store) -> Line:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from experiments.core import clean
 from experiments.core.names import natural
 from experiments.core.sweep.cell import COLUMNS, Cell, Row
 
@@ -29,18 +31,21 @@ def complete_row(cell: Cell, row: Row) -> dict[str, str]:
     return {c: "" if full.get(c) is None else repr(full[c]) if c == "value" else str(full[c]) for c in COLUMNS}
 
 
-def to_csv(rows: Iterable[dict[str, str]], columns: Sequence[str] = COLUMNS) -> str:
-    """CSV text with a header line and LF line ends."""
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """CSV text with a header line and LF line ends, every text as `clean.cell` writes it."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: clean.cell(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows)
     return out.getvalue()
 
 
 def from_csv(text: str) -> list[dict[str, str]]:
     """The rows of a CSV text, all values as text."""
-    return list(csv.DictReader(io.StringIO(text)))
+    found = csv.DictReader(io.StringIO(text))
+    return [
+        {key: clean.meant(value) if isinstance(value, str) else value for key, value in row.items()} for row in found
+    ]
 
 
 def tidy(rows: Iterable[dict[str, str]]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.core import clean
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
 from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
@@ -32,7 +33,8 @@ class Options:
         device, threads, data_dir: handed to the cells, see Context.
         resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
-        progress: (what, done, total) of the cell under way. log: receives every line of log.txt.
+        progress: (what, done, total) of the cell under way. status: words beside it, see Context.
+        log: receives every line of log.txt.
         tell: receives what the user should know of the run (which test set, for instance), each line once.
         warn: receives (cell, line) of what a cell wants the user to know although it goes on.
         event: called with a cell and "start", "done", "skipped", "failed" or "busy".
@@ -45,6 +47,7 @@ class Options:
     overwrite: bool = False
     fail_fast: bool = False
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    status: Callable[[str], None] = lambda words: None
     log: Callable[[str], None] = lambda line: None
     tell: Callable[[str], None] = lambda line: None
     warn: Callable[[Cell, str], None] = lambda cell, line: None
@@ -166,7 +169,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
         def write(line: str) -> None:
-            log.write(f"{_now()} {line}\n")
+            log.write(f"{_now()} {clean.line(line)}\n")
 
         def note(line: str) -> None:
             write(line)
@@ -188,8 +191,9 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
             options.tell(line)
 
         context = Context(
-            folder, options.device, options.threads, options.data_dir, progress, note, warn, tell, partial
-        )
+            folder, options.device, options.threads, options.data_dir, progress, note, warn, tell, partial,
+            options.status,
+        )  # fmt: skip
         note(f"start {clock.starts} of {cell.id} on {options.device}")
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")
@@ -248,7 +252,8 @@ def _told(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 def _note(cell: Cell, error: Exception, out: Path) -> Path:
     path = Store.of(out, cell).failed(cell)
-    files.atomic_write(path, without_paths("".join(traceback.format_exception(error))))
+    told = without_paths("".join(traceback.format_exception(error)))
+    files.atomic_write(path, "\n".join(map(clean.line, told.split("\n"))))
     return path
 
 

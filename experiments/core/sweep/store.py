@@ -25,6 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from experiments.core.errors import SpecError
 from experiments.core.sealed import DAMAGED, remove, set_aside
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell, Row
@@ -195,7 +196,10 @@ class Store:
 
     @staticmethod
     def _describes(folder: Path, cell: Cell) -> bool:
-        return cell.is_told_by(read_json(folder / "cell.json"))
+        try:
+            return cell.is_told_by(read_json(folder / "cell.json"))
+        except SpecError:  # it holds what no cell.json does, such as NaN
+            return False
 
 
 def _kept(folder: Path) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,16 @@ from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_clients
 from experiments.core.names import folder_of
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.base_model import base_model
+from experiments.core.report.clients import clients
 from experiments.core.spec.fields import TrainSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.clients import keep_clients
 from experiments.core.sweep.estimate import size_of, training
 from experiments.core.sweep.privacy import privacy_rows
+from experiments.core.sweep.quality import quality, status
 from experiments.core.sweep.record import describe
 
 if TYPE_CHECKING:
@@ -81,7 +86,9 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
             else _engine(spec, built, chosen, diary, context)
         )
     _save(built.problem, final, context, "model.safetensors")
-    return [{**built.columns, **row} for row in [*diary.rows, *privacy_rows(spec, built.problem, world)]]
+    keep_clients(built.problem.federation, context)
+    judged = quality(built.problem.net, built.problem.federation, *diary.last(), context)
+    return [{**built.columns, **row} for row in [*diary.rows, *judged, *privacy_rows(spec, built.problem, world)]]
 
 
 def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:
@@ -99,7 +106,11 @@ def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, c
 
 def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: Context) -> Tensor:
     saved = checkpoint(spec, context, "plain")
-    content = saved.load() or {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+    content = saved.load()
+    if content is None:
+        content = {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+    else:
+        saved.resumes("round", content["round"] + 1, spec.rounds)
     diary.restore(content["diary"])
     state = content["state"].to(built.start.device)
     for t, after in simulate_plain(built.problem, world, state, content["round"] + 1):
@@ -142,7 +153,14 @@ class _Diary:
         scores = evaluate(self._chosen, state[None], f.test_x, f.test_y, self._workers)
         common = {"method": self._method, "subject": "test", "round": t, "n": len(f.test_y)}
         self.rows.append({**common, "metric": "loss", "value": float(scores.loss[0]), "unit": "nats"})
-        self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
+        if not f.predicts_numbers:
+            self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})
+        self._context.status(status(*self.last()))
+
+    def last(self) -> tuple[float, float]:
+        """Test loss and accuracy (in [0, 1]; NaN of numbers to predict) when the model was evaluated last."""
+        told = {row["metric"]: row["value"] for row in self.rows}
+        return told["loss"], told.get("accuracy", math.nan) / 100
 
     def _record(self, record: Round) -> None:
         """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
@@ -165,7 +183,7 @@ class _Diary:
 def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     """Write a flat state as a state dict under the module's own names, integer buffers included."""
     constants = {n: b for n, b in problem.net.module.named_buffers() if not b.is_floating_point()}
-    named = {**problem.net.views(state), **constants}
+    named = {**constants, **problem.net.views(state)}  # counters are of the state
     path = context.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     files.atomic_write(
@@ -176,8 +194,9 @@ def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
 def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Curves of test loss and accuracy over rounds, one line a seed and world; and the final numbers.
 
-    `folders`, the cells', are not needed.
+    And the clients of `folders`, the cells', that have names of their own.
     """
+    beside = [base_model(metrics, "base_model"), clients(folders, str(metrics["setting"].iloc[0]), "clients")]
     curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
     if curves.empty:
         return []
@@ -185,6 +204,7 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
     columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
     return [
+        *(artefact for artefact in beside if artefact is not None),
         Artefact("final", final, None, "Test loss and accuracy after the last round.", table_md=True),
         Artefact(
             "curves",

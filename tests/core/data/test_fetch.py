@@ -6,11 +6,10 @@ import io
 import json
 import shutil
 import urllib.error
-import urllib.request
 
 import pytest
 
-from experiments.core.data import fetch
+from experiments.core.data import _transfer, fetch
 from experiments.core.data.text_csv import TextCsv
 from experiments.core.errors import MissingError, SpecError
 
@@ -31,15 +30,19 @@ def known(monkeypatch):
 
 
 def serve(monkeypatch, content):
+    """Every address answers with `content` (a server that misbehaves: test_transfer.py)."""
     asked = []
 
-    def urlopen(request, timeout):
-        asked.append(request.full_url)
+    class Answer(io.BytesIO):
+        headers, chunked = {"Content-Length": str(len(content)) if isinstance(content, bytes) else ""}, False
+
+    def opened(url):
+        asked.append(url)
         if isinstance(content, Exception):
             raise content
-        return io.BytesIO(content)
+        return Answer(content)
 
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(_transfer, "_opened", opened)
     return asked
 
 
@@ -76,7 +79,7 @@ def test_a_bad_download_leaves_nothing_behind(monkeypatch, tmp_path, known, answ
 def test_without_a_published_checksum_size_and_form_count(monkeypatch, tmp_path, known):
     known(digest="", name="x.parquet")
     serve(monkeypatch, CONTENT[:-4] + b"html")
-    with pytest.raises(MissingError, match="no parquet"):
+    with pytest.raises(MissingError, match="no sound parquet"):
         fetch.download("tiny", tmp_path)
     serve(monkeypatch, CONTENT)
     assert fetch.download("tiny", tmp_path)[0].is_file()

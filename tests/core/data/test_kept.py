@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.core.data import _files
+from experiments.core.data import _files, _pictures
 from experiments.core.data._split import KeptData
 from experiments.core.data.image_folder import ImageFolder
 from experiments.core.data.image_npz import ImageNpz
@@ -73,7 +73,7 @@ def folder(path, part="test", count=8):
 def test_only_kept_images_are_read(tmp_path):
     folder(tmp_path, "val")
     block = ImageFolder(path=str(tmp_path), height=6, width=6, colour="rgb", keep_train=5, keep_test=3)
-    names, train, test = block._files(tmp_path)
+    names, train, test, _ = block._files(tmp_path, None)
     assert (names, len(train), len(test)) == (["a", "b"], 5, 3)
     for label in "ab":
         for k in range(8):
@@ -102,7 +102,7 @@ def test_images_that_do_not_fit_in_memory_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(_files, "_available_bytes", lambda: need)
     assert len(block.load(0, None).y) == 16
     monkeypatch.setattr(_files, "_available_bytes", lambda: need - 1)
-    monkeypatch.setattr(ImageFolder, "_image", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(_pictures, "read_image", lambda *_: pytest.fail("an image was read"))
     with pytest.raises(SpecError, match="20 inputs of shape") as caught:
         block.load(0, None)
     assert "keep_train" in caught.value.todo

@@ -92,9 +92,13 @@ BAD = {
     "ragged": ("a.json", {"user_data": {"u": {"x": [[1, 2], [1]], "y": [0, 1]}}}, "no table of numbers"),
     "text": ("a.json", {"user_data": {"u": {"x": [["a"], ["b"]], "y": [0, 1]}}}, "no table of numbers"),
     "short y": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [0]}}}, "y of shape"),
-    "fractional label": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [0, 0.5]}}}, "not whole"),
+    "fractional label": (
+        "a.json",
+        {"user_data": {"u": {"x": [[1], [2]], "y": [0, 0.5]}}},
+        "has the label 0.5, which is not a whole number",
+    ),
     "NaN": ("a.json", b'{"user_data": {"u": {"x": [[1], [NaN], [3]], "y": [0, 1, 1]}}}', "NaN or infinity"),
-    "negative label": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [-1, -1]}}}, "label -1, outside"),
+    "negative label": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [-1, -1]}}}, "label -1, which is negative"),
     "label too large": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [7, 7]}}}, "label 7, outside 0..2"),
     "count": ("a.json", {"users": ["u"], "num_samples": [3], "user_data": {"u": {"x": [[1]], "y": [0]}}}, "not the 3"),
     "lengths": (
@@ -183,7 +187,7 @@ def test_parquet_release_gives_the_same_as_leaf_whatever_its_polarity(tmp_path, 
 
 def test_wrong_parquet_files(tmp_path):
     parquet(tmp_path / "a/femnist/x.parquet", [("u", 1)] * 12, mode="junk")
-    with pytest.raises(SpecError, match="holds no image"):
+    with pytest.raises(SpecError, match="not a readable image"):
         Femnist().load(0, tmp_path / "a")
     parquet(tmp_path / "b/femnist/x.parquet", [("u", 70)] * 12)
     with pytest.raises(SpecError, match=r"label 70, outside 0\.\.61"):

@@ -33,7 +33,7 @@ def test_samples_and_order_of_the_published_code(folder):
     np.random.shuffle(order)
     assert rows.tolist() == (5000 + order[:12]).tolist() and torch.equal(pool.y, rows % 10)
     assert (pool.classes, pool.name, len(pool.test_y)) == (10, "small_mnist", 7)
-    assert SmallMnist(path=folder, keep=1, test=2).load(0, None).test_y.tolist() == [0, 1]
+    assert SmallMnist(path=folder, keep=2, test=2).load(0, None).test_y.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("wrong", [{"keep": 21}, {"keep": 2, "test": 8}])

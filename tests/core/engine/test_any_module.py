@@ -11,18 +11,22 @@ import torch
 from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
+from experiments.core.engine.descent import Descent, descend
 from experiments.core.engine.device import Workers
-from experiments.core.engine.draws import step_seed
+from experiments.core.engine.draws import drawing, step_seed
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.examine import examine
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
+from experiments.core.engine.newton import inverse, minimise, newton_worlds
+from experiments.core.engine.objective import Objective
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem, simulate
-from experiments.core.engine.simulate_plain import simulate_plain
+from experiments.core.engine.simulate_plain import flatten, load, simulate_plain
 from experiments.core.engine.worlds import BASE, World
+from experiments.core.estimators.inverse_hessian import hessian
 from tests.core.engine.odd_models import DRAWING, STILL
 from tests.core.engine.test_simulate import SIZES, federation
 
@@ -213,3 +217,46 @@ def test_frozen_parameters_are_constants():
     after = p.net.views(final)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not torch.equal(after["0.weight"], p.net.module[0].weight)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_a_descent_draws_by_step(batch):
+    """Central training: every step has a stream of its own, and a sample left out shifts nobody else's draws."""
+    p = problem("F.dropout")
+    x, y = p.federation.x[:9], p.federation.y[:9]
+    weight = torch.ones(2, 9, dtype=torch.float64)
+    weight[1, 3] = 0
+    descent = Descent(lr=0.1, batch_size=batch)
+    with Workers(1) as one:
+        found = descend(Looped(p.net), p.net.flat().repeat(2, 1), x, y, weight, descent, 5, 3, one)
+    for row, w in zip(found.states, weight, strict=True):
+        module = load(p.net, p.net.flat())
+        optimiser = torch.optim.SGD(module.parameters(), 0.1)
+        for i, rows in enumerate(descent.batches(9, 3, 0, 5)):
+            rows = torch.arange(9) if rows is None else rows
+            optimiser.zero_grad()
+            with drawing(step_seed(3, step=i, first=0), CPU):
+                losses = torch.nn.functional.cross_entropy(module(x[rows]), y[rows], reduction="none")
+            (losses @ w[rows] / w[rows].sum()).backward()
+            optimiser.step()
+        torch.testing.assert_close(row, flatten(p.net, module), rtol=1e-9, atol=1e-12)
+
+
+def test_optima_with_frozen_layers_are_those_of_a_head_on_fixed_features():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)).double()
+    module[0].requires_grad_(False)
+    data = federation((6,))
+    net, head = examine(Net.of(module), data).stilled(), Net.of(module[2])
+    features = torch.tanh(module[0](data.x)).detach()
+    weight = torch.ones(3, len(data.y), dtype=torch.float64)
+    weight[1, 2] = weight[2, 5] = 0
+    found = []
+    for n, x in ((net, data.x), (head, features)):
+        start = minimise(Objective(n, x, data.y, 0.1), n.flat(), 1e-12, 200).theta
+        first = inverse(hessian(Objective(n, x, data.y, 0.1), start))
+        with Workers(1) as one:
+            ended = newton_worlds(Looped(n), start.repeat(3, 1), x, data.y, weight, 0.1, None, first, 1e-12, 50, one)
+        found.append(ended.states)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-7, atol=1e-9)
+    assert (found[0][1:] - found[0][0]).abs().amax(1).min() > 1e-4

@@ -89,14 +89,14 @@ REFUSED = {
         ),
         "output for a sample depends on the others of its batch",
     ),
-    "one output for all": (lambda: Returns(lambda z: z.mean(0, keepdim=True)), "the model"),
+    "one output for all": (lambda: Returns(lambda z: z.mean(0, keepdim=True)), "shape (1, 3) for 4 samples"),
     "made in forward": (lambda: Own(makes_a_parameter), "the model makes scale in its forward pass"),
     "a generator of its own": (lambda: Own(own_generator), "something else at a second look at the same samples"),
     "a memory of its own": (lambda: Own(remembers), "something else at a second look at the same samples"),
     "frozen and moved": (lambda: Frozen(moves_a_frozen_one), "changes its frozen parameter below.weight"),
     "fails in training": (lambda: Own(lambda own, h: h.nope if own.training else h), "cannot be trained: 'Tensor'"),
     "no graph": (lambda: Returns(lambda z: z.detach()), "cannot be trained: element 0 of tensors does not require"),
-    "too few outputs": (lambda: nn.Linear(6, 2), "the model"),
+    "too few outputs": (lambda: nn.Linear(6, 2), "the model gives outputs of shape (2,) for 3 classes"),
 }
 
 
@@ -114,6 +114,7 @@ def test_what_is_found_out():
     data = federation((6,))
     found = {name: examine(Net.of(make().double()), data) for name, make in {**DRAWING, **STILL}.items()}
     assert {name for name, n in found.items() if n.draws} == set(DRAWING)
+    assert {name for name, n in found.items() if n.redraws} == {"checkpointed"}
     assert {name for name, n in found.items() if n.restless} == {"dropout in evaluation"}
     assert {name: [s.name for s in n.counters] for name, n in found.items() if n.counters} == {
         "cumulative batch norm": ["1.num_batches_tracked"],

@@ -35,6 +35,8 @@ part = functools.partial(more, width=7)
 def three(a, b, c): return Told()
 def one(size): return Told()
 def failing(): raise RuntimeError("no luck\\nat all")
+def lazy(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(3), nn.LazyBatchNorm1d(), nn.Linear(3, 2))
+def stubborn(): return nn.Sequential(nn.LazyConv2d(3, 2), nn.Flatten())
 
 
 class Small(nn.Module):
@@ -112,3 +114,15 @@ def test_other_arguments_are_told_before_the_call(own, name):
 def test_an_error_inside_is_not_taken_for_a_wrong_signature(own):
     with pytest.raises(SpecError, match="RuntimeError: no luck"):
         load_factory("signed_nets:failing")((4,), 2)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3)])
+def test_lazy_layers_get_their_sizes(own, shape):
+    module = load_factory("signed_nets:lazy")(shape, 2)
+    assert module[1].in_features == torch.Size(shape).numel() and module.training
+    assert module(torch.zeros(2, *shape)).shape == (2, 2)
+
+
+def test_lazy_layers_that_do_not_fit_say_so(own):
+    with pytest.raises(SpecError, match=r"its lazy layers do not take inputs of shape \(4,\)"):
+        load_factory("signed_nets:stubborn")((4,), 2)

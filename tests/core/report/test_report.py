@@ -10,7 +10,7 @@ import pytest
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper
 from experiments.core.report import report as module
-from experiments.core.report import site
+from experiments.core.report import site, stored
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.reference import COLUMNS
 from experiments.core.report.style import curves, new_figure
@@ -205,5 +205,5 @@ def test_the_table_is_put_into_a_readme_between_its_marks(house):
 
 def test_tables_are_read_with_text_as_text_and_numbers_as_numbers(house):
     run(house, 0.79)
-    frame = module.read(module.settings_of(house / "runs", "toy", "small"), "metrics.csv")
+    frame = module.read(stored.settings_of(house / "runs", "toy", "small"), "metrics.csv")
     assert frame["subject"].tolist() == [""] * 4 and frame["round"].dtype.kind in "if" and frame["n"].isna().all()

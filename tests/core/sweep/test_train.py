@@ -35,10 +35,16 @@ def plain(tmp_path):
     return built.problem, dict(simulate_plain(built.problem, BASE, built.start))
 
 
+def of_rounds(out):
+    """The metrics but for the base model beside the majority class."""
+    frame = tiny.metrics(out)
+    return frame[frame["method"] != "base_model"]
+
+
 def test_rows_are_the_plain_path_s(tmp_path, plain):
     p, states = plain
     assert tiny.command("train", config_of(tmp_path), tmp_path / "runs") == 0
-    frame = tiny.metrics(tmp_path / "runs")
+    frame = of_rounds(tmp_path / "runs")
     assert sorted(set(frame["round"])) == [2, 4, 6] and len(frame) == 6 and set(frame["method"]) == {"base"}
     for t in (2, 4, 6):
         views = p.net.views(states[t])
@@ -57,7 +63,7 @@ def test_a_private_run_tells_its_epsilon(tmp_path, more):
     config, out = config_of(tmp_path, clients_per_round=3), [tmp_path / "private", tmp_path / "bare"]
     assert tiny.command("train", config, out[0], *private, *more) == 0
     assert tiny.command("train", config, out[1], *more) == 0
-    frame, bare = tiny.metrics(out[0]), tiny.metrics(out[1])
+    frame, bare = of_rounds(out[0]), of_rounds(out[1])
     kept = frame[frame["method"] != "privacy"]
     assert len(frame) == len(bare) + 2 and not (kept["value"].to_numpy() == bare["value"].to_numpy()).any()
     p = build(tiny.loaded(config, "smoke", *private[1::2]), 0, Context(tmp_path)).problem
@@ -74,7 +80,7 @@ def test_a_private_run_tells_its_epsilon(tmp_path, more):
 
 def test_a_last_round_off_the_grid_is_evaluated_too(tmp_path):
     assert tiny.command("train", config_of(tmp_path, evaluate_every=4), tmp_path / "runs") == 0
-    assert sorted(set(tiny.metrics(tmp_path / "runs")["round"])) == [4, 6]
+    assert sorted(set(of_rounds(tmp_path / "runs")["round"])) == [4, 6]
 
 
 def test_the_record_of_every_round(tmp_path, plain):
@@ -126,6 +132,8 @@ def test_every_world_has_a_folder_of_its_own(tmp_path):
     config, out = config_of(tmp_path), tmp_path / "runs"
     for more in ((), ("--exclude-clients", "9,7"), ("--exclude-clients", "7,9", "--since", "3")):
         assert tiny.command("train", config, out, *more) == 0
+    told = tiny.value(tiny.metrics(next((out / "train").glob("tiny-*"))), metric="base_loss")
+    assert told == pytest.approx(tiny.value(of_rounds(out / "train/tiny-smoke"), metric="loss", round=6), rel=1e-9)
     found = sorted(f.name for f in (out / "train").iterdir())
     assert found == ["tiny-smoke", "tiny.without.7+9-smoke", "tiny.without.7+9.since.3-smoke"]
 
@@ -161,3 +169,12 @@ def test_the_report_shows_the_last_round_of_every_world():
     assert (final.name, final.table_md, curves.name) == ("final", True, "curves")
     assert set(final.frame["round"]) == {4} and len(final.frame) == 4 and len(curves.frame) == 8
     assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}]), []) == []
+
+
+def test_the_progress_line_says_loss_and_accuracy_of_the_model_so_far(tmp_path):
+    told = []
+    spec = tiny.loaded(config_of(tmp_path))
+    (cell,) = train.cells(spec)
+    rows = cell.compute(Context(tmp_path, status=told.append))
+    at = {(row["metric"], row["round"]): row["value"] for row in rows if row.get("method") == "base"}
+    assert told == [f"base loss {at['loss', t]:.4g}, accuracy {at['accuracy', t]:.1f} %" for t in (2, 4, 6)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -68,11 +69,16 @@ class Looped(Formulation):
         module.eval()
         x = _layout(module, x)
         with torch.no_grad():
-            return torch.stack([self._pass(self._bind(module, row), x, self.net.restless) for row in theta])
+            return torch.stack([self._output_of_one(module, row, x) for row in theta])
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """One model is alive at a time, so a longer stack needs its gradients only."""
         return 8 * self.net.p
+
+    def _output_of_one(self, module: nn.Module, state: Tensor, x: Tensor) -> Tensor:
+        self._bind(module, state)
+        with self._drawing(x, self.net.restless):
+            return module(x)
 
     def _gradient_of_one(
         self, module: nn.Module, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, out: Tensor
@@ -84,10 +90,12 @@ class Looped(Formulation):
                 return
             if some < len(kept):
                 x, y, weight = x[kept], y[kept], weight[kept]
-        losses = self.net.losses(self._pass(self._bind(module, state), x, self.net.draws), y)
-        loss = losses.mean() if weight is None else (losses * weight).sum() / _not_zero(weight.sum())
-        grads = torch.autograd.grad(loss, [tensor for _, tensor in self._local.params], allow_unused=True)
-        for slot, grad in zip(self.net.params, grads, strict=True):
+        self._bind(module, state)
+        with self._drawing(x, self.net.draws):
+            losses = self.net.losses(module(x), y)
+            loss = losses.mean() if weight is None else (losses * weight).sum() / _not_zero(weight.sum())
+            grads = self._derived(loss) if self.net.redraws else None
+        for slot, grad in zip(self.net.params, grads or self._derived(loss), strict=True):
             if grad is not None:
                 out[slot.start : slot.stop].view(slot.shape).copy_(grad)
         self._keep_buffers(state)
@@ -97,13 +105,17 @@ class Looped(Formulation):
         """Whether a forward pass in training leaves traces in the state."""
         return bool(self.net.buffers or self.net.counters)
 
-    def _pass(self, module: nn.Module, x: Tensor, draws: bool) -> Tensor:
+    def _derived(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients in the module's parameters, outside the lock of `drawing` where that is right."""
+        return torch.autograd.grad(loss, [tensor for _, tensor in self._local.params], allow_unused=True)
+
+    def _drawing(self, x: Tensor, draws: bool) -> AbstractContextManager[None]:
+        """What is drawn inside comes from the stream that was named."""
         if not draws:
-            return module(x)
+            return nullcontext()
         if self._draws is None:
             raise RuntimeError("the model draws random numbers, and nobody named the step they are for")
-        with drawing(self._draws, x.device):
-            return module(x)
+        return drawing(self._draws, x.device)
 
     def _bind(self, module: nn.Module, state: Tensor) -> nn.Module:
         """Make the module's tensors views of `state`, so that buffers are updated in place."""
