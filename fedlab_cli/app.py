@@ -38,7 +38,7 @@ def _top(
 def build() -> typer.Typer:
     """The application. Commands of papers come from the papers that are there."""
     from experiments.core.paper import papers
-    from fedlab_cli.commands import compare, data, doctor, list_, paper, report, reproduce, show, train, validate
+    from fedlab_cli.commands import compare, data, doctor, init, list_, paper, report, reproduce, show, train, validate
 
     app = typer.Typer(
         name="fedlab", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -56,7 +56,7 @@ def build() -> typer.Typer:
     add("reproduce", reproduce.reproduce, rich_help_panel=runs)
     for name, function in (
         ("compare", compare.compare), ("report", report.report), ("list", list_.list_), ("show", show.show),
-        ("validate", validate.validate), ("data", data.data), ("doctor", doctor.doctor),
+        ("init", init.init), ("validate", validate.validate), ("data", data.data), ("doctor", doctor.doctor),
     ):  # fmt: skip
         add(name, function, rich_help_panel=look)
     return app

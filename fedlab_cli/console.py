@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -11,19 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from experiments.core import clean
 from experiments.core.errors import FedlabError
-from fedlab_cli import interrupt
+from fedlab_cli import interrupt, tables
+from fedlab_cli.left import Left
 
 PLAIN_EVERY = 30.0
 """Seconds between progress lines when stderr is no terminal."""
 
+_CELLS = "cells"
 _WIDTH = 180  # of tables that no terminal bounds
 
 
@@ -40,7 +41,7 @@ class Screen:
 
     def out(self) -> Console:
         """A console on the present stdout."""
-        width = None if sys.stdout.isatty() else _WIDTH
+        width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or _WIDTH)
         return Console(file=sys.stdout, width=width, no_color=not self.color, highlight=False, soft_wrap=False)
 
     def err(self) -> Console:
@@ -95,20 +96,21 @@ def _plain(value: Any) -> Any:
 def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Rows as a table on stdout."""
     names = list(columns or (rows[0] if rows else ()))
-    drawn = Table(
-        title=Text(clean.line(title)),
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    for name in names:
-        number = all(isinstance(row.get(name), (int, float)) for row in rows) and bool(rows)
-        drawn.add_column(Text(clean.line(name)), justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(shown(row.get(name))) for name in names))
-    screen.out().print(drawn)
+    drawn = [
+        tables.Column(
+            clean.line(name),
+            tuple(shown(row.get(name)) for row in rows),
+            bool(rows) and all(isinstance(row.get(name), (int, float)) for row in rows),
+        )
+        for name in names
+    ]
+    out, title = screen.out(), clean.line(title)
+    whole = tables.fitted(title, drawn, out)
+    if whole is not None:
+        out.print(whole)
+        return
+    out.print(Text(title, style="bold"))
+    listing(tables.blocks(drawn, out.width))
 
 
 def compact(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -158,24 +160,38 @@ def failure(fault: FedlabError) -> None:
 
 
 class Meter:
-    """Two bars on a terminal: cells, and the work of the cell under way. Elsewhere a line every half minute."""
+    """Two bars on a terminal: cells, and the work of the cell under way. Elsewhere a line every half minute.
 
-    def __init__(self, progress: Progress | None, cells: int) -> None:
+    Both say how long all cells together will still take.
+    """
+
+    def __init__(self, progress: Progress | None, cells: int, work: Mapping[str, float]) -> None:
         self._progress, self._cells, self._done = progress, cells, 0
+        self._left = Left(work)
         self._bars: dict[str, TaskID] = {}
         self._last, self._status = time.monotonic(), ""
 
     def update(self, what: str, done: int, total: int) -> None:
         """Note that `done` of `total` of `what` are done."""
         interrupt.check()
+        if what != _CELLS:
+            self._left.progress(done, total)
         if self._progress is not None:
             if what not in self._bars:
                 self._bars[what] = self._progress.add_task(clean.line(what), total=total)
             words = clean.line(what + self._status)
             self._progress.update(self._bars[what], completed=done, total=total, description=words)
+            if _CELLS in self._bars:
+                self._progress.update(self._bars[_CELLS], description=_CELLS + self._time())
         elif time.monotonic() - self._last >= PLAIN_EVERY:
             self._last = time.monotonic()
-            note(f"cell {min(self._done + 1, self._cells)} of {self._cells}: {what} {done} of {total}{self._status}")
+            at = f"cell {min(self._done + 1, self._cells)} of {self._cells}"
+            note(f"{at}: {what} {done} of {total}{self._time()}{self._status}")
+
+    def _time(self) -> str:
+        """The time left, in words."""
+        seconds = self._left.seconds()
+        return "" if seconds is None else f"; about {span(seconds)} left"
 
     def status(self, words: str) -> None:
         """Say `words` beside the work of this cell from now on."""
@@ -183,7 +199,10 @@ class Meter:
 
     def cell(self, name: str, what: str) -> None:
         """Note that the cell `name` has begun or ended."""
-        if what != "start":
+        if what == "start":
+            self._left.start(name)
+        else:
+            self._left.end(what == "done")
             self._done += 1
             detail(f"{name}: {what}")
         if self._progress is not None:
@@ -191,18 +210,18 @@ class Meter:
                 self._progress.remove_task(bar)
             self._bars.clear()
         self._status = ""
-        self.update("cells", self._done, self._cells)
+        self.update(_CELLS, self._done, self._cells)
 
 
 @contextmanager
-def meter(cells: int) -> Iterator[Meter]:
-    """A meter for a run of `cells` cells."""
+def meter(cells: int, work: Mapping[str, float] | None = None) -> Iterator[Meter]:
+    """A meter for a run of `cells` cells; `work`: their estimated seconds, by name (see `Left`)."""
     if screen.quiet or not sys.stderr.isatty():
-        yield Meter(None, cells)
+        yield Meter(None, cells, work or {})
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen.err(), transient=True) as progress:
-        yield Meter(progress, cells)
+        yield Meter(progress, cells, work or {})
 
 
 def trace(fault: BaseException) -> None:

@@ -114,7 +114,7 @@ def _run(paper: Paper, setting: Setting, request: Request, ended: Ended) -> None
 
     cells = cells_of(paper, setting.loaded)
     console.note(_to_do(plan(cells, request.out)))
-    with console.meter(len(cells)) as meter:
+    with console.meter(len(cells), {cell.id: cell.work for cell in cells}) as meter:
         outcome = run_cells(
             cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter),
             spec_dump(setting.loaded.spec, given=True),
@@ -200,7 +200,7 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
             "files": [str(path) for path in paths],
         }
         if not console.screen.as_json:
-            _shown(tables, paths, outcome.metrics)
+            _shown(tables, paths, outcome.metrics, item.spec.scale)
     ended.settings.append(told)
 
 
@@ -224,18 +224,22 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
     return [a for a in artefacts if a.table_md], publish(artefacts, folder, item.spec.scale)
 
 
-def _shown(tables: list[Artefact], paths: list[Path], metrics: Path) -> None:
+def _shown(tables: list[Artefact], paths: list[Path], metrics: Path, scale: str) -> None:
+    from experiments.core.report.artefacts import stamp
+
+    files = {path.name: path for path in paths}
     for made in tables:
         rows = made.shown.to_dict("records")
         if not rows:
             continue
         short = console.compact(rows)[:_SHOWN]
-        console.table(made.name, short)
+        console.table(" · ".join(filter(None, (made.name, stamp(made, scale)))), short)
         console.listing(made.why_blank(short))
         if made.key:
             console.say(made.key)
         if len(made.frame) > len(short):
-            console.note(f"all {len(made.frame)} rows: {made.name}.{'md' if made.excerpt is None else 'csv'}")
+            whole = files[f"{made.name}.{'md' if made.excerpt is None else 'csv'}"]
+            console.note(f"all {len(made.frame)} rows: {whole}")
     console.note(f"numbers: {metrics}")
     for path in paths:
         if path.suffix == ".png":

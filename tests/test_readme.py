@@ -100,7 +100,7 @@ def test_the_spec_and_the_model_of_ones_own(tmp_path):
     for command in OWN:
         assert main([*shlex.split(command)[1:], "--set", "rounds=10"]) == 0
     plain, own = (Path(folder) / "influence/mine-small/metrics.csv" for folder in ("results/runs", "mine"))
-    assert all(",exact,fil,client:7," in path.read_text() for path in (plain, own))
+    assert all(",exact,fil,client:site7," in path.read_text() for path in (plain, own))
     assert ",custom," in own.read_text()
 
 
@@ -118,6 +118,7 @@ def test_the_spec_of_ones_own_samples(tmp_path):
 def test_the_same_spec_trains(tmp_path):
     lines = [line for line in SPEC.splitlines() if not line.startswith("variants")]
     (tmp_path / "mine.yaml").write_text("\n".join(lines).replace("paper: influence", "paper: train"))
+    (tmp_path / "measurements.csv").write_text("a,b,outcome,site\n1,2,0,x\n")  # a plan asks only whether it is there
     assert main(["train", "--config", "mine.yaml", "--dry-run"]) == 0
 
 

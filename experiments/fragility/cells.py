@@ -21,7 +21,7 @@ from experiments.fragility.estimate import estimate as cost
 from experiments.fragility.estimates import Estimate, estimate, norms_of_change
 from experiments.fragility.images import keep_images
 from experiments.fragility.optimum import Optimum, described, top5, train
-from experiments.fragility.problem import Problem, build
+from experiments.fragility.problem import Problem, build, label_of
 from experiments.fragility.spec import ORDER, WORDS, FragilitySpec
 from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
@@ -114,9 +114,10 @@ def _test_points(found: rows.Rows, problem: Problem, optimum: Optimum) -> dict[s
     )
     tests = points.test_points(problem.spec.test_points, losses)
     for name, index in tests.items():
-        y = data.test_y[index]
         found.add("test", "test_index", index, test=name)
-        found.add("test", "test_label", float(y.argmax() if y.dim() else y), test=name)
+        if problem.test_lines is not None:
+            found.add("test", "test_line", float(problem.test_lines[index]), "line", test=name)
+        found.add("test", "test_label", label_of(data.test_y[index]), test=name)
         found.add("test", "test_point_loss", losses[index], "nats", test=name)
         below = float(np.mean(losses < losses[index])) * 100
         found.add("test", "test_percentile", below, "percentile", test=name)
@@ -160,6 +161,8 @@ def _compare(study: Study) -> None:
     held: Groups = points.groups(spec.groups, first[0], study.problem.seed) if spec.groups else {}
     truth = study.truth(worlds_of(study.union, held))
     rows.of_samples(found, study.made, names, _of_test(study.sets, names))
+    if study.problem.lines is not None:
+        rows.of_lines(found, study.problem.lines, study.union)
     predicted = _norms(study) if spec.norms else {}
     for name, count in {name: len(chosen) for (_, name), chosen in study.sets.items()}.items():
         found.add("data", "candidate_share", count / study.problem.n, set=name)

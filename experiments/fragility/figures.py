@@ -19,6 +19,7 @@ from experiments.fragility import (
     figure_tests,
     tables,
     tables_paper,
+    tables_samples,
 )
 from experiments.fragility.figure_images import Gallery
 from experiments.fragility.reading import family, parse
@@ -53,6 +54,7 @@ _OWN["table1_cifar10"] = _OWN["table1_mnist"]
 
 _EVERY: dict[str, Maker] = {
     "base_model": base_model,
+    "samples": tables_samples.samples,
     "correlations": tables.correlations,
     "convergence": tables.convergence,
     "methods": tables.methods,

@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
 from experiments.fragility.estimates import Estimate
-from experiments.fragility.problem import Problem
+from experiments.fragility.problem import Problem, label_of
 from experiments.fragility.rows import Rows
 
 
@@ -31,8 +31,7 @@ def keep_images(rows: Rows, problem: Problem, tests: dict[str, int], first: Esti
         kept[f"{key}|test"] = pixels(data.test_x[index])
         for i in np.argsort(-np.abs(influence), kind="stable")[: problem.spec.images].tolist():
             kept[f"{key}|train={i}"] = pixels(data.x[i])
-            y = data.y[i]
-            rows.add("data", "label", float(y.argmax() if y.dim() else y), test=name, train=i)
+            rows.add("data", "label", label_of(data.y[i]), test=name, train=i)
             if (first.method, "influence", f"{key} train={i}") not in there:
                 rows.add(first.method, "influence", influence[i], "nats", test=name, train=i)
         for place, value in enumerate(np.sort(influence)[::-1][: problem.spec.images].tolist(), 1):

@@ -136,6 +136,11 @@ def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: 
     )
 
 
+def label_of(y: Tensor) -> float:
+    """The label of one sample: a class, the place of the one in a one-hot target, or the number to predict."""
+    return float(y.argmax() if y.numel() > 1 else y)
+
+
 def digest(value: list[list[object]]) -> str:
     """A short name for plain values."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

@@ -87,6 +87,12 @@ def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, lis
     rows.add(name, "retrain_seconds", truth.seconds, "s")
 
 
+def of_lines(rows: Rows, lines: torch.Tensor, chosen: Iterable[int]) -> None:
+    """The line of the user's file that each of the samples `chosen` stands in. lines: [n]."""
+    for i in chosen:
+        rows.add("data", "line", float(lines[i]), "line", train=i)
+
+
 def of_correlations(
     rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[str], sets: dict[tuple[str, str], list[int]],
     source: str = "",

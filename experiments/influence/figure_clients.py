@@ -91,6 +91,9 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     left.set_ylabel("clients")
     left.set_title(f"{len(sizes)} clients, median {np.median(sizes):g}, {sizes.min():g} to {sizes.max():g}")
     mix = label_mix(frame)
+    if mix.empty:  # numbers are predicted
+        figure.delaxes(right)
+        return figure
     shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
     right.grid(False)
     right.set_xlabel("clients, sorted by their commonest label")

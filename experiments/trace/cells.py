@@ -10,7 +10,6 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
-from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
@@ -53,8 +52,6 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
     """Train the federation, faulty clients included, and trace predictions of every round."""
     built = build(spec, seed, context)
     must_stand_still(built.problem.net, "who is responsible for a prediction")
-    if built.problem.federation.predicts_numbers:
-        raise SpecError("a prediction is traced by its class, and these are numbers", "data.target", "set it to class")
     problem = _with_faults(spec, built.problem)
     chosen = formulation(spec, problem, 1, context)
     with Workers(context.threads) as workers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from experiments.core.spec.load import load
 from fedlab_cli import console
 from fedlab_cli import options as o
 
-Kinds = Annotated[bool, typer.Option("--kinds", help="The kinds of data, partitions and models a spec can name.")]
+Kinds = Annotated[bool, typer.Option("--kinds", help="Kinds of data, partitions, models, algorithms: their fields.")]
 
 
 def list_(
@@ -27,7 +29,11 @@ def list_(
     """Papers and settings: what each reproduces, its cost, and what is stored."""
     console.setup(as_json)
     if kinds:
-        _print("kinds", kind_rows())
+        rows = kind_rows()
+        if as_json:
+            console.dump(rows)
+        else:
+            console.listing(line for row in rows for line in _kind_lines(row))
         return
     if paper is not None and paper not in owners():
         raise SpecError(f"no paper {paper!r}", "fedlab list", suggestion(paper, owners()))
@@ -36,7 +42,17 @@ def list_(
 
 
 def _row(path: Path, owner: str, scale: str, out: Path) -> dict[str, Any]:
-    spec = load(path, owner, scale).spec
+    try:
+        spec = load(path, owner, scale).spec
+    except SpecError as fault:
+        told = {
+            "paper": owner,
+            "setting": path.stem,
+            "title": f"cannot be read: {fault.what}",
+            "reproduces": "",
+            "cost": "",
+        }
+        return {**told, "stored": "-"}
     stored = out / owner / f"{spec.name}-{scale}"
     cells = len(list(stored.glob("*/DONE")))
     told = {"paper": owner, "setting": spec.name, "title": spec.title, "reproduces": spec.reproduces, "cost": spec.cost}
@@ -44,22 +60,30 @@ def _row(path: Path, owner: str, scale: str, out: Path) -> dict[str, Any]:
 
 
 def kind_rows() -> list[dict[str, Any]]:
-    """One row per kind of data, partition and model: where it goes, its name, its fields."""
+    """One row per kind of data, partition, model and algorithm: where it goes, its name, its fields."""
     from experiments.core.data import kinds as data_kinds
     from experiments.core.data import partitions
     from experiments.core.models import kinds as model_kinds
+    from experiments.core.spec.describe import blocks, doc, fields
+    from experiments.core.spec.fields import RunSpec
 
-    families: dict[str, dict[str, Any]] = {"data": data_kinds(), "partition": partitions(), "model": model_kinds()}
+    algorithms = {b.model_fields["kind"].default: b for b in blocks(RunSpec.model_fields["algorithm"].annotation)}
+    families: dict[str, dict[str, Any]] = {
+        "data": data_kinds(), "partition": partitions(), "model": model_kinds(), "algorithm": algorithms,
+    }  # fmt: skip
     return [
-        {
-            "block": family,
-            "kind": name,
-            "what": (block.__doc__ or "").strip().splitlines()[0],
-            "fields": ", ".join(key for key in block.model_fields if key != "kind"),
-        }
+        {"block": family, "kind": name, "what": doc(block), "fields": [asdict(field) for field in fields(block)]}
         for family, members in families.items()
         for name, block in members.items()
     ]
+
+
+def _kind_lines(row: dict[str, Any]) -> Iterator[str]:
+    """A kind and its fields as lines that a narrow screen folds without loss."""
+    yield f"{row['block']}: {{kind: {row['kind']}}}  {row['what']}"
+    for field in row["fields"]:
+        default = f"default {field['default']}" if field["default"] else "required"
+        yield f"    {field['name']}: {field['type']}, {default}; {field['what']}"
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:

@@ -72,3 +72,16 @@ def test_spans(seconds, words):
 @pytest.mark.parametrize(("count", "words"), [(10, "10 B"), (1500, "2 kB"), (3e9, "3 GB"), (5e12, "5.0 TB")])
 def test_sizes(count, words):
     assert console.size(count) == words
+
+
+def test_what_others_wrote_is_shown_and_not_obeyed(capsys):
+    bad = "\x1b[2J\x9b\u202e\nerror: forged"
+    console.say(bad)
+    console.note(bad)
+    console.table(bad, [{bad: bad}])
+    console.failure(SpecError(bad, bad, bad, (bad, bad)))
+    console.trace(ValueError(bad))
+    console.dump({"a": bad})
+    told = capsys.readouterr()
+    assert all(c == "\n" or c.isprintable() for c in told.out + told.err)
+    assert "\\x1b[2J\\x9b\\u202e\\nerror: forged" in told.out

@@ -99,6 +99,29 @@ def test_list_kinds_names_every_block(capsys):
     assert {("data", "femnist"), ("partition", "iid"), ("model", "cnn2")} <= kinds
 
 
+def test_one_bad_file_does_not_silence_the_list(tmp_path, monkeypatch, capsys):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "bad.yaml").write_text("rounds: [")
+    (tmp_path / "train" / "good.yaml").write_text("extends: train/digits_cnn\ntitle: mine\n")
+    monkeypatch.setenv("FEDLAB_CONFIGS", str(tmp_path))
+    assert main(["list", "train", "--json"]) == 0
+    rows = {row["setting"]: row["title"] for row in json.loads(capsys.readouterr().out)}
+    assert rows["good"] == "mine" and rows["bad"].startswith("cannot be read: bad YAML")
+
+
+def test_list_kinds_tells_types_and_defaults(capsys):
+    assert main(["list", "--kinds", "--json"]) == 0
+    rows = {(row["block"], row["kind"]): row for row in json.loads(capsys.readouterr().out)}
+    fields = {field["name"]: field for field in rows["model", "mlp"]["fields"]}
+    assert fields["hidden"]["type"] == "list of integer" and fields["activation"]["type"].startswith("one of relu, ")
+    (mu,) = rows["algorithm", "fedprox"]["fields"]
+    assert (mu["type"], mu["default"], mu["what"]) == ("number", "", "weight of the proximal term")
+    assert main(["list", "--kinds"]) == 0
+    out = capsys.readouterr().out
+    assert "    mu: number, required; weight of the proximal term" in out
+    assert "    train_fraction: number, default 0.6; share of each client's samples that train" in out
+
+
 def test_show_prints_a_spec_that_yaml_reads(capsys):
     assert main(["show", "influence/setting1", "--scale", "paper", "--set", "rounds=900"]) == 0
     found = yaml.safe_load(capsys.readouterr().out)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.core.report.artefacts import png_bytes
+from experiments.core.report.artefacts import csv_bytes, png_bytes
 from experiments.core.sweep.cell import COLUMNS
 from experiments.influence import figure_change, figure_clients, figure_cost, reading, tables
 from experiments.influence.figures import report
@@ -247,6 +247,27 @@ def test_every_figure_can_be_drawn(metrics):
     assert made
     for artefact in made:
         assert png_bytes(artefact.figure)[:4] == b"\x89PNG"
+
+
+def named(metrics):
+    """The same rows with names of their own in place of the numbers."""
+    told = metrics["subject"].str.replace(r"^client:(\d+)", lambda found: f"client:s/label:{found[1]}, $x$", regex=True)
+    return metrics.assign(subject=told)
+
+
+def test_clients_with_names_have_the_same_figures_in_the_order_of_their_names():
+    numbered, others = ({a.name: a for a in report(some, [])} for some in (influence(), named(influence())))
+    assert set(numbered) == set(others)
+    for name in ("figure3-clients-setting1", "figure5-setting1", "figure7-setting1", "ranking-setting1"):
+        told = [csv_bytes(made[name].frame).decode() for made in (numbered, others)]
+        assert told[1].replace('"', "").replace("s/label:", "").replace(", $x$", "") == told[0]
+        assert others[name].figure is None or png_bytes(others[name].figure)[:4] == b"\x89PNG"
+
+
+def test_numbers_to_predict_have_no_mix_of_labels(recwarn):
+    metrics = influence()
+    made = {a.name: a for a in report(metrics[metrics["metric"] != "label_count"], [])}["figure5-setting1"]
+    assert len(made.figure().axes) == 1 and not recwarn.list
 
 
 def test_measured_costs_stand_beside_the_formula_of_the_same_point():

@@ -1,5 +1,7 @@
 """The whole cell on digits: named clients, truth and chance against recomputation by hand; faults; resumption."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from experiments.core.engine.worlds import BASE, without_client
 from experiments.core.estimators.tracefl_hooked import hooked
 from experiments.core.sweep.build import build
 from experiments.core.sweep.cell import Context
-from experiments.trace.cells import cells, compute
+from experiments.trace.cells import _with_faults, cells, compute
+from experiments.trace.spec import FaultSpec
 from tests.trace.tiny import spec
 
 
@@ -122,6 +125,16 @@ def test_a_planted_fault_is_found(tmp_path):
     kept = np.load(tmp_path / "inputs.npz")
     assert kept["faulty"].tolist() == [True, False, False, False]
     assert set(np.flatnonzero(kept["histogram"][0])) == {0}
+
+
+def test_the_faulty_client_is_the_one_named(tmp_path):
+    problem = build(spec(), 0, Context(tmp_path)).problem
+    federation = problem.federation
+    named = replace(federation, clients=("3", "b, c", "0", "a", *(f"s{k}" for k in range(4, len(federation.sizes)))))
+    for word, place in (("3", 0), ("#3", 3), ("0", 2), ("b, c", 1)):
+        own = spec().model_copy(update={"faults": FaultSpec(clients=(word,), to=1)})
+        flipped = _with_faults(own, replace(problem, federation=named)).federation
+        assert [k for k in range(4) if set(flipped.of(k)[1].tolist()) == {1}] == [place]
 
 
 def test_a_round_of_faulty_participants_alone_is_no_question_for_feddebug(tmp_path):

@@ -1,6 +1,7 @@
 """The picture of chosen inputs and ranked clients, from hand-made inputs.npz."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,6 +65,18 @@ def test_the_bars_are_the_scores_of_the_ranked_clients(tmp_path):
     assert [bar.get_width() for bar in raw.patches] == pytest.approx((frame["raw"] - whole.mean()).tolist())
     assert labels.texts[0].get_text().startswith("40 of ")
     assert picture_.get_xlabel() == "class 0, predicted right"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("12", "client 12"), ("site A", "site A"), ("s" * 30, "sssssssss\u2026 #3"), ("a$b$", "a\\$b\\$"),
+     ("\u65e5\u672c", "\u25a1\u25a1")],
+)  # fmt: skip
+def test_a_client_is_called_by_its_name(tmp_path, name, told):
+    """Not by its position, which another client may have as its name."""
+    (cell,) = load([synthetic.inputs(tmp_path / "cell")], "mine", 0).values()
+    names, numbers = np.array([name] * 10), np.full(10, 3)
+    assert figure_inputs._client(replace(cell, names=names, clients=numbers, faulty=np.zeros(10)), 0) == told
 
 
 def test_wrongly_traced_inputs_and_mispredictions_are_among_the_chosen(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -28,6 +29,14 @@ class TestFile(DataBlock):
     """Data whose test set can come from a place of its own."""
 
     test: str | None = Field(None, description="file or folder of the test set, of the same form; found as path is")
+
+    def require(self, data_dir: Path | None) -> None:
+        """See `Block.require`: what `test` names must be there, too."""
+        from experiments.core.data._files import locate
+
+        super().require(data_dir)
+        if self.test is not None:
+            locate(self.test, data_dir, "data.test")
 
     @model_validator(mode="after")
     def _one_test_set(self) -> TestFile:

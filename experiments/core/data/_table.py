@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -66,6 +67,17 @@ class Table:
         return replace(self, x=self.x[rows], words=words, lines=self.lines[rows], target=target)
 
 
+@contextmanager
+def opened(file: Path, dialect: Dialect) -> Iterator[Reader]:
+    """A table to be read; the file is closed at the end, whatever happened.
+
+    Raises:
+        MissingError, SpecError: as `_rows`; an empty file; two columns of one name.
+    """
+    with closing(_rows(file, dialect)) as rows:
+        yield Reader(file, dialect, rows)
+
+
 class Reader:
     """A table under way: its header is known, its rows are still to be read.
 
@@ -73,10 +85,9 @@ class Reader:
         file: where it lies. header: names of the columns.
     """
 
-    def __init__(self, file: Path, dialect: Dialect) -> None:
-        self.file, self._dialect = file, dialect
-        self._rows = _rows(file, dialect)
-        first = next(self._rows, None)
+    def __init__(self, file: Path, dialect: Dialect, rows: Iterator[Row]) -> None:
+        self.file, self._dialect, self._rows = file, dialect, rows
+        first = next(rows, None)
         if first is None:
             raise SpecError("an empty file", str(file), "give a header and rows")
         self.header = [name.strip() for name in first[1]]
@@ -186,7 +197,7 @@ class Reader:
         return SpecError(f"no column {name!r}", str(self.file), f"it has {', '.join(map(_named, self.header))}")
 
 
-def _rows(file: Path, dialect: Dialect) -> Iterator[Row]:
+def _rows(file: Path, dialect: Dialect) -> Generator[Row]:
     """The header and all rows that are not empty lines, each as long as the header.
 
     Raises:
@@ -194,16 +205,17 @@ def _rows(file: Path, dialect: Dialect) -> Iterator[Row]:
     """
     where, started, width = str(file), 1, 0
     try:
-        reader = csv.reader(lines_of(file, dialect.encoding), delimiter=dialect.separator, strict=True)
-        for cells in reader:
-            line, started = started, reader.line_num + 1
-            if not cells:
-                continue
-            if width and len(cells) != width:
-                what = f"line {line} has {len(cells)} field{'s' * (len(cells) != 1)}, the header {width}"
-                raise SpecError(what, where, "give every row as many fields as the header")
-            width = width or len(cells)
-            yield line, cells
+        with closing(lines_of(file, dialect.encoding)) as lines:
+            reader = csv.reader(lines, delimiter=dialect.separator, strict=True)
+            for cells in reader:
+                line, started = started, reader.line_num + 1
+                if not cells:
+                    continue
+                if width and len(cells) != width:
+                    what = f"line {line} has {len(cells)} field{'s' * (len(cells) != 1)}, the header {width}"
+                    raise SpecError(what, where, "give every row as many fields as the header")
+                width = width or len(cells)
+                yield line, cells
     except csv.Error as error:
         todo = "look for a quote that is never closed, or save the file again as csv"
         raise SpecError(f"line {started} is not sound csv ({error})", where, todo) from error

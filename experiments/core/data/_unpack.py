@@ -10,7 +10,7 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -100,7 +100,7 @@ class _Bounded(io.RawIOBase):
         return len(held)
 
 
-def lines_of(path: Path, encoding: str) -> Iterator[str]:
+def lines_of(path: Path, encoding: str) -> Generator[str]:
     """The lines of a text file, their ends kept, without a byte order mark.
 
     Raises:
@@ -109,9 +109,9 @@ def lines_of(path: Path, encoding: str) -> Iterator[str]:
     # utf-8-sig drops the mark that Excel puts in front.
     codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     number = 0
-    with unpacked(path) as stream:
+    with unpacked(path) as stream, io.TextIOWrapper(stream, codec, newline="") as text:
         try:
-            for number, line in enumerate(io.TextIOWrapper(stream, codec, newline=""), 1):
+            for number, line in enumerate(text, 1):
                 if "\0" in line:
                     raise SpecError(f"line {number} holds the character 0", str(path), "save the file as text in UTF-8")
                 yield line

@@ -112,24 +112,28 @@ class Csv(TestRows):
 
         `columns`: the features, where another file says what they are.
         """
-        from experiments.core.data._table import Reader
+        from experiments.core.data._table import opened
 
-        reader = Reader(file, self._dialect())
         beside = self._beside if columns is None else ()
-        reader.require((self.label, *(columns or (*beside, *self.ignore, *(self.features or ())))))
-        taken = {self.label, *beside, *self.ignore}
-        features = columns or self.features or tuple(name for name in reader.header if name not in taken)
-        if not features:
-            raise SpecError("no feature columns", str(file), "give columns of numbers besides the label")
-        if "" in features:
-            what = "a column without a name, as tables written with their row numbers have"
-            raise SpecError(what, str(file), "set data.ignore: [''], or data.features to the columns that count")
-        table = self._read(reader, features, beside)
+        with opened(file, self._dialect()) as reader:
+            reader.require((self.label, *(columns or (*beside, *self.ignore, *(self.features or ())))))
+            table = self._read(reader, columns or self._features(reader), beside)
         if len(table.lines) < 2 and columns is None:
             raise SpecError(f"{len(table.lines)} rows", str(file), "give at least two rows below the header")
         if columns is None and self.features is None:
             _refuse_counting(table, file)
         return table
+
+    def _features(self, reader: Reader) -> tuple[str, ...]:
+        """The columns that are features."""
+        taken = {self.label, *self._beside, *self.ignore}
+        features = self.features or tuple(name for name in reader.header if name not in taken)
+        if not features:
+            raise SpecError("no feature columns", str(reader.file), "give columns of numbers besides the label")
+        if "" in features:
+            what = "a column without a name, as tables written with their row numbers have"
+            raise SpecError(what, str(reader.file), "set data.ignore: [''], or data.features to the columns that count")
+        return features
 
     def _read(self, reader: Reader, features: tuple[str, ...], beside: tuple[str, ...]) -> Table:
         """Features, label or target, and the columns beside them."""

@@ -64,8 +64,9 @@ class TextCsv(KeptData, TestFile):
 
         require_tokenizers()
         find(self.path, data_dir)
-        if self.tokenizer:
-            locate(self.tokenizer, data_dir, "data.tokenizer")
+        for key in ("tokenizer", "test"):
+            if (place := getattr(self, key)) is not None:
+                locate(place, data_dir, f"data.{key}")
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read and encode the texts; see `DataBlock.load`."""

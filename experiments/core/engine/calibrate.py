@@ -12,7 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -45,7 +45,7 @@ class Choice:
 
     formulation: Formulation
     seconds: dict[str, float]
-    dropped: dict[str, str]
+    dropped: dict[str, str] = field(default_factory=dict)
 
 
 def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto") -> Choice:
@@ -72,7 +72,7 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
                 "formulation",
                 f"use auto or one of {', '.join(name for name in candidates if name != wanted)}",
             )
-        return Choice(candidates[wanted](net), {}, {})
+        return Choice(candidates[wanted](net), {})
     seconds: dict[str, float] = {}
     order = [name for name in _FIXED if name in candidates]
     if wanted == "auto":
@@ -84,6 +84,8 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
     for name in order:
         fault = trial.fault(candidates[name])
         if fault is None:
+            failed = {n: trial.fault(candidates[n]) for n, s in seconds.items() if math.isinf(s) and n not in dropped}
+            dropped |= {n: why for n, why in failed.items() if why is not None}
             return Choice(candidates[name](net), seconds, dropped)
         dropped[name] = fault
     raise SpecError(f"no formulation computes this model: {dropped[order[-1]]}", "model", "mend its forward pass")

@@ -98,14 +98,18 @@ class Net:
         trained = {slot.name for slot in self.params}
         return tuple(name for name, _ in self.module.named_parameters() if name not in trained)
 
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """All slots, in their order."""
+        return self.params + self.buffers + self.counters
+
     def views(self, theta: Tensor) -> dict[str, Tensor]:
         """Named views of a flat state `theta` [..., size]; leading dimensions are kept.
 
         Counters (copies, as integers) and frozen parameters (in the arithmetic of theta) are there, too.
         """
         lead = theta.shape[:-1]
-        slots = self.params + self.buffers + self.counters
-        held = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in slots}
+        held = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.slots}
         for s in self.counters:
             held[s.name] = held[s.name].round().to(self.module.get_buffer(s.name).dtype)
         for name in self.frozen:
@@ -140,8 +144,7 @@ class Net:
     def widened(self, theta: Tensor) -> Tensor:
         """States [..., size] of this net as states of `thawed`."""
         held, whole = self.views(theta), self.thawed
-        slots = whole.params + whole.buffers + whole.counters
-        return torch.cat([held[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in slots], -1)
+        return torch.cat([held[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in whole.slots], -1)
 
     def call(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.

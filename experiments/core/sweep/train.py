@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import safetensors.torch
 from torch import Tensor
 
+from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.federation import Federation
@@ -22,6 +23,7 @@ from experiments.core.names import folder_of
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
 from experiments.core.report.clients import clients
+from experiments.core.sealed import set_aside
 from experiments.core.spec.fields import TrainSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
@@ -92,6 +94,9 @@ def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
 
 
 def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, context: Context) -> Tensor:
+    saved = checkpoint(spec, context, "train")
+    if spec.record:
+        _refuse_spoilt_rounds(saved, context)
     return simulate(
         built.problem,
         [BASE],
@@ -99,9 +104,21 @@ def _engine(spec: TrainSpec, built: Built, chosen: Formulation, diary: _Diary, c
         chosen,
         observers=[diary],
         threads=context.threads,
-        checkpoint=checkpoint(spec, context, "train"),
+        checkpoint=saved,
         progress=progress_of(context, "rounds"),
     )[0]
+
+
+def _refuse_spoilt_rounds(saved: Checkpoint, context: Context) -> None:
+    """Begin anew where a recorded file is no longer what was written before the interruption."""
+    content = saved.load()
+    recorded = content["observers"][0].get("recorded", {}) if content is not None else {}
+    for name, written in recorded.items():
+        path = context.folder / name
+        if not path.is_file() or files.sha256(path) != written:
+            aside = set_aside(saved.path)
+            context.warn(f"the recorded {name} is damaged: {saved.path.name} set aside as {aside}, recorded anew")
+            return
 
 
 def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: Context) -> Tensor:
@@ -138,6 +155,7 @@ class _Diary:
         self._spec, self._problem, self._method = spec, problem, world.name
         self._chosen, self._workers, self._context = chosen, workers, context
         self.rows: list[Row] = []
+        self._recorded: dict[str, str] = {}  # file -> SHA-256
 
     def observe(self, record: Round) -> None:
         """A round of the engine."""
@@ -165,19 +183,22 @@ class _Diary:
     def _record(self, record: Round) -> None:
         """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
         folder = f"rounds/{record.index:05d}"
+        names = ["global.safetensors", *(f"client_{k}.safetensors" for k in record.participants), "round.json"]
         _save(self._problem, record.aggregate, self._context, f"{folder}/global.safetensors")
         for k, local in zip(record.participants, record.locals, strict=True):
             _save(self._problem, local, self._context, f"{folder}/client_{k}.safetensors")
         told = {"round": record.index, "participants": record.participants, "sizes": record.sizes.tolist()}
         files.atomic_write(self._context.folder / folder / "round.json", json.dumps(told).encode())
+        for name in names:
+            self._recorded[f"{folder}/{name}"] = files.sha256(self._context.folder / folder / name)
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "recorded": self._recorded}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state written by `state`."""
-        self.rows = state["rows"]
+        self.rows, self._recorded = state["rows"], state["recorded"]
 
 
 def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
@@ -218,14 +239,14 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
 def _curves(frame: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.8), layout="constrained")
-    for axis, (metric, label) in zip(
-        axes, (("loss", "test loss [nats]"), ("accuracy", "test accuracy [%]")), strict=True
-    ):
+    labels = {"loss": "test loss [nats]", "accuracy": "test accuracy [%]"}
+    there = [metric for metric in labels if (frame["metric"] == metric).any()]
+    figure, axes = plt.subplots(1, len(there), figsize=(3.5 * len(there), 2.8), layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], there, strict=True):
         for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
             ordered = line.sort_values("round")
             axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")
-        axis.set(xlabel="round", ylabel=label)
-    axes[0].legend()
+        axis.set(xlabel="round", ylabel=labels[metric])
+    axes[0][0].legend()
     figure.suptitle(f"{frame['setting'].iloc[0]}: {frame['model'].iloc[0]} on {frame['dataset'].iloc[0]}")
     return figure

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -320,3 +321,15 @@ def test_numbers_to_predict(tmp_path):
     table(tmp_path / "cases.csv", [f"a,{k + 0.5},1,7.5" for k in range(10)])
     with pytest.raises(SpecError, match=r"training samples have the target 7\.5"):
         load(tmp_path, target="number")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
+def test_a_file_that_is_refused_is_closed(tmp_path):
+    refused = []
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for rows in (["a,1,2,0", "a,x,2,1"], ["a,1,2,0", "a,1"], ["a,1,2,0", 'a,"1"1,2,1']):
+        table(tmp_path / "cases.csv", rows)
+        with pytest.raises(SpecError) as caught:
+            load(tmp_path)
+        refused.append(caught.value)  # whose traceback holds whatever was being read
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

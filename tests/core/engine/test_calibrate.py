@@ -137,7 +137,11 @@ def test_what_fails_is_out_of_the_race(net, paced):
 
     kinds["quick"].gradient = broken
     choice = choose(net, federation(), 6, 2)
-    assert choice.formulation.name == "slow" and choice.dropped == {} and choice.seconds["quick"] == float("inf")
+    assert (
+        choice.formulation.name == "slow"
+        and choice.dropped == {"quick": "shape mismatch"}
+        and choice.seconds["quick"] == float("inf")
+    )
     with pytest.raises(SpecError, match=r"'quick' cannot compute this model on cpu \(shape mismatch\);"):
         choose(net, federation(), 6, 2, "quick")
     kinds["slow"].gradient = broken

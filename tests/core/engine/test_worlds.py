@@ -15,6 +15,7 @@ from experiments.core.engine.worlds import (
     leave_one_out,
     sample_weights,
     without_client,
+    without_clients,
     without_sample,
     without_samples,
 )
@@ -71,6 +72,9 @@ def test_participants(clients, since, t, drawn):
 def test_names():
     assert [w.name for w in leave_one_out([4, 1])] == ["base", "without:4", "without:1"]
     assert without_client(3, since=2) == World("without:3@2", frozenset({3}), 2)
+    assert [w.name for w in leave_one_out([2, 0], ("a", "b, c", "d"))] == ["base", "without:d", "without:a"]
+    both = without_clients([2, 1], ("a", "b, c", "d"), since=4)
+    assert both == World("without:b, c+d@4", frozenset({1, 2}), 4)
     assert without_sample(3) == World("without:z3", samples=frozenset({3}))
     assert without_samples("group:1", [4, 2]) == World("group:1", samples=frozenset({2, 4}))
 

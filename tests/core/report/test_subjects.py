@@ -4,8 +4,11 @@ import math
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from experiments.core.report.subjects import axes, parse, pick
+from experiments.core.names import is_number
+from experiments.core.report.subjects import axes, clients, of_client, of_label, parse, pick, without_label
 from experiments.core.sweep.cell import COLUMNS
 
 GRID, WITHIN = ("task", "alpha"), ("scope",)
@@ -25,6 +28,21 @@ def test_words_become_columns_and_the_point_is_what_is_not_within_it():
         "2",
         "wrong",
     ]
+
+
+@given(st.text(), st.integers(0, 10**6))
+def test_a_name_of_any_letters_is_read_back(name, label):
+    subject, found = without_label(of_label(name, label))
+    assert (subject, found) == (of_client(name), label)
+    assert clients(pd.Series([subject])).astype(str).tolist() == [str(int(name)) if is_number(name) else name]
+
+
+def test_numbers_are_numbers_and_names_have_their_natural_order():
+    assert clients(pd.Series(["client:10", "client:9"])).tolist() == [10, 9]
+    for names, order in ((["s10", "s9"], ["s9", "s10"]), (["10", "09"], ["09", "10"]), (["7", "client:7"],) * 2):
+        found = clients(pd.Series([of_client(name) for name in names]))
+        assert found.tolist() == names and sorted(found.cat.categories) == sorted(order)
+        assert found.sort_values().tolist() == order
 
 
 @pytest.mark.parametrize("subject", ["", "client:3", "a=1 and more"])

@@ -26,7 +26,9 @@ def choose(context, wanted, device="cpu"):
 
     def pick(name):
         asked.append(name)
-        return Choice(SimpleNamespace(name={"auto": "dense"}.get(name, name)), {"dense": 0.5, "looped": float("inf")})
+        return Choice(
+            SimpleNamespace(name={"auto": "dense"}.get(name, name)), {"dense": 0.5, "looped": float("inf")}, {}
+        )
 
     return settled(context, device, wanted, pick).name, asked
 

@@ -15,6 +15,7 @@ from experiments.core.report import artefacts
 from experiments.core.sweep import train
 from experiments.core.sweep.build import build
 from experiments.core.sweep.cell import Context
+from fedlab_cli.main import main
 from tests.influence import tiny
 
 
@@ -126,6 +127,31 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_bytes(tmp_path, monkeyp
     for name in ("metrics.csv", "model.safetensors"):
         found, wanted = (next((tmp_path / d).rglob(name)).read_bytes() for d in ("runs", "quiet"))
         assert found == wanted
+
+
+@pytest.mark.parametrize("name", ["00002/global.safetensors", "00003/round.json"])
+def test_rounds_that_were_spoilt_while_the_run_lay_still_are_recorded_anew(tmp_path, monkeypatch, capsys, name):
+    config, record = config_of(tmp_path), train._Diary._record
+    assert tiny.command("train", config, tmp_path / "quiet", "--record") == 0
+
+    def stop(self, told):
+        if told.index == 5:
+            raise KeyboardInterrupt
+        record(self, told)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train._Diary, "_record", stop)
+        assert tiny.command("train", config, tmp_path / "runs", "--record") == 130
+    (path,) = (tmp_path / "runs").rglob(name)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    line = ["train", "--config", str(config), "--out", str(tmp_path / "runs"), "--device", "cpu", "--scale", "smoke"]
+    assert main([*line, "--jobs", "1", "--record"]) == 0
+    assert f"the recorded rounds/{name} is damaged" in capsys.readouterr().err
+    (found,), (wanted,) = ((tmp_path / d).rglob("rounds") for d in ("runs", "quiet"))
+    for file in wanted.rglob("*.*"):
+        assert (found / file.relative_to(wanted)).read_bytes() == file.read_bytes()
 
 
 def test_every_world_has_a_folder_of_its_own(tmp_path):

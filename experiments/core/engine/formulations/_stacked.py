@@ -24,6 +24,10 @@ from experiments.core.engine.net import Net
 class Stacked(Formulation):
     """All models in one pass, activations [B, n, ...]; one ordinary backward for the sum of their losses."""
 
+    def __init__(self, net: Net) -> None:
+        super().__init__(net)
+        self._layers = layers(net.module) or []
+
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
         """Sequentials of Conv2d, pooling, activations, Flatten and Linear with at least one convolution."""
@@ -54,7 +58,7 @@ class Stacked(Formulation):
         """[B, n, C]; `value` stays shared, without the leading B, until the first layer with weights."""
         tensors = self.net.views(theta)
         value, shared = x, True
-        for name, layer in layers(self.net.module) or []:
+        for name, layer in self._layers:
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 w, bias = (tensors.get(t) for t in tensor_names(name))
                 assert w is not None

@@ -30,7 +30,8 @@ class Dense(Formulation):
 
     def __init__(self, net: Net) -> None:
         super().__init__(net)
-        self._lone = sum(isinstance(layer, nn.Linear) for _, layer in self._parts()) == 1
+        self._parts = [part for part in layers(net.module) or [] if not isinstance(part[1], nn.Flatten)]
+        self._lone = sum(isinstance(layer, nn.Linear) for _, layer in self._parts) == 1
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
@@ -64,16 +65,13 @@ class Dense(Formulation):
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """Activations and their gradients, and a copy of the first layer and of the gradient."""
-        widths = sum(layer.out_features for _, layer in self._parts() if isinstance(layer, nn.Linear))
+        widths = sum(layer.out_features for _, layer in self._parts if isinstance(layer, nn.Linear))
         return 8 * (4 * n * widths + 2 * self.net.p)
-
-    def _parts(self) -> list[tuple[str, nn.Module]]:
-        return [part for part in layers(self.net.module) or [] if not isinstance(part[1], nn.Flatten)]
 
     def _forward(self, tensors: dict[str, Tensor], x: Tensor) -> list[Tensor]:
         """Values [B, n, h] after each layer."""
         values: list[Tensor] = []
-        for name, layer in self._parts():
+        for name, layer in self._parts:
             if isinstance(layer, nn.Linear):
                 w, bias = (tensors.get(t) for t in tensor_names(name))
                 assert w is not None
@@ -90,7 +88,7 @@ class Dense(Formulation):
     ) -> None:
         """Walk back through the layers and write the parameters' gradients into `out` [B, p]."""
         slots = {slot.name: slot for slot in self.net.params}
-        for i, (name, layer) in reversed(list(enumerate(self._parts()))):
+        for i, (name, layer) in reversed(list(enumerate(self._parts))):
             if not isinstance(layer, nn.Linear):
                 delta = _through(layer, values[i], delta)
                 continue

@@ -1,0 +1,46 @@
+"""`fedlab init PAPER`: a commented spec to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.core.errors import SpecError
+from experiments.core.spec.faults import suggestion
+from experiments.core.spec.find import owners
+from experiments.core.spec.load import load
+from experiments.core.spec.template import template
+from fedlab_cli import console
+
+Name = Annotated[str, typer.Argument(metavar="PAPER", help="train, or the paper whose spec is wanted.")]
+To = Annotated[
+    Path | None, typer.Option("--out", "-o", help="File to write; default: PAPER.yaml here.", dir_okay=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+
+
+def init(paper: Name, out: To = None, force: Force = False) -> None:
+    """Write a commented spec that runs as it is: every field, what it means, its default."""
+    known = owners()
+    if paper not in known:
+        raise SpecError(f"no paper {paper!r}", "fedlab init", suggestion(paper, known))
+    path = out or Path(f"{paper}.yaml")
+    small, smoke = (
+        load(
+            known[paper].main, paper, scale, ("grid={}",) if _has_grid(known[paper].main, paper) else (), stand_in=True
+        )
+        for scale in ("small", "smoke")
+    )
+    try:
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(template(small, smoke))
+    except FileExistsError:
+        raise SpecError("the file is there already", str(path), "name another with --out, or give --force") from None
+    console.say(str(path))
+    console.note(f"change it, then: fedlab {paper} --config {path} (in seconds: --scale smoke)")
+
+
+def _has_grid(setting: str, paper: str) -> bool:
+    return "grid" in type(load(setting, paper).spec).model_fields
