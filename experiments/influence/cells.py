@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import Tensor
+
 from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.federation import Federation
+from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.net import Net
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import simulate
+from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.fed_influence import FedInfluence, Variant
@@ -59,7 +64,8 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     chosen = formulation(spec, problem, len(counted) + 1, context)
     columns = _columns(spec, counted, clients)
     with Workers(context.threads) as workers:
-        estimator = FedInfluence(problem.net, problem.federation, columns, spec.gradients, seed, workers)
+        net = _as_trained(problem, built.start, chosen)
+        estimator = FedInfluence(net, problem.federation, columns, spec.gradients, seed, workers)
         tracked = _tracked(spec, problem.federation, seed, counted)
         recorder = Recorder(
             spec, problem, estimator, columns, counted, tracked, chosen, workers,
@@ -89,6 +95,19 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
         if estimator.stopped(name):
             context.log(f"variant {name} left the finite numbers in round {estimator.stopped(name)} and was stopped")
     return [{**built.columns, **row} for row in rows]
+
+
+def _as_trained(problem: Problem, start: Tensor, chosen: Formulation) -> Net:
+    """The model whose derivatives are those of local training, found on the first participant's first batch.
+
+    Raises:
+        SpecError: there is none.
+    """
+    client = problem.schedule[0][0]
+    x, y = problem.federation.of(client)
+    rows = problem.local.batches(len(y), problem.seed, client, 1)[0]
+    x, y = (x, y) if rows is None else (x[rows], y[rows])
+    return trained_as(problem.net, chosen, start, x, y, problem.draws_of(client, 1))
 
 
 def _counted(spec: InfluenceSpec, seed: int, clients: int) -> list[int]:

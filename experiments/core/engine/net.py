@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -153,7 +153,7 @@ class Net:
         """
         tensors = self.views(theta)
         tensors.update({s.name: tensors[s.name].detach() for s in self.buffers})
-        return functional_call(_private(self.module), tensors, x)
+        return functional_call(private(self.module), tensors, x)
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Loss of each sample: outputs [..., n, C], y [n] or [n, C] -> [..., n]."""
@@ -179,11 +179,14 @@ def _slots(
 _copies = threading.local()
 
 
-def _private(module: nn.Module) -> nn.Module:
-    """A copy of a template for this thread: functional_call swaps tensors in place, so threads must not share one."""
-    known = _copies.__dict__.setdefault("of", WeakKeyDictionary())
+def private(module: nn.Module, prepare: Callable[[nn.Module], nn.Module] = nn.Module.eval) -> nn.Module:
+    """A copy of a template for this thread: functional_call swaps tensors in place, so threads must not share one.
+
+    `prepare` is done to the copy once, when it is made.
+    """
+    known = _copies.__dict__.setdefault("of", {}).setdefault(prepare, WeakKeyDictionary())
     if module not in known:
-        known[module] = clone(module, _constants(module)).eval()
+        known[module] = prepare(clone(module, _constants(module)))
     return known[module]
 
 

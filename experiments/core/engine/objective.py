@@ -167,4 +167,4 @@ def batched(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
     with forward_mode:
         if columns.shape[1] == 1:
             return work(columns[:, 0].contiguous())[None]
-        return vmap(work, in_dims=1)(columns)
+        return vmap(work, in_dims=1, randomness="same")(columns)

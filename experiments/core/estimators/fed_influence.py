@@ -9,6 +9,12 @@ sigma^k = prod_i (I - eta H_i^k) epsilon_{t-1} is the local sequential influence
 replaced by the mean of outer products of Ns per-sample gradients (Fisher; Eq. 14-15). Layer-wise examination and
 truncation (LWET) drops the sequential part of a tensor where it grows (Algorithms 2 and 4).
 
+A model with BatchNorm or dropout is in training a function of its batch (a `TrainingNet`): H is the Hessian of the
+batch's loss, or the mean of outer products of gradients through the batch. BatchNorm ties the tensors before and after
+it (a factor of one is undone in the next), so that H is not cut into blocks here; LWET still examines each tensor by
+its own block. The running statistics are part of the state and have a sequential part of their own, by the Jacobian of
+their update; LWET examines weights only.
+
 All clients c are columns of one matrix E [p, C] (parameter-major). The recursion of Eq. 15 over the gradients
 G [m Ns, p] of one participant runs in the space of samples: with G E and G G^T known it needs no further pass over the
 parameters, sigma = E - G^T A, so E is read once and written once a participant instead of twice an iteration.
@@ -24,12 +30,14 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
+from experiments.core.engine.draws import step_seed
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.net import Net
 from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Round
-from experiments.core.estimators.hessian import FullHessian, HessianOperator, tensor_blocks
+from experiments.core.engine.training import TrainingNet
+from experiments.core.estimators.hessian import Fisher, FullHessian, GenericBlocks, HessianOperator, tensor_blocks
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,27 @@ class Variant:
     clients: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A local iteration: the model in it, the names of its draws, the state [size] before it, and its batch."""
+
+    net: Net
+    names: dict[str, int]
+    theta: Tensor
+    x: Tensor
+    y: Tensor
+
+
+_Part = tuple[Tensor, Tensor, Tensor, Tensor]
+"""What a participant does to a variant: what E loses in local training [p, C]; weights kept [tensors, C]; and of a
+`TrainingNet` its shares of the buffers' sequential influence [size - p, C] and of what Algorithm 2 examines [p, C]."""
+
+
 class _Track:
     """The estimates of one variant: E [size, C], and which tensors still carry sequential influence."""
 
     def __init__(self, variant: Variant, net: Net, like: Tensor) -> None:
-        self.variant = variant
+        self.variant, self.batchwise = variant, isinstance(net, TrainingNet)
         self.change = like.new_zeros(net.size, len(variant.clients))
         width = len(variant.clients) if variant.flags == "per_client" else 1
         self.on = torch.ones(len(net.params), width, dtype=torch.bool, device=like.device)
@@ -66,11 +90,17 @@ class _Track:
         return self.kept.setdefault(k, torch.ones_like(self.on))
 
 
+def _nothing(track: _Track, p: int) -> tuple[Tensor, Tensor]:
+    """The last two of a `_Part`, zero; with no rows where they are not asked for."""
+    examined = p if track.batchwise and track.variant.lwet == "iid" else 0
+    return torch.zeros_like(track.change[p:]), torch.zeros_like(track.change[:examined])
+
+
 class FedInfluence:
     """Estimates FIP for many clients and by several variants at once, sharing gradients and Hessians between them.
 
     Args:
-        net: the model. Buffers (BatchNorm statistics) carry no sequential influence.
+        net: the model as it is trained (see `trained_as`).
         federation: the clients' data.
         variants: name -> Variant.
         gradients: Ns, per-sample gradients drawn without replacement for each iteration; all of D_k when it has fewer.
@@ -92,6 +122,7 @@ class FedInfluence:
         workers: Workers,
     ) -> None:
         self._net, self._federation, self._ns, self._seed, self._workers = net, federation, gradients, seed, workers
+        self._batchwise = isinstance(net, TrainingNet)
         self._tracks = {name: _Track(v, net, federation.x) for name, v in variants.items()}
 
     def change(self, name: str) -> Tensor:
@@ -116,35 +147,36 @@ class FedInfluence:
             name: (
                 torch.zeros_like(t.change[: self._net.p]),
                 t.change.new_zeros(len(self._net.params), t.change.shape[1]),
+                *_nothing(t, self._net.p),
             )
             for name, t in live.items()
         }
 
-        def work(place: int) -> dict[str, tuple[Tensor, Tensor]]:
+        def work(place: int) -> dict[str, _Part]:
             return self._participant(record, place, live, {name: s[place] for name, s in shares.items()})
 
         for part in self._workers.map(work, range(len(record.participants))):
-            for name, (lost, kept) in part.items():
-                totals[name][0].add_(lost)
-                totals[name][1].add_(kept)
+            for name, tensors in part.items():
+                for total, tensor in zip(totals[name], tensors, strict=True):
+                    total.add_(tensor)
         for name, track in live.items():
             self._combine(track, record, *totals[name])
 
     def _participant(
         self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """What participant k does to variants: (what E loses in local training [p, C], weights kept [tensors, C])."""
-        k = record.participants[place]
-        kinds = {t.variant.hessian for t in live.values()}
-        draws = self._gradients(record, place) if "fisher" in kinds else []
-        operators = {kind: self._operators(record, place, kind) for kind in kinds - {"fisher"}}
+    ) -> dict[str, _Part]:
+        """What participant k does to variants."""
+        k, kinds = record.participants[place], {t.variant.hessian for t in live.values()}
+        alone = {"fisher"} - ({"fisher"} if self._batchwise else set())  # gradients of samples by themselves
+        drawn = self._gradients(record, place) if kinds & alone else []
+        steps = self._steps(record, place) if kinds - alone else []
+        operators = {kind: [self._operators(kind, step) for step in steps] for kind in kinds - alone}
         found = {}
         for name, track in live.items():
-            change, share = track.change[: self._net.p], shares[name]
-            if track.variant.hessian == "fisher":
-                found[name] = self._fisher(track, k, draws, record.lr, change, share)
+            if track.variant.hessian in alone:
+                found[name] = self._fisher(track, k, drawn, record.lr, shares[name])
             else:
-                found[name] = self._exact(track, k, operators[track.variant.hessian], record.lr, change, share)
+                found[name] = self._products(track, k, steps, operators[track.variant.hessian], record.lr, shares[name])
         return found
 
     def _gradients(self, record: Round, place: int) -> list[Tensor]:
@@ -162,17 +194,35 @@ class FedInfluence:
                 drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn
 
-    def _operators(self, record: Round, place: int, kind: str) -> list[HessianOperator]:
-        """The exact Hessian before each local iteration, over the samples of that step."""
+    def _steps(self, record: Round, place: int) -> list[_Step]:
+        """The local iterations of a participant."""
         assert record.iterates is not None
-        x, y = self._federation.of(record.participants[place])
-        build = FullHessian if kind == "full" else tensor_blocks
-        rows = [slice(None) if b is None else b for b in record.batches[place]]
-        return [build(self._net, theta, x[r], y[r]) for theta, r in zip(record.iterates[place], rows, strict=True)]
+        k, iterates, found = record.participants[place], record.iterates[place], []
+        x, y = self._federation.of(k)
+        for i, (theta, rows) in enumerate(zip(iterates, record.batches[place], strict=True)):
+            net, names = self._net, {"client": k, "round": record.index, "step": i}
+            if isinstance(net, TrainingNet):
+                net = net.at(step_seed(self._seed, **names))
+            found.append(_Step(net, names, theta, x if rows is None else x[rows], y if rows is None else y[rows]))
+        return found
 
-    def _fisher(
-        self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, change: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _operators(self, kind: str, step: _Step) -> tuple[HessianOperator, HessianOperator]:
+        """The Hessian before a local iteration over the samples of that step, and what LWET examines it by."""
+        at = (step.net, step.theta, step.x, step.y)
+        if not isinstance(step.net, TrainingNet):
+            exact = FullHessian(*at) if kind == "full" else tensor_blocks(*at)
+            return exact, exact
+        if kind != "fisher":
+            return FullHessian(*at), GenericBlocks(*at)
+        rows = torch.arange(len(step.y), device=step.y.device)
+        if len(rows) > self._ns:
+            draw = stream(self._seed, "fisher", **step.names)
+            rows = torch.from_numpy(draw.choice(len(rows), self._ns, replace=False)).to(rows.device)
+        gradients = step.net.sample_gradients(step.theta, step.x, step.y, rows)
+        return Fisher(gradients), Fisher(gradients, self._net.params)
+
+    def _fisher(self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, share: Tensor) -> _Part:
+        change = track.change[: self._net.p]
         lost = torch.empty_like(change)
         kept = change.new_empty(len(self._net.params), change.shape[1])
         stacked, counts = draws[0] if len(draws) == 1 else torch.cat(list(draws)), [len(g) for g in draws]
@@ -185,23 +235,38 @@ class FedInfluence:
             else:
                 kept[j] = share
             lost[rows] *= kept[j]
-        return lost, kept
+        return lost, kept, *_nothing(track, self._net.p)
 
-    def _exact(
-        self, track: _Track, k: int, operators: Sequence[HessianOperator], lr: float, change: Tensor, share: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        sequential = change
-        for h in operators:
+    def _products(
+        self,
+        track: _Track,
+        k: int,
+        steps: Sequence[_Step],
+        operators: Sequence[tuple[HessianOperator, HessianOperator]],
+        lr: float,
+        share: Tensor,
+    ) -> _Part:
+        change, lwet = track.change[: self._net.p], track.variant.lwet
+        moved, examined = _nothing(track, self._net.p)
+        sequential = own = change
+        if self._batchwise:
+            moved = track.change[self._net.p :]
+        for step, (h, block) in zip(steps, operators, strict=True):
+            if isinstance(step.net, TrainingNet) and len(moved):
+                moved = step.net.carried(step.theta, step.x, torch.cat([sequential, moved]))
             sequential = sequential - lr * h.apply(sequential)
+            if lwet and self._batchwise:
+                own = own - lr * block.apply(own)
         kept = share.expand(len(self._net.params), -1)
-        if track.variant.lwet == "noniid":
-            growth = tensor_norms(self._net, sequential).square() - tensor_norms(self._net, change).square()
-            examined = [self._examine(track, k, j, growth[j], share) for j in range(len(self._net.params))]
-            kept = share * torch.stack([e.expand_as(share) for e in examined])
+        if lwet == "noniid":
+            after = own if self._batchwise else sequential
+            growth = tensor_norms(self._net, after).square() - tensor_norms(self._net, change).square()
+            flags = [self._examine(track, k, j, growth[j], share) for j in range(len(self._net.params))]
+            kept = share * torch.stack([e.expand_as(share) for e in flags])
         lost = change - sequential
         for j, slot in enumerate(self._net.params):
             lost[slot.start : slot.stop] *= kept[j]
-        return lost, kept
+        return lost, kept, moved * share, own * share if len(examined) else examined
 
     def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
         """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
@@ -213,7 +278,9 @@ class FedInfluence:
         flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
         return flags[j].to(growth.dtype)
 
-    def _combine(self, track: _Track, record: Round, lost: Tensor, kept: Tensor) -> None:
+    def _combine(
+        self, track: _Track, record: Round, lost: Tensor, kept: Tensor, moved: Tensor, examined: Tensor
+    ) -> None:
         """epsilon_t = sequential + combinatorial influence, with Algorithm 2's examination."""
         combinatorial = _combinatorial(record, track.variant.clients)
         alone = track.variant.clients.index(record.participants[0]) if _alone(record, track.variant.clients) else None
@@ -224,11 +291,11 @@ class FedInfluence:
             rows = slice(slot.start, slot.stop)
             sequential = track.change[rows] * kept[j] - lost[rows]
             if track.variant.lwet == "iid":
-                grows = sequential.norm(dim=0) > before[j]
+                grows = (examined[rows] if len(examined) else sequential).norm(dim=0) > before[j]
                 track.on[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
                 sequential = sequential * track.on[j].to(sequential.dtype)
             torch.add(sequential, combinatorial[rows], out=track.change[rows])
-        track.change[self._net.p :] = combinatorial[self._net.p :]
+        track.change[self._net.p :] = moved + combinatorial[self._net.p :]
         if carried is not None:
             track.change[:, alone] = carried
         if not bool(torch.isfinite(track.change).all()):

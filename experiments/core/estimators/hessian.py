@@ -12,7 +12,7 @@ Two operators with one method, `apply`: V [p, C] -> H V [p, C].
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -59,7 +59,8 @@ class FullHessian:
             return jvp(self._gradient, (self._w,), (v,))[1]
 
         with forward_mode:
-            return torch.cat([vmap(product)(part.T).T for part in vectors.split(self._width, 1)], 1)
+            parts = vectors.split(self._width, 1)
+            return torch.cat([vmap(product, randomness="same")(part.T).T for part in parts], 1)
 
 
 class GenericBlocks:
@@ -76,6 +77,22 @@ class GenericBlocks:
             only = torch.zeros_like(vectors)
             only[rows] = vectors[rows]
             result[rows] = self._full.apply(only)[rows]
+        return result
+
+
+class Fisher:
+    """The mean of outer products of gradients [N, p] (Eq. 14 of Xue et al. 2021), whole or in blocks."""
+
+    def __init__(self, gradients: Tensor, blocks: Sequence[Slot] | None = None) -> None:
+        self._gradients = gradients
+        self._blocks = [slice(None)] if blocks is None else [slice(s.start, s.stop) for s in blocks]
+
+    def apply(self, vectors: Tensor) -> Tensor:
+        """F V: [p, C] -> [p, C]."""
+        result = torch.empty_like(vectors)
+        for rows in self._blocks:
+            g = self._gradients[:, rows]
+            result[rows] = g.T @ (g @ vectors[rows]) / len(g)
         return result
 
 
