@@ -224,7 +224,7 @@ def _published(paper: Paper, item: Loaded, metrics: Path, request: Request) -> t
     return [a for a in artefacts if a.table_md], publish(artefacts, folder, item.spec.scale)
 
 
-def _shown(tables: list[Artefact], paths: list[Path], metrics: Path, scale: str) -> None:
+def _shown(tables: list[Artefact], paths: list[Path], metrics: Path, scale: str = "") -> None:
     from experiments.core.report.artefacts import stamp
 
     files = {path.name: path for path in paths}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import formula, new_figure
+from experiments.fragility import blanks
 from experiments.fragility.figure_parts import hide
 from experiments.fragility.reading import axes, correlations, ordered, pick, point_words, undefined
 
@@ -48,7 +49,9 @@ def table(rows: pd.DataFrame, name: str) -> Artefact | None:
     )
     places = {key: {value: i for i, value in enumerate(ordered(frame[key].unique()))} for key in grid}
     frame = frame.sort_values(grid, key=lambda column: column.map(places[str(column.name)]))
-    return Artefact(name, frame.reset_index(drop=True), lambda: _draw(frame, grid), caption, table_md=True)
+    return Artefact(
+        name, frame.reset_index(drop=True), lambda: _draw(frame, grid), caption, table_md=True, blanks=blanks.DECLINE
+    )
 
 
 def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.fragility import blanks
 from experiments.fragility.reading import METHODS, SCORES, axes, estimators, ordered, pick, spread
 
 ABOUT = ["setting", "scale"]
@@ -37,7 +38,7 @@ def correlations(rows: pd.DataFrame, name: str) -> Artefact | None:
         "moves no correlation. An empty truth is retraining from the optimum."
     )
     wide = by_place(wide, [*grid, "method", "test", "set", "truth", "size"])
-    return Artefact(name, _filled(wide.drop(columns="point")), caption=caption, table_md=True)
+    return Artefact(name, _filled(wide.drop(columns="point")), None, caption, table_md=True, blanks=blanks.CORRELATIONS)
 
 
 def _scores(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -135,7 +136,7 @@ def methods(rows: pd.DataFrame, name: str) -> Artefact | None:
         "points and sets. Medians over seeds and test points. damping: what the method effectively adds to the Hessian."
     )
     frame = by_place(frame.dropna(axis=1, how="all").reset_index(), [*grid, "method"])
-    return Artefact(name, frame, None, caption, table_md=True)
+    return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.METHODS)
 
 
 def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.fragility import blanks
 from experiments.fragility.reading import (
     ARCHITECTURES,
     IMAGENET,
@@ -49,7 +50,7 @@ def decay(rows: pd.DataFrame, name: str) -> Artefact | None:
         "Correlation of estimated and measured influence on the highest-loss test point and its top influential "
         "training points: median, lowest and highest over seeds, and the paper's (one number, ReLU)."
     )
-    return Artefact(name, by_place(frame, [*grid, "metric"]), None, caption, table_md=True)
+    return Artefact(name, by_place(frame, [*grid, "metric"]), None, caption, table_md=True, blanks=blanks.DECAY)
 
 
 def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -73,7 +74,8 @@ def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
         "Table 1: Pearson (P) and Spearman (S) correlation of estimated and measured influence over the top "
         "influential training points, median over seeds; A: test point of highest loss, B: of median loss."
     )
-    return Artefact(name, pd.DataFrame(lines), None, caption, table_md=True)
+    frame = pd.DataFrame(lines)
+    return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.of_table1(frame.columns))
 
 
 def _data(rows: pd.DataFrame) -> str:
@@ -98,7 +100,7 @@ def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
         "lowest and highest over test points, decays and seeds. The paper names no hardware, so only the order of the "
         "architectures compares."
     )
-    return Artefact(name, by_place(frame, ["arch"]), None, caption, table_md=True)
+    return Artefact(name, by_place(frame, ["arch"]), None, caption, table_md=True, blanks=blanks.TABLE2)
 
 
 def optimizers(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -124,7 +126,7 @@ def optimizers(rows: pd.DataFrame, name: str) -> Artefact | None:
         "Correlation on the highest-loss test point by optimiser: median, lowest and highest over seeds. `all`: mean "
         "and standard deviation over the optimisers' medians, beside the paper's."
     )
-    return Artefact(name, pd.concat(lines, ignore_index=True), None, caption, table_md=True)
+    return Artefact(name, pd.concat(lines, ignore_index=True), None, caption, table_md=True, blanks=blanks.OPTIMIZERS)
 
 
 def several(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -144,7 +146,7 @@ def several(rows: pd.DataFrame, name: str) -> Artefact | None:
         "Correlation with several test points taken together: median, lowest and highest over seeds, and the paper's. "
         "It does not say how it combined them."
     )
-    return Artefact(name, by_place(frame, [*grid, "set", "metric"]), None, caption, table_md=True)
+    return Artefact(name, by_place(frame, [*grid, "set", "metric"]), None, caption, table_md=True, blanks=blanks.DECAY)
 
 
 def imagenet(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -175,7 +177,9 @@ def imagenet(rows: pd.DataFrame, name: str) -> Artefact | None:
     if not lines:
         return None
     caption = "What section 5.4 and appendix 9.5 print: median, lowest and highest over seeds, and the paper's."
-    return Artefact(name, pd.DataFrame([_about(rows) | line for line in lines]), None, caption, table_md=True)
+    return Artefact(
+        name, pd.DataFrame([_about(rows) | line for line in lines]), None, caption, table_md=True, blanks=blanks.DECAY
+    )
 
 
 def _line(rows: pd.DataFrame, words: str, paper: float, times: float = 1.0) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.influence import figure_cost
+from experiments.influence import blanks, figure_cost
 from experiments.influence.reading import LABELS, cleansing, exponent, only, printed, printed_text, variants
 
 WAYS = ("naive 1", "naive 2", "ours")
@@ -33,7 +33,7 @@ def table1(metrics: pd.DataFrame, name: str) -> Artefact | None:
         "The power of growth in each of p, K, m and Ns is the slope of log cost over log size, the others held; "
         "beside it the slope of the paper's formula over the same sizes."
     )
-    return Artefact(name, frame, lambda: figure_cost.draw(grid), caption, table_md=True)
+    return Artefact(name, frame, lambda: figure_cost.draw(grid), caption, table_md=True, blanks=blanks.COST)
 
 
 def _cost(grid: pd.DataFrame, first: dict[str, float], way: str, cost: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def table2(metrics: pd.DataFrame, name: str) -> Artefact | None:
     order = [*_SETUP, *sorted(set(ours) - set(_SETUP))]
     rows = [{"name": key, "as run": _plain(ours[key]), "paper": paper.get(key, "")} for key in order if key in ours]
     caption = "The configuration as run beside the paper's Table 2."
-    return Artefact(name, _labelled(metrics, rows), caption=caption, table_md=True)
+    return Artefact(name, _labelled(metrics, rows), caption=caption, table_md=True, blanks=blanks.CONFIGURATION)
 
 
 def _plain(value: Any) -> str:
@@ -94,7 +94,7 @@ def correlations(metrics: pd.DataFrame, name: str) -> Artefact | None:
         "Correlation of estimated and exact influence over the counted clients in the last round. low, high: 95 % "
         "interval over clients; sd: standard deviation over seeds. An empty value is undefined (all estimates equal)."
     )
-    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True)
+    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True, blanks=blanks.CORRELATIONS)
 
 
 def _correlation(rows: pd.DataFrame, variant: str, score: str) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def cleansed(metrics: pd.DataFrame, name: str) -> Artefact | None:
         "after round x (after). highest FIA and lowest FIL are the least valuable clients. `best of ours` is picked on "
         "the same test set, so it flatters. The paper does not say by which influence it ranked."
     )
-    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True)
+    return Artefact(name, _labelled(metrics, found), caption=caption, table_md=True, blanks=blanks.CLEANSING)
 
 
 def _cleansed(rows: pd.DataFrame, setting: str, what: str, order: str) -> list[dict[str, Any]]:
