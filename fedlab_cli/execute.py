@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.core.errors import BusyError, FedlabError
+from experiments.core.memory import LOWER
 from experiments.core.paper import Paper
 from experiments.core.spec.load import Loaded, load
 from experiments.paths import data_dir
@@ -257,7 +258,10 @@ def _plan(paper: Paper, settings: list[Setting], request: Request, ended: Ended)
     rows = [line.table() for line in found.lines]
     ended.settings += [{"setting": setting.loaded.spec.name, "status": "planned"} for setting in settings]
     if console.screen.as_json:
-        total = {"seconds": found.seconds, "worlds": found.worlds, "memory": found.memory, "free_disk": found.free_disk}
+        total = {
+            "seconds": found.seconds, "worlds": found.worlds, "memory": found.memory,
+            "free_memory": found.free_memory, "free_disk": found.free_disk,
+        }  # fmt: skip
         console.dump({"paper": paper.name, "scale": request.scale, "cells": rows, **total})
         return
     told = [
@@ -270,8 +274,11 @@ def _plan(paper: Paper, settings: list[Setting], request: Request, ended: Ended)
     time = "time not estimated" if unknown else f"about {console.span(found.seconds)} on 2 CPU cores"
     console.say(
         f"to do: {found.worlds} worlds, {time}; "
-        f"memory {_bytes(found.memory) or 'not estimated'}, free disk {console.size(found.free_disk)}"
+        f"memory {_bytes(found.memory) or 'not estimated'} of {console.size(found.free_memory)} available, "
+        f"free disk {console.size(found.free_disk)}"
     )
+    if found.memory > found.free_memory:
+        console.say(f"this does not fit into the memory and would not start: {LOWER}")
 
 
 def _bytes(count: int) -> str:

@@ -58,9 +58,12 @@ def _failed(fault: FedlabError) -> int:
 
 
 def _told(fault: Exception) -> FedlabError:
-    """What is no error of ours, as one: a file that the system does not let us use, or the unexpected."""
+    """What is no error of ours, as one: no memory, a file that the system does not let us use, or the unexpected."""
     from experiments.core.errors import FedlabError, MissingError
+    from experiments.core.memory import is_out_of_memory, out_of_memory
 
+    if is_out_of_memory(fault):
+        return out_of_memory(fault, _place(fault))
     if isinstance(fault, OSError):
         where = str(fault.filename) if fault.filename is not None else _place(fault)
         return MissingError(fault.strerror or str(fault), where, "give another path, or mend this one")

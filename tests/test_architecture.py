@@ -14,7 +14,7 @@ PAPERS = sorted(p.parent.name for p in ROOT.glob("experiments/*/__init__.py") if
 NATIVE = sorted(p for kind in ("cpp", "h") for p in ROOT.glob(f"experiments/**/*.{kind}"))
 MIDDLE = {"estimators", "scores", "data", "models"}
 UPPER = {"report", "sweep", "spec"}
-BASE = {"clean", "errors", "discover", "block", "names", "paper", "sealed"}
+BASE = {"clean", "errors", "discover", "block", "memory", "names", "paper", "sealed"}
 """Modules of the core that anyone may use."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from experiments.core.sweep.estimate import operations
+from experiments.core.sweep.estimate import BASE, operations, real
 from experiments.fragility.spec import FragilitySpec
 
 RATE = 3e10  # operations per second of both cores, native kernel or plain convolutions
@@ -36,9 +38,14 @@ def estimate(spec: FragilitySpec) -> tuple[float, int, int]:
     trained = spec.train.steps * (1 + spec.retrain.scratch * worlds)
     retrained = worlds * (spec.retrain.steps or 0) * (1 if spec.retrain.method == "continue" else 2)
     passes = sum(_seconds(spec, method, p, forward * samples, samples) for method in spec.methods)
-    bits = 8 if spec.dtype == "float64" else 4
-    memory = bits * p * (worlds * 4 + 4) + (8 * p * p * 3 if "exact" in spec.methods else 0)
-    return (trained + retrained) * step + passes, worlds, int(memory)
+    data = 2 * real(spec.dtype) * samples * math.prod(shape)
+    return (trained + retrained) * step + passes, worlds, BASE + data + memory(spec, p, worlds)
+
+
+def memory(spec: FragilitySpec, p: int, worlds: int) -> int:
+    """Bytes for models of p parameters: the worlds' states, and the exact Hessian with what factorises it."""
+    exact = 3 * 8 * p * p if "exact" in spec.methods else 0
+    return real(spec.dtype) * p * (worlds * 4 + 4) + exact
 
 
 def _seconds(spec: FragilitySpec, method: str, p: int, forward: float, samples: int) -> float:

@@ -25,7 +25,7 @@ from experiments.core.sweep.quality import quality
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
-from experiments.influence.estimate import estimate
+from experiments.influence.estimate import estimate, of_estimates
 from experiments.influence.recorder import Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
@@ -61,7 +61,7 @@ def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
     must_stand_still(built.problem.net, "its gradients")
     problem, clients = built.problem, len(built.problem.federation.sizes)
     counted = _counted(spec, seed, clients)
-    chosen = formulation(spec, problem, len(counted) + 1, context)
+    chosen = formulation(spec, problem, len(counted) + 1, context, of_estimates(spec, problem.net.size, clients))
     columns = _columns(spec, counted, clients)
     with Workers(context.threads) as workers:
         net = _as_trained(problem, built.start, chosen)

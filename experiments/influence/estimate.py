@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.core.sweep.estimate import RATE, size_of, training
+from experiments.core.sweep.estimate import RATE, memory, real, size_of, training
 from experiments.influence.spec import InfluenceSpec
 
 PRODUCT_RATE = 8e10  # operations per second of both cores in large matrix products
@@ -40,5 +40,9 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
         / RATE
     )
     seconds = training(spec, size, round(counted + 1 + left * removal)) + estimates + evaluated
-    memory = 8 * size.parameters * (2 * worlds + (2 + len(spec.variants)) * clients) + (600 << 20)
-    return seconds, worlds, memory
+    return seconds, worlds, memory(spec, size, worlds) + of_estimates(spec, size.parameters, clients)
+
+
+def of_estimates(spec: InfluenceSpec, parameters: int, clients: int) -> int:
+    """Bytes of the estimates of all variants for all clients, and of what is added to them."""
+    return real(spec.dtype) * parameters * 2 * (2 + len(spec.variants)) * clients

@@ -14,7 +14,7 @@ from experiments.core.spec.grid import at, label, points
 from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.clients import keep_clients
-from experiments.core.sweep.estimate import size_of, training
+from experiments.core.sweep.estimate import memory, size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.core.sweep.quality import quality
 from experiments.trace import PAPER
@@ -41,6 +41,7 @@ def cells(spec: TraceSpec) -> list[Cell]:
                 **parameters(own, NOT_NUMBERS, seed=seed),
                 version=PAPER.version,
                 work=training(own, size, 1) if size else 0.0,
+                memory=memory(own, size, 1) if size else 0,
                 compute=partial(compute, own, label(point), seed),
             )
             for seed in spec.seeds

@@ -6,6 +6,7 @@ import os
 from math import prod
 from pathlib import Path
 
+from experiments.core import memory
 from experiments.core.errors import MissingDataError, SpecError
 from experiments.paths import expanded
 
@@ -89,7 +90,7 @@ def require_room(size: int, path: Path, free: int | None = None) -> None:
     Raises:
         SpecError: they are.
     """
-    most = (_available_bytes() if free is None else free) / _SHARE
+    most = (memory.available_bytes() if free is None else free) / _SHARE
     if size > most:
         raise SpecError(
             f"the content is more than {most / 2**30:.2g} GiB, a quarter of the memory that is free",
@@ -105,19 +106,10 @@ def require_memory(samples: int, shape: tuple[int, ...], where: str) -> None:
         SpecError: they will not.
     """
     # Twice, because dealing the samples to clients and moving them to a device or a dtype copies them.
-    need, free = 2 * 4 * samples * prod(shape), _available_bytes()
+    need, free = 2 * 4 * samples * prod(shape), memory.available_bytes()
     if need > free:
         raise SpecError(
             f"{samples} inputs of shape {shape} need {need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are available",
             where,
             "keep fewer with data.keep_train and data.keep_test, or make the images smaller",
         )
-
-
-def _available_bytes() -> int:
-    """Memory that can be had without swapping, on Linux; elsewhere all memory of the machine."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

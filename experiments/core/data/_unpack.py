@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from experiments.core import memory
 from experiments.core.data import _files
 from experiments.core.data._files import first_line
 from experiments.core.errors import MissingError, SpecError
@@ -87,7 +88,7 @@ class _Bounded(io.RawIOBase):
     """A stream out of the file `path` that stops before it fills the memory, whatever a small packed file promises."""
 
     def __init__(self, inner: IO[bytes], path: Path) -> None:
-        self._inner, self._path, self._free, self._read = inner, path, _files._available_bytes(), 0
+        self._inner, self._path, self._free, self._read = inner, path, memory.available_bytes(), 0
 
     def readable(self) -> bool:
         return True

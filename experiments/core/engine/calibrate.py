@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.core.engine.device import is_out_of_memory
 from experiments.core.engine.examine import first_line
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation, formulations
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
+from experiments.core.memory import is_out_of_memory
 from experiments.core.sealed import seal, unseal
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from experiments.core.engine.device import is_out_of_memory
+from experiments.core.memory import is_out_of_memory
 from experiments.core.sealed import set_aside
 
 _MARK = b"fedlab checkpoint 2\n"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.errors import MissingError
+from experiments.core.memory import available_bytes, is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,9 +57,9 @@ def free_bytes(device: torch.device) -> int:
     return min(whole // 8, 2 << 30)
 
 
-def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether this error was a lack of memory (GPU or CPU allocator)."""
-    return isinstance(fault, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(fault)
+def available_on(device: torch.device) -> int:
+    """Memory that can be had now: the GPU's, or the machine's within the limits of this process's control groups."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
 
 
 def halving(work: Callable[[slice], Tensor], rows: slice) -> Tensor:

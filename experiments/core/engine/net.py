@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from experiments.core.engine.plain import plain_weight_norms
 from experiments.core.engine.seeds import seeded, stream
 
 
@@ -186,7 +187,7 @@ def private(module: nn.Module, prepare: Callable[[nn.Module], nn.Module] = nn.Mo
     """
     known = _copies.__dict__.setdefault("of", {}).setdefault(prepare, WeakKeyDictionary())
     if module not in known:
-        known[module] = prepare(clone(module, _constants(module)))
+        known[module] = prepare(plain_weight_norms(clone(module, _constants(module))))
     return known[module]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
+from torch.func import grad, jvp, vjp, vmap
 
 from experiments.core.engine.net import Net
 
@@ -136,14 +136,14 @@ class Objective:
             def losses(w: Tensor) -> Tensor:
                 return self._losses(w, theta, x, y)
 
-            return batched(lambda v: jvp(losses, (theta[: self.net.p],), (v,))[1], block)
+            return pushed(losses, theta[: self.net.p], block)
 
         columns = [directions[:, a : a + self.width] for a in range(0, directions.shape[1], self.width)]
         return torch.cat([torch.cat([work(x, y, block) for x, y, _ in self._parts()], 1) for block in columns])
 
     def _product(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, vectors: Tensor) -> Tensor:
         gradient = grad(lambda w: self._sum(w, theta, x, y, weight))
-        return batched(lambda v: jvp(gradient, (theta[: self.net.p],), (v,))[1], vectors).T
+        return pushed(gradient, theta[: self.net.p], vectors).T
 
     def _sum(self, w: Tensor, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         losses = self._losses(w, theta, x, y)
@@ -162,9 +162,27 @@ class Objective:
             yield self.x[some], self.y[some], None if self.weight is None else self.weight[some]
 
 
-def batched(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
-    """work(v) of every column v of [p, C], stacked: [C, ...]. One column goes without vmap, which large models need."""
-    with forward_mode:
-        if columns.shape[1] == 1:
-            return work(columns[:, 0].contiguous())[None]
-        return vmap(work, in_dims=1, randomness="same")(columns)
+def pushed(function: Callable[[Tensor], Tensor], at: Tensor, columns: Tensor) -> Tensor:
+    """The Jacobian of `function` at `at` [s] times every column of [s, C], stacked: [C, ...].
+
+    By forward mode; where an operation has no forward derivative, by two reverse passes: J v is the derivative of
+    u -> J^T u in its transpose. One column goes without vmap, which large models need.
+    """
+    try:
+        with forward_mode:
+            return _each(lambda v: jvp(function, (at,), (v,))[1], columns)
+    except NotImplementedError:
+        return _each(lambda v: _twice_back(function, at, v), columns)
+
+
+def _each(work: Callable[[Tensor], Tensor], columns: Tensor) -> Tensor:
+    if columns.shape[1] == 1:
+        return work(columns[:, 0].contiguous())[None]
+    return vmap(work, in_dims=1, randomness="same")(columns)
+
+
+def _twice_back(function: Callable[[Tensor], Tensor], at: Tensor, v: Tensor) -> Tensor:
+    def transposed(u: Tensor) -> Tensor:
+        return vjp(function, at)[1](u)[0]  # type: ignore[no-any-return]
+
+    return vjp(transposed, torch.zeros_like(function(at)))[1](v)[0]  # type: ignore[no-any-return]

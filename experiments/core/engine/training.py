@@ -14,12 +14,12 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jvp
+from torch.func import functional_call, grad
 
 from experiments.core.engine.draws import drawing
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net, private
-from experiments.core.engine.objective import batched
+from experiments.core.engine.objective import pushed
 from experiments.core.errors import SpecError
 
 _Norm = nn.modules.batchnorm._BatchNorm
@@ -67,11 +67,8 @@ class TrainingNet(Net):
 
     def carried(self, theta: Tensor, x: Tensor, vectors: Tensor) -> Tensor:
         """The Jacobian of `moved` at theta times vectors [size, C]: [size - p, C]."""
-
-        def push(v: Tensor) -> Tensor:
-            return jvp(lambda state: self.moved(state, x), (theta,), (v,))[1]
-
-        return torch.cat([batched(push, part) for part in vectors.split(_WIDTH, 1)]).T
+        parts = vectors.split(_WIDTH, 1)
+        return torch.cat([pushed(lambda state: self.moved(state, x), theta, part) for part in parts]).T
 
     def sample_gradients(self, theta: Tensor, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         """Gradients of the losses of samples `rows` [N] of a batch, [N, p], what one does to the others included.

@@ -18,10 +18,10 @@ from typing import Protocol
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
-from torch.func import grad, jvp, vmap
+from torch.func import grad
 
 from experiments.core.engine.net import Net, Slot
-from experiments.core.engine.objective import forward_mode
+from experiments.core.engine.objective import pushed
 from experiments.core.estimators.score_jacobian import Step, backward, conv_jacobian, forward, handles
 
 _ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Identity, nn.Softplus)
@@ -54,13 +54,7 @@ class FullHessian:
 
     def apply(self, vectors: Tensor) -> Tensor:
         """H V: [p, C] -> [p, C]."""
-
-        def product(v: Tensor) -> Tensor:
-            return jvp(self._gradient, (self._w,), (v,))[1]
-
-        with forward_mode:
-            parts = vectors.split(self._width, 1)
-            return torch.cat([vmap(product, randomness="same")(part.T).T for part in parts], 1)
+        return torch.cat([pushed(self._gradient, self._w, part).T for part in vectors.split(self._width, 1)], 1)
 
 
 class GenericBlocks:

@@ -16,7 +16,7 @@ from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
-from experiments.core.engine.device import resolve_device
+from experiments.core.engine.device import available_on, resolve_device
 from experiments.core.engine.examine import examine
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
@@ -27,9 +27,11 @@ from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
 from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
+from experiments.core.memory import LOWER, require
 from experiments.core.models import build as build_model
 from experiments.core.spec.fields import CustomModel, RunSpec
 from experiments.core.sweep.cell import Context
+from experiments.core.sweep.estimate import of_states
 from experiments.core.sweep.settled import settled
 
 
@@ -125,8 +127,13 @@ def remember_model(net: Net, context: Context) -> None:
         )
 
 
-def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) -> Formulation:
-    """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5)."""
+def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context, more: int = 0) -> Formulation:
+    """The way to compute local steps: the one this cell used before it was interrupted, else by calibration (law 5).
+
+    Raises:
+        MissingError: the states of `worlds` worlds and `more` bytes do not fit into memory.
+    """
+    require_room(of_states(spec, problem.net.size, worlds) + more, problem.federation.x.device)
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
     return settled(
         context,
@@ -134,6 +141,15 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context) 
         wanted,
         lambda name: choose(problem.net, problem.federation, worlds, context.threads, name),
     )
+
+
+def require_room(need: int, device: torch.device, todo: str = LOWER) -> None:
+    """Refuse, before anything is trained, what does not fit beside the data that are loaded.
+
+    Raises:
+        MissingError: it needs more bytes than `device` has left.
+    """
+    require(need, str(device), free=available_on(device), todo=todo)
 
 
 def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +19,17 @@ TEST_SHARE = 0.15
 
 @dataclass(frozen=True)
 class Size:
-    """What an estimate rests on: forward operations of a sample, parameters, a client's samples, classes, clients."""
+    """What an estimate rests on: forward operations and numbers (`inputs`) of a sample, parameters, and so on.
+
+    `samples` are a client's.
+    """
 
     forward: float
     parameters: int
     samples: float
     classes: int
     clients: int
+    inputs: int
 
 
 def size_of(spec: RunSpec) -> Size | None:
@@ -45,7 +50,14 @@ def size_of(spec: RunSpec) -> Size | None:
             forward = operations(module, torch.zeros(1, *shape, dtype=kind))
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
-    return Size(forward, sum(p.numel() for p in module.parameters() if p.requires_grad), samples, classes, clients)
+    return Size(
+        forward,
+        sum(p.numel() for p in module.parameters() if p.requires_grad),
+        samples,
+        classes,
+        clients,
+        math.prod(shape),
+    )
 
 
 def training(spec: RunSpec, size: Size, worlds: int) -> float:
@@ -56,6 +68,26 @@ def training(spec: RunSpec, size: Size, worlds: int) -> float:
     test = TEST_SHARE * size.clients * size.samples
     evaluations = spec.rounds / spec.evaluate_every * worlds * test * size.forward / EVALUATION_RATE
     return local + evaluations + pairs * TASK
+
+
+BASE = 600 << 20
+"""Bytes of a process in which nothing is loaded yet."""
+
+
+def real(dtype: str) -> int:
+    """Bytes of a number."""
+    return {"float32": 4, "float64": 8}[dtype]
+
+
+def of_states(spec: RunSpec, parameters: int, worlds: int) -> int:
+    """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant."""
+    return real(spec.dtype) * parameters * (4 * worlds + spec.clients_per_round)
+
+
+def memory(spec: RunSpec, size: Size, worlds: int) -> int:
+    """Bytes to train `worlds` models side by side on data that are held twice while they are dealt to clients."""
+    data = 2 * real(spec.dtype) * size.inputs * (1 + TEST_SHARE) * size.clients * size.samples
+    return BASE + of_states(spec, size.parameters, worlds) + int(data)
 
 
 def operations(module: nn.Module, x: torch.Tensor) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.core.memory import available_bytes
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell
 from experiments.core.sweep.store import Store
@@ -44,6 +45,7 @@ class Plan:
 
     lines: tuple[Line, ...]
     free_disk: int
+    free_memory: int
 
     @property
     def seconds(self) -> float:
@@ -64,7 +66,7 @@ class Plan:
 def plan(cells: list[Cell], out: Path) -> Plan:
     """Look at what is stored under the runs folder `out` and say what is left. Writes nothing."""
     free = shutil.disk_usage(files.nearest(out)).free
-    return Plan(tuple(_line(cell, Store.of(out, cell)) for cell in cells), free)
+    return Plan(tuple(_line(cell, Store.of(out, cell)) for cell in cells), free, available_bytes())
 
 
 def _line(cell: Cell, store: Store) -> Line:

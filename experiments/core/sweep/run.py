@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from experiments.core import clean
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
+from experiments.core.memory import is_out_of_memory, out_of_memory, require
 from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell, Context, Row
@@ -141,7 +142,8 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
     """One cell from lock to commit.
 
     Raises:
-        BusyError: another process is computing it. MissingError: the disk is full; checkpoints are kept.
+        BusyError: another process is computing it. MissingError: the disk is full, or the memory does not suffice;
+            checkpoints are kept.
         Exception: whatever `cell.compute` raises; its work folder is kept for the next start.
     """
     store = Store.of(out, cell)
@@ -152,12 +154,16 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
     with store.lock(cell.id):
         if options.resume and store.adopt(cell, warn):
             return "skipped"
+        if options.device == "cpu":
+            require(cell.memory, f"{store.root.name}/{cell.id}")
         try:
             folder = store.prepare(cell, not options.resume, warn)
             _compute(cell, spec, store, folder, options)
         except Exception as error:
             if files.is_disk_full(error, store.root):
                 raise files.disk_full(f"{store.root.name}/{cell.id}") from error
+            if is_out_of_memory(error):
+                raise out_of_memory(error, f"{store.root.name}/{cell.id}") from error
             if isinstance(error, FedlabError):
                 store.drop_empty(cell)
             raise

@@ -29,7 +29,7 @@ from experiments.core.sweep import files
 from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.core.sweep.clients import keep_clients
-from experiments.core.sweep.estimate import size_of, training
+from experiments.core.sweep.estimate import memory, size_of, training
 from experiments.core.sweep.privacy import privacy_rows
 from experiments.core.sweep.quality import quality, status
 from experiments.core.sweep.record import describe
@@ -55,6 +55,7 @@ def cells(spec: TrainSpec) -> list[Cell]:
             **parameters(spec, NOT_NUMBERS, seed=seed),
             version=1,
             work=work,
+            memory=memory(spec, size, 1) if size else 0,
             compute=partial(compute, spec, seed),
         )
         for seed in spec.seeds

@@ -15,7 +15,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from experiments.core.data import _files
 from experiments.core.data.csv import Csv
 from experiments.core.data.dirichlet_balanced import DirichletBalanced
 from experiments.core.data.partition import Dirichlet, Iid, Natural, Shards
@@ -237,7 +236,7 @@ def test_packed_tables_whole_cut_and_grown(tmp_path, suffix, monkeypatch):
     with pytest.raises(SpecError, match=r"damaged|cut|ended"):
         load(tmp_path, path=path.name)
     path.write_bytes(PACKED[suffix](b"0" * 100_000))
-    monkeypatch.setattr(_files, "_available_bytes", lambda: 200_000)
+    monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: 200_000)
     with pytest.raises(SpecError, match="a quarter of the memory that is free"):
         load(tmp_path, path=path.name)
 

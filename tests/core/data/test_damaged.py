@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.core.data import _files
 from experiments.core.errors import SpecError
 from tests.core.data.hostile import KINDS, read, trials
 
@@ -32,7 +31,7 @@ def test_spoilt_files_are_read_or_refused(kind):
 @pytest.mark.parametrize("kind", ["idx", "leaf_json", "cifar", "text_csv", "image_npz"])
 def test_a_small_file_that_unpacks_to_more_than_there_is_memory(kind, tmp_path, monkeypatch):
     """64 MiB of zeros, packed to a few kB, where a quarter of 64 MiB may be used."""
-    monkeypatch.setattr(_files, "_available_bytes", lambda: 64 << 20)
+    monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: 64 << 20)
     block, make = KINDS[kind]
     make(tmp_path)
     block.load(0, tmp_path)  # sound, and all that is imported while loading is there

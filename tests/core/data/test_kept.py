@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.core.data import _files, _pictures
+from experiments.core import memory
+from experiments.core.data import _pictures
 from experiments.core.data._split import KeptData
 from experiments.core.data.image_folder import ImageFolder
 from experiments.core.data.image_npz import ImageNpz
@@ -99,9 +100,9 @@ def test_images_that_do_not_fit_in_memory_are_not_read(tmp_path, monkeypatch):
     folder(tmp_path)
     need = 2 * 4 * 20 * 3 * 6 * 6
     block = ImageFolder(path=str(tmp_path), height=6, width=6, colour="rgb")
-    monkeypatch.setattr(_files, "_available_bytes", lambda: need)
+    monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: need)
     assert len(block.load(0, None).y) == 16
-    monkeypatch.setattr(_files, "_available_bytes", lambda: need - 1)
+    monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: need - 1)
     monkeypatch.setattr(_pictures, "read_image", lambda *_: pytest.fail("an image was read"))
     with pytest.raises(SpecError, match="20 inputs of shape") as caught:
         block.load(0, None)
@@ -109,4 +110,4 @@ def test_images_that_do_not_fit_in_memory_are_not_read(tmp_path, monkeypatch):
 
 
 def test_this_machine_has_memory():
-    assert 2**20 < _files._available_bytes() < 2**50
+    assert 2**20 < memory.available_bytes() < 2**50

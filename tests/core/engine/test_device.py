@@ -6,8 +6,9 @@ import time
 import pytest
 import torch
 
-from experiments.core.engine.device import Workers, free_bytes, halving, is_out_of_memory, resolve_device
+from experiments.core.engine.device import Workers, free_bytes, halving, resolve_device
 from experiments.core.errors import MissingError
+from experiments.core.memory import is_out_of_memory
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from experiments.core.data import _files
 from experiments.core.engine.net import Net
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.models.state import first_mismatch, read_arrays, read_state
@@ -144,7 +143,7 @@ def test_arrays_that_hold_something_else(tmp_path):
 def test_arrays_that_unpack_to_more_than_the_memory(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "net.npz", a=np.zeros(10**6))
     assert read_state(tmp_path / "net.npz")["a"].shape == (10**6,)
-    monkeypatch.setattr(_files, "_available_bytes", lambda: 10**6)
+    monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: 10**6)
     with pytest.raises(SpecError, match="the memory that is free"):
         read_state(tmp_path / "net.npz")
 

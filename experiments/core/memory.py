@@ -1,0 +1,104 @@
+"""How much memory can be had, and what to say when it is not enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from experiments.core.errors import MissingError
+
+LOWER = "lower the number of worlds (counted, candidates), of clients or of parameters, or free memory"
+_UNLIMITED = 1 << 60  # what version 1 writes where there is no limit is just below 2^63
+
+_FILES = {  # of a control group: its limit, what it holds, and the part of that which is given back when needed
+    "2": ("memory.max", "memory.current", "inactive_file"),
+    "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """Memory that this process can have without swapping: of the machine, and of every control group around it.
+
+    Args:
+        root: the folder that holds proc and sys (for tests).
+    """
+    return max(0, min([_of_machine(root), *_of_groups(root)]))
+
+
+def require(need: int, where: str, what: str = "this run", free: int | None = None, todo: str = LOWER) -> None:
+    """Refuse what needs more than the `free` bytes (None: those available).
+
+    Raises:
+        MissingError: it does.
+    """
+    free = available_bytes() if free is None else free
+    if need > free:
+        raise MissingError(
+            f"{what} needs about {need / 2**30:.2g} GiB of memory, and {free / 2**30:.2g} GiB are available",
+            where,
+            todo,
+        )
+
+
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Whether this error was a lack of memory, of Python's or of PyTorch's allocators (on a GPU or not)."""
+    if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
+        return True
+    said = ("can't allocate memory", "DefaultCPUAllocator", "out of memory")
+    return isinstance(fault, RuntimeError) and any(words in str(fault) for words in said)
+
+
+def out_of_memory(fault: BaseException, where: str) -> MissingError:
+    """A lack of memory, told in one line."""
+    asked = (str(fault).splitlines() or [""])[0]
+    return MissingError(f"the memory does not suffice{f' ({asked})' if asked else ''}", where, LOWER)
+
+
+def _of_machine(root: Path) -> int:
+    """On Linux what can be had without swapping; elsewhere all memory."""
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What each control group has left that this process is in, the innermost first."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            tops, version = [mounted, mounted / "unified"], "2"
+        elif "memory" in controllers.split(","):
+            tops, version = [mounted / "memory"], "1"
+        else:
+            continue
+        for top in tops:
+            # In a container its own group may be mounted as the top, and the path be one of the host.
+            inner = top / path.lstrip("/")
+            for folder in (inner, *(up for up in inner.parents if up == top or top in up.parents)):
+                left = _left(folder, *_FILES[version])
+                if left is not None:
+                    yield left
+
+
+def _left(folder: Path, limit: str, usage: str, cache: str) -> int | None:
+    """Bytes that one control group has left; None where it has no limit."""
+    try:
+        most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    if most >= _UNLIMITED:
+        return None
+    try:
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        given_back = int(stat.get(cache, 0))
+    except (OSError, ValueError):
+        given_back = 0
+    return most - max(0, used - given_back)
