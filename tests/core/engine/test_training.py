@@ -129,9 +129,24 @@ def test_a_model_is_differentiated_as_it_is_trained(monkeypatch):
     assert found is net
 
 
-def test_what_has_no_known_derivative_is_refused_in_one_line(monkeypatch):
-    instances = (nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten())
-    monkeypatch.setitem(MODELS, "instances", lambda: nn.Sequential(*instances, nn.Linear(4, 3)))
+def settled():
+    """Spectral normalisation after so many power iterations that its vectors move by rounding only."""
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3, dtype=torch.float64), n_power_iterations=9)
+    for _ in range(50):
+        layer(X)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten()],
+        lambda: [settled(), nn.Linear(3, 4)],
+    ],
+    ids=["instances", "spectral"],
+)
+def test_what_has_no_known_derivative_is_refused_in_one_line(monkeypatch, make):
+    monkeypatch.setitem(MODELS, "odd", lambda: nn.Sequential(*make(), nn.Linear(4, 3)))
     with pytest.raises(SpecError, match="no derivative of this model's training step") as caught:
-        chosen("instances")
+        chosen("odd")
     assert caught.value.where == "model" and "BatchNorm" in caught.value.todo
