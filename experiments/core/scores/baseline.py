@@ -28,9 +28,10 @@ class Baseline:
     accuracy: float
     loss: float
 
-    def beats(self, loss: float, accuracy: float) -> bool:
-        """Whether a model of this test loss and accuracy (in [0, 1]) has learned nothing that counts."""
-        return not (accuracy > self.accuracy or math.isnan(self.accuracy)) or not loss <= self.loss
+    def beats(self, loss: float, accuracy: float) -> list[str]:
+        """In what a model of this test loss and accuracy (in [0, 1]) is no better: "accuracy", "loss", both or none."""
+        right = accuracy > self.accuracy or math.isnan(self.accuracy)
+        return ["accuracy"] * (not right) + ["loss"] * (not loss <= self.loss)
 
 
 def baseline(net: Net, federation: Federation) -> Baseline:

@@ -25,8 +25,8 @@ def quality(
     floor, unit = baseline(net, federation), "nats" if net.loss == "cross_entropy" else ""
     no_better = floor.beats(loss, accuracy)
     if no_better:
-        context.warn(_warning(floor, loss, accuracy))
-    found = [("base_loss", loss, unit), ("majority_loss", floor.loss, unit), ("no_better", float(no_better), "")]
+        context.warn(_warning(floor, loss, accuracy, no_better))
+    found = [("base_loss", loss, unit), ("majority_loss", floor.loss, unit), ("no_better", float(bool(no_better)), "")]
     if not math.isnan(floor.accuracy):
         found += [
             ("base_accuracy", 100 * accuracy, "%"),
@@ -37,12 +37,15 @@ def quality(
     return [{**common, "metric": metric, "value": value, "unit": unit} for metric, value, unit in found]
 
 
-def _warning(floor: Baseline, loss: float, accuracy: float) -> str:
+def _warning(floor: Baseline, loss: float, accuracy: float, no_better: list[str]) -> str:
     told = f"loss {loss:.4g} against {floor.loss:.4g} of one answer to every input"
     if not math.isnan(floor.accuracy):
         majority = f"{100 * floor.accuracy:.1f} % of class {floor.label} always"
         told = f"accuracy {100 * accuracy:.1f} % against {majority}, {told}"
-    return f"the base model is no better than the majority ({told}): correlations and rankings mean nothing then"
+    return (
+        f"in {' and '.join(no_better)} the base model is no better than the majority ({told}): correlations and "
+        "rankings say little of a model that has learned"
+    )
 
 
 def status(loss: float, accuracy: float) -> str:

@@ -43,6 +43,7 @@ def test_one_that_did_not_is_said_to_be_no_better(tmp_path, loss, accuracy):
     table, (line,) = made(tmp_path, (0, "", loss, accuracy))
     assert table.frame["no better"].tolist() == [1]
     assert "no better than the majority" in line and "50.0 % of class 1" in line and "\n" not in line
+    assert line.startswith(f"in {'accuracy' if accuracy <= 0.5 else 'loss'} the base model")
 
 
 def test_points_stand_apart_and_older_rows_have_no_table(tmp_path):

@@ -45,7 +45,7 @@ def test_a_number_to_predict_has_a_mean_and_no_class():
     y, test_y = torch.tensor([[1.0], [2.0], [6.0]]), torch.tensor([[1.0], [5.0]])
     found = baseline(net("squared", 1), federation(y, test_y, 1))
     assert found.loss == pytest.approx((2.0**2 + 2.0**2) / 4) and math.isnan(found.accuracy)
-    assert not found.beats(1.99, 0.0) and found.beats(2.01, 1.0)
+    assert found.beats(1.99, 0.0) == [] and found.beats(2.01, 1.0) == ["loss"]
 
 
 def test_a_class_that_training_lacks_costs_everything():
@@ -55,8 +55,8 @@ def test_a_class_that_training_lacks_costs_everything():
 
 @pytest.mark.parametrize(
     ("loss", "accuracy", "beaten"),
-    [(0.6, 0.8, False), (0.7, 0.8, False), (0.71, 0.8, True), (0.6, 0.75, True), (0.6, 0.7, True),
-     (math.nan, 0.9, True), (0.6, math.nan, True)],
+    [(0.6, 0.8, ""), (0.7, 0.8, ""), (0.71, 0.8, "loss"), (0.6, 0.75, "accuracy"), (0.6, 0.7, "accuracy"),
+     (0.8, 0.7, "accuracy loss"), (math.nan, 0.9, "loss"), (0.6, math.nan, "accuracy")],
 )  # fmt: skip
 def test_when_a_model_is_no_better(loss, accuracy, beaten):
-    assert Baseline(1, 0.75, 0.7).beats(loss, accuracy) is beaten
+    assert Baseline(1, 0.75, 0.7).beats(loss, accuracy) == beaten.split()
