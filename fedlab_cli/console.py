@@ -175,7 +175,7 @@ class Meter:
         """Note that `done` of `total` of `what` are done."""
         interrupt.check()
         if what != _CELLS:
-            self._left.progress(done, total)
+            self._left.progress(what, done, total)
         if self._progress is not None:
             if what not in self._bars:
                 self._bars[what] = self._progress.add_task(clean.line(what), total=total)

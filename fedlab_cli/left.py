@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-_NEARLY = 0.95
-"""The most of a cell that is taken for done before it ends: it may have further phases."""
-
 
 class Left:
     """The time left of all cells together.
+
+    A cell goes through phases, of which only the one under way is seen: what is left of it stands for the cell.
 
     Args:
         work: cell -> estimated seconds. Where one is unknown (0) all count alike, and no time is told before the first
@@ -21,15 +20,19 @@ class Left:
         self._known = bool(work) and all(seconds > 0 for seconds in work.values())
         self._ahead = dict(work) if self._known else dict.fromkeys(work, 1.0)
         self._behind, self._spent = 0.0, 0.0
-        self._cell, self._share, self._began = "", 0.0, time.monotonic()
+        self.start("")
 
     def start(self, cell: str) -> None:
         """A cell begins."""
-        self._cell, self._share, self._began = cell, 0.0, time.monotonic()
+        self._cell, self._began = cell, time.monotonic()
+        self._phase, self._share, self._seen = "", 0.0, self._began
+        self._since = self._first = (self._began, 0.0)
 
-    def progress(self, done: int, total: int) -> None:
+    def progress(self, phase: str, done: int, total: int) -> None:
         """So much of a phase of the cell is done."""
-        self._share = max(self._share, min(done / max(1, total), _NEARLY))
+        before, self._share, self._seen = self._seen, done / max(1, total), time.monotonic()
+        if phase != self._phase:
+            self._phase, self._since, self._first = phase, (before, 0.0), (self._seen, self._share)
 
     def end(self, computed: bool) -> None:
         """The cell is over; `computed`: it was computed here, and its time says something of the others'."""
@@ -37,14 +40,18 @@ class Left:
         if computed:
             self._behind += work
             self._spent += time.monotonic() - self._began
-        self._cell, self._share = "", 0.0
+        self.start("")
 
     def seconds(self) -> float | None:
         """Estimated seconds left, None while nothing is known."""
-        here = self._share * self._ahead.get(self._cell, 0.0)
-        behind = self._behind + here
-        spent = self._spent + (time.monotonic() - self._began if self._cell else 0.0)
-        if behind <= 0 and not self._known:
+        if not self._ahead or not (self._known or self._behind or self._share):
             return None
-        speed = spent / behind if behind > 0 and spent > 0 else 1.0
-        return (sum(self._ahead.values()) - here) * speed
+        work, elapsed = self._ahead.get(self._cell, 0.0), time.monotonic() - self._began if self._cell else 0.0
+        speed = self._spent / self._behind if self._behind else 1.0
+        here = max(0.0, work * speed - elapsed)
+        if self._share:
+            # From the first word on where there were more: a run that was resumed begins somewhere in the middle.
+            began, share = self._first if self._share > self._first[1] else self._since
+            here = (time.monotonic() - began) * (1 - self._share) / (self._share - share)
+            speed = (self._spent + elapsed + here) / (self._behind + work or 1.0)
+        return here + (sum(self._ahead.values()) - work) * speed

@@ -18,7 +18,7 @@ def test_from_the_first_cell_on_it_follows_the_speed_seen(now):
     time = left.Left({"a": 60.0, "b": 120.0})
     time.start("a")
     now[0] = 60.0
-    time.progress(1, 4)  # 15 s of work took 60 s
+    time.progress("rounds", 1, 4)  # 15 s of work took 60 s
     assert time.seconds() == pytest.approx((45 + 120) * 4)
     now[0] = 120.0
     time.end(computed=True)  # 60 s of work took 120 s
@@ -37,9 +37,22 @@ def test_a_second_phase_does_not_begin_anew(now):
     time = left.Left({"a": 100.0})
     time.start("a")
     now[0] = 95.0
-    time.progress(4, 4)
-    time.progress(0, 9)
+    time.progress("training", 4, 4)
+    time.progress("retraining", 0, 9)
     assert time.seconds() == pytest.approx(5)
+    now[0] = 125.0  # 30 s for a third of the second phase, though the estimate is used up
+    time.progress("retraining", 3, 9)
+    assert time.seconds() == pytest.approx(60)
+
+
+def test_a_resumed_cell_begins_in_the_middle(now):
+    time = left.Left({"a": 100.0})
+    time.start("a")
+    now[0] = 1.0
+    time.progress("rounds", 76, 250)
+    now[0] = 11.0
+    time.progress("rounds", 86, 250)
+    assert time.seconds() == pytest.approx(164)
 
 
 def test_cells_of_unknown_cost_count_alike(now):
@@ -47,7 +60,7 @@ def test_cells_of_unknown_cost_count_alike(now):
     time.start("a")
     assert time.seconds() is None
     now[0] = 10.0
-    time.progress(1, 2)
+    time.progress("rounds", 1, 2)
     assert time.seconds() == pytest.approx(30)
 
 
