@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from experiments.core.names import shortened
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import STAR, look, new_figure
-from experiments.core.report.subjects import clients, without_label
+from experiments.core.report.subjects import clients, have_names, without_label
 from experiments.influence.figure_parts import band, line
 from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
 
@@ -22,6 +23,7 @@ _PANELS = {
     "loss": (("lowest FIL", "lowest FIL (least valuable)"), ("highest FIL", "highest FIL (most valuable)")),
     "accuracy": (("highest FIA", "highest FIA (least valuable)"), ("lowest FIA", "lowest FIA (most valuable)")),
 }
+_MOST_NAMES = 40  # that fit below a picture
 _UNITS = {"loss": "test loss (nats)", "accuracy": "test accuracy (points)"}
 
 
@@ -97,6 +99,8 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
     shown = right.imshow(mix, aspect="auto", interpolation="nearest", cmap="cividis", vmin=0)
     right.grid(False)
     right.set_xlabel("clients, sorted by their commonest label")
+    if have_names(frame["client"]) and mix.shape[1] <= _MOST_NAMES:
+        right.set_xticks(range(mix.shape[1]), [shortened(str(name)) for name in mix.columns], rotation=90, fontsize=6)
     right.set_ylabel("label")
     step = max(1, len(mix) // 10)
     right.set_yticks(range(0, len(mix), step), mix.index[::step])

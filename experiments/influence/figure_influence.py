@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.scatter import cloud
+from experiments.core.report.scatter import cloud, name_points
 from experiments.core.report.style import STAR, formula, look, new_figure
+from experiments.core.report.subjects import have_names
 from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
 
@@ -73,7 +74,10 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     seeds = points["seed"].nunique()
     colors = {seed: index for index, seed in enumerate(sorted(points["seed"].unique()))}
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
-        cloud(ax, points[points["method"] == variant], colors, scale)
+        own = points[points["method"] == variant]
+        cloud(ax, own, colors, scale)
+        if have_names(points["client"]):
+            name_points(ax, own[own["seed"] == own["seed"].min()], scale)
         told = _scores(scores[scores["method"] == variant], seeds)
         ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
         ax.set_xlabel(f"exact FIL ({unit})")

@@ -264,6 +264,18 @@ def test_clients_with_names_have_the_same_figures_in_the_order_of_their_names():
         assert others[name].figure is None or png_bytes(others[name].figure)[:4] == b"\x89PNG"
 
 
+def words(figure):
+    return {text.get_text() for ax in figure.axes for text in (*ax.texts, *ax.get_xticklabels())}
+
+
+def test_pictures_say_the_names_of_clients_that_have_some():
+    numbered, others = ({a.name: a for a in report(some, [])} for some in (influence(), named(influence())))
+    for name, last in (("figure3-clients-setting1", CLIENTS - 1), ("figure5-setting1", 0)):
+        said, bare = words(others[name].figure()), words(numbered[name].figure())
+        assert f"s/label:{last}, $x$" in said and len({w for w in said if "label:" in w}) > 3
+        assert not any("label:" in word for word in bare)
+
+
 def test_numbers_to_predict_have_no_mix_of_labels(recwarn):
     metrics = influence()
     made = {a.name: a for a in report(metrics[metrics["metric"] != "label_count"], [])}["figure5-setting1"]

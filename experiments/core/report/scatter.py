@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.core.names import shortened
 from experiments.core.report.style import PALETTE
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+_NAMED = 12  # points that are worth a name
 
 
 def cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: float) -> None:
@@ -36,6 +39,26 @@ def cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: float
         far = f"{outside} of {len(points)} points outside,\n{estimated.min():.2g} to {estimated.max():.2g}"
         ax.text(0.97, 0.06, far, transform=ax.transAxes, ha="right", va="bottom", fontsize=6,
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1})  # fmt: skip
+
+
+def name_points(ax: Axes, points: pd.DataFrame, scale: float) -> None:
+    """Write its name beside each point far from the middle, as long as names do not cover each other.
+
+    Args:
+        ax: as `cloud` left it. points: columns client, exact, estimated, of one seed. scale: as in `cloud`.
+    """
+    low, high = ax.get_ylim()
+    apart = np.abs(points["exact"] - points["exact"].median()).sort_values(ascending=False).index
+    taken: list[float] = []
+    for row in points.loc[apart[:_NAMED]].itertuples():
+        y = float(row.estimated) / scale
+        if low < y < high and all(abs(y - other) > 0.05 * (high - low) for other in taken):
+            taken.append(y)
+            right = float(row.exact) > float(points["exact"].mean())
+            ax.annotate(
+                shortened(str(row.client)), (float(row.exact) / scale, y), fontsize=6, va="center",
+                xytext=(-4 if right else 4, 0), textcoords="offset points", ha="right" if right else "left",
+            )  # fmt: skip
 
 
 def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:

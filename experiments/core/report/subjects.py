@@ -46,6 +46,11 @@ def clients(subjects: pd.Series) -> pd.Series:
     return names.astype(pd.CategoricalDtype(known, ordered=True))
 
 
+def have_names(column: pd.Series) -> bool:
+    """Whether the clients in a column made by `clients` have names of their own."""
+    return hasattr(column, "cat")
+
+
 def parse(metrics: pd.DataFrame, grid: Sequence[str], within: Collection[str]) -> pd.DataFrame:
     """Rows of metrics.csv with a column for every key of their subjects, and `point`; a subject of other form has none.
 
