@@ -30,7 +30,7 @@ def net():
 def paced(monkeypatch):
     """Two formulations whose gradients take known times; how often each was asked, and for how many models."""
     asked = {"quick": [], "slow": []}
-    pace = {"quick": 0.0, "slow": 0.003}
+    pace = {"quick": 0.0, "slow": 0.05}
 
     def make(name):
         class Paced(formulations()["looped"]):
@@ -55,11 +55,11 @@ def test_the_fastest_is_picked_and_remembered(net, paced, cache):
     asked, pace, _ = paced
     choice = choose(net, federation(), 6, 2)
     assert choice.formulation.name == "quick" and set(choice.seconds) == {"quick", "slow"}
-    assert 0.003 / 3 <= choice.seconds["slow"] < 0.1 and choice.seconds["quick"] < choice.seconds["slow"]
+    assert 0.05 / 3 <= choice.seconds["slow"] and choice.seconds["quick"] < choice.seconds["slow"]
     # Three of six models on one of two threads, a client of median size; then two models beside plain autograd.
     assert set(asked["quick"]) == {(3, 5), (2, 5)} and set(asked["slow"]) == {(3, 5)}
     asked["quick"].clear(), asked["slow"].clear()
-    pace.update(quick=0.05, slow=0.0)
+    pace.update(quick=0.1, slow=0.0)
     again = choose(net, federation(), 6, 2)
     assert again.formulation.name == "quick" and again.seconds == choice.seconds
     assert set(asked["quick"]) == {(2, 5)} and not asked["slow"]
