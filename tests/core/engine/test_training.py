@@ -129,6 +129,14 @@ def test_a_model_is_differentiated_as_it_is_trained(monkeypatch):
     assert found is net
 
 
+def test_a_mean_that_is_zero_but_for_rounding_is_no_other_step():
+    """Behind a normalisation and a matrix without bias, as in bottlenecks: each way of the step rounds otherwise."""
+    between = nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4, momentum=0.01), nn.ReLU()
+    layers = nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False), *between, nn.Linear(4, 3)
+    net = Net.of(nn.Sequential(*layers).double())
+    assert isinstance(trained_as(net, formulations()["looped"](net), net.flat(), X, Y), TrainingNet)
+
+
 def settled():
     """Spectral normalisation after so many power iterations that its vectors move by rounding only."""
     layer = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3, dtype=torch.float64), n_power_iterations=9)
