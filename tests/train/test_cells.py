@@ -12,9 +12,9 @@ from experiments.core.engine.privacy import epsilon
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE
 from experiments.core.report import artefacts
-from experiments.core.sweep import train
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
+from experiments.train import cells as train
 from fedlab_cli.main import main
 from tests.influence import tiny
 
