@@ -184,19 +184,6 @@ def test_batchnorm_buffers_are_saved_and_averaged(tmp_path, monkeypatch):
     assert float(tensors["1.running_mean"].abs().max()) > 0 and not np.allclose(tensors["1.running_var"].numpy(), 1)
 
 
-def test_the_report_shows_the_last_round_of_every_world():
-    import pandas as pd
-
-    rows = [
-        {"setting": "s", "seed": seed, "method": "base", "metric": metric, "round": t, "value": t + seed, "unit": "u"}
-        for seed in (0, 1) for metric in ("loss", "accuracy") for t in (2, 4)
-    ]  # fmt: skip
-    final, curves = train.report(pd.DataFrame(rows), [])
-    assert (final.name, final.table_md, curves.name) == ("final", True, "curves")
-    assert set(final.frame["round"]) == {4} and len(final.frame) == 4 and len(curves.frame) == 8
-    assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}]), []) == []
-
-
 def test_the_progress_line_says_loss_and_accuracy_of_the_model_so_far(tmp_path):
     told = []
     spec = tiny.loaded(config_of(tmp_path))
