@@ -18,7 +18,7 @@ from experiments.core.engine.truth import without_one_by_one
 from experiments.core.estimators import update
 from experiments.core.estimators.feddebug import feddebug, random_inputs
 from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
-from experiments.core.sweep.quality import status
+from experiments.core.study.quality import status
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
 from experiments.trace.spec import TraceSpec

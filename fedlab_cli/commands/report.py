@@ -37,10 +37,10 @@ def report(
         not_at_smoke(scale, "fedlab report --check")
     told(out, scale.value, dest, check, tuple(names or ()))
     if readme is not None:
-        from experiments.core.paper import papers
+        from experiments.core.paper import printed
         from experiments.core.report import site
 
-        site.embed(readme, dest, papers())
+        site.embed(readme, dest, printed())
         console.note(f"table of papers written to {readme}")
 
 
