@@ -15,7 +15,8 @@ DEST = Path("results")
 Dest = Annotated[Path, typer.Option("--dest", help="Folder to publish in.", file_okay=False)]
 Check = Annotated[bool, typer.Option("--check", help="Exit with 3 when a number is outside its tolerance.")]
 Readme = Annotated[
-    Path | None, typer.Option("--readme", help="Also write one row per paper between the marks of this file.", dir_okay=False)
+    Path | None,
+    typer.Option("--readme", help="Also write one row per paper between the marks of this file.", dir_okay=False),
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Papers; default: all that have results.")]
 

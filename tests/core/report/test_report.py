@@ -194,7 +194,8 @@ def test_a_row_per_paper_is_written_between_the_marks_of_a_readme(house):
         text.startswith("# fedlab\n")
         and text.endswith("\n\nmore\n")
         and "old" not in text
-        and "| Nobody 2000 | `fedlab toy` |  | [1 reproduced, 0 close, 0 differ, 1 not run](results/README.md) |" in text
+        and "| Nobody 2000 | `fedlab toy` |  | [1 reproduced, 0 close, 0 differ, 1 not run](results/README.md) |"
+        in text
     )
     site.embed(readme, house / "results", {"toy": PAPER})
     assert readme.read_text() == text
