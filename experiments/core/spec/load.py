@@ -16,7 +16,7 @@ from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find, owners
 from experiments.core.spec.reader import shown
 from experiments.core.spec.standin import laid, parted, stood_in
-from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
+from experiments.core.spec.tree import SCALES, gather, overridden, put
 from experiments.core.spec.values import Fault, Key, Tree, brief
 
 MOST_FAULTS = 50
@@ -66,7 +66,7 @@ def load(
     if scale not in SCALES:
         raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
     path = find(source, paper)
-    tree, overlay = parted(at_scale(gather(path), scale))
+    tree, overlay = parted(gather(path, scale))
     owner = _owner(tree, path, paper)
     for key, value in (("paper", owner.name), ("name", path.stem)):
         if key not in tree.value:
