@@ -1,14 +1,13 @@
-"""Putting specs together: `extends`, the overlay of a scale, and `--set`, keeping where each value came from."""
+"""Putting specs together: `extends` and the overlay of a scale, keeping where each value came from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.reader import is_file, read_file, read_value, shown
-from experiments.core.spec.values import MOST_DEPTH, Fault, Key, Tree, brief
+from experiments.core.spec.reader import is_file, read_file, shown
+from experiments.core.spec.values import Fault, Key, Tree, brief
 
 SCALES = ("smoke", "small", "paper")
 STAND_IN = "stand_in"
@@ -113,28 +112,6 @@ def _faults_of_scales(tree: Tree) -> list[Fault]:
     if "scale" in tree.value:
         faults.append(Fault(tree.origin(("scale",)), "scale", "is chosen by --scale, not by a file"))
     return faults
-
-
-def overridden(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """Lay `--set key=value` on the tree; choices of a `kind` come first, so that they do not drop other keys.
-
-    Raises:
-        SpecError: on an override without `=`, or whose value is no YAML.
-    """
-    for text in sorted(overrides, key=lambda o: not o.partition("=")[0].strip().endswith("kind")):
-        name, equals, value = text.partition("=")
-        path = tuple(name.strip().split("."))
-        if not equals or not all(path):
-            raise SpecError(f"cannot read {brief(text)}", "--set", "write --set key.subkey=value")
-        if len(path) > MOST_DEPTH:
-            raise SpecError(f"a key of {len(path)} parts", "--set", "no setting is that deep")
-        tree = put(tree, path, read_value(value), _named_set(text))
-    return tree
-
-
-def _named_set(text: str) -> str:
-    """How messages name an override."""
-    return f"--set {text if len(text) <= 60 and text.isprintable() else brief(text)}"
 
 
 def put(tree: Tree, path: Key, value: Any, origin: str) -> Tree:

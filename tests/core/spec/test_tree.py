@@ -2,7 +2,7 @@ import pytest
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.reader import Tree, read_file
-from experiments.core.spec.tree import at_scale, gather, merge, overridden, planted, subtree
+from experiments.core.spec.tree import at_scale, gather, merge, planted, subtree
 
 
 def tree(value, name="f"):
@@ -110,38 +110,6 @@ def test_bad_scales(tmp_path, text, key):
     files(tmp_path, s=text)
     found = at_scale(read_file(tmp_path / "s.yaml"), "smoke")
     assert [f.key for f in found.faults] == [key]
-
-
-def test_overrides_choose_kinds_first():
-    start = tree({"data": {"kind": "x", "p": 1}, "r": 1})
-    out = overridden(start, ["data.q=[1, 2]", "data.kind=y", "r=1e-3", "new.deep.key=a=b"])
-    assert out.value == {"data": {"kind": "y", "q": [1, 2]}, "r": 0.001, "new": {"deep": {"key": "a=b"}}}
-    assert out.origins["r",] == "--set r=1e-3"
-
-
-def test_overrides_reach_every_point_of_a_grid():
-    """Whoever sets a key wants it everywhere: a choice that says something else gives way, what varies inside stays."""
-    grid = {
-        "task": {"a": {}, "b": {"data": {"kind": "y", "p": 2}, "r": 5}, "c": None, "d": {"data.p": 3}},
-        "m.depth": [1, 2],
-        "s": [1, 2],
-    }
-    start = tree({"data": {"kind": "x", "p": 1}, "r": 1, "s": 0, "m": {"depth": 0}, "grid": grid})
-    found = overridden(start, ["data.p=7", "r=9", "s=4", "m={width: 3}"]).value
-    assert found["grid"]["task"] == {
-        "a": {}, "b": {"data": {"kind": "y", "p": 7}, "r": 9}, "c": None, "d": {"data.p": 7}
-    }  # fmt: skip
-    assert found["grid"]["s"] == [4] and found["grid"]["m.depth"] == [1, 2]
-    whole = overridden(start, ["data={kind: z}"]).value
-    assert whole["grid"]["task"]["b"] == {"data": {"kind": "z"}, "r": 5}
-    own = overridden(start, ["grid.s=[8]"]).value
-    assert own["grid"]["s"] == [8] and own["s"] == 0
-
-
-@pytest.mark.parametrize("text", ["r", "=3", "a..b=1", "r=[1"])
-def test_bad_overrides(text):
-    with pytest.raises(SpecError):
-        overridden(Tree(), [text])
 
 
 def test_subtree():
