@@ -13,10 +13,12 @@ READY := $(VENV)/.ready
 endif
 FEDLAB := $(PYTHON) -c 'from fedlab_cli.main import run; run()'
 PAPERS := $(patsubst experiments/%/spec.py,%,$(wildcard experiments/*/spec.py))
+# Tests run on every core (at most 8), one thread each, and whoever has run out takes over tests of the others.
+PYTEST := $(PYTHON) -m pytest -n auto --maxprocesses 8 --dist worksteal
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types smoke reproduce-all report verify bench clean
+.PHONY: help setup demo quick test check format lint types smoke reproduce-all report verify bench clean
 
 help: ## Show this help
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -34,8 +36,11 @@ demo: $(READY) ## No download: a federated CNN in seconds, then Fed-Influence, o
 	$(FEDLAB) train
 	$(FEDLAB) influence --setting 1 --scale small --seeds 0
 
-test: $(READY) ## Run the tests
-	$(PYTHON) -m pytest
+quick: $(READY) ## For every edit: the tests that take less than about two seconds each
+	$(PYTEST) -m 'not slow'
+
+test: $(READY) ## All tests
+	$(PYTEST)
 
 check: format lint types test ## Format, lint, types, tests
 
