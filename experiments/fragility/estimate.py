@@ -7,7 +7,7 @@ import math
 import torch
 
 from experiments.core.estimators.inverse_hessian import Work
-from experiments.core.sweep.estimate import BASE, operations, real
+from experiments.core.study.price import BASE, operations, real
 from experiments.fragility.spec import FragilitySpec
 
 RATE = 3e10  # operations per second of both cores, native kernel or plain convolutions

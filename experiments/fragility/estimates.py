@@ -13,7 +13,7 @@ from experiments.core.engine.objective import Objective
 from experiments.core.errors import FedlabError
 from experiments.core.estimators.inverse_hessian import HessianMethod, InverseHessian, Solution
 from experiments.core.estimators.numerics.influence_function import changes, influences, test_gradients
-from experiments.core.sweep.build import progress_of
+from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.problem import Problem
 

@@ -23,9 +23,16 @@ from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER
-from experiments.core.sweep.build import fingerprint, initial_module, one_hot, remember_model, require_room, tell_data
+from experiments.core.study.federated import (
+    fingerprint,
+    initial_module,
+    one_hot,
+    remember_model,
+    require_room,
+    tell_data,
+)
+from experiments.core.study.formulation import settled
 from experiments.core.sweep.cell import Context
-from experiments.core.sweep.settled import settled
 from experiments.fragility.estimate import memory
 from experiments.fragility.spec import FragilitySpec
 

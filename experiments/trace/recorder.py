@@ -24,7 +24,7 @@ from experiments.core.estimators.numerics.tracefl import (
     normalised,
     provenance,
 )
-from experiments.core.sweep.quality import status
+from experiments.core.study.quality import status
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
 from experiments.trace.spec import TraceSpec

@@ -1,4 +1,4 @@
-"""Small sound data of every kind that is read from files, and ways to spoil them; `python -m` counts what falls."""
+"""Ways to spoil the small files of tests/toys/data_files.py; `python -m` counts what falls."""
 
 from __future__ import annotations
 
@@ -17,111 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from experiments.core.data.cifar import TEST, TRAIN, Cifar
-from experiments.core.data.csv import Csv
-from experiments.core.data.femnist import Femnist
-from experiments.core.data.idx import Idx
-from experiments.core.data.image_folder import ImageFolder
-from experiments.core.data.image_npz import ImageNpz
-from experiments.core.data.leaf_json import LeafJson
-from experiments.core.data.mnist_by_writer import MnistByWriter
 from experiments.core.data.pool import DataBlock
-from experiments.core.data.small_mnist import SmallMnist
-from experiments.core.data.text_csv import TextCsv
 from experiments.core.errors import FedlabError
-
-
-def _idx(array: np.ndarray, kind: int = 8) -> bytes:
-    return struct.pack(f">HBB{array.ndim}i", 0, kind, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def _idx_files(folder: Path, n: int = 8) -> None:
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for part in ("train", "t10k"):
-        images, labels = rng.integers(0, 256, (n, 4, 4)), np.arange(n) % 3
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(_idx(images)))
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(_idx(labels))
-
-
-def _leaf_files(folder: Path) -> None:
-    folder.mkdir()
-    rng = np.random.default_rng(2)
-    users = {f"u{k}": {"x": rng.random((3, 784)).round(1).tolist(), "y": [0, 1, 2]} for k in range(2)}
-    for part in ("train", "test"):
-        (folder / part).mkdir()
-        content = json.dumps({"users": list(users), "num_samples": [3] * 2, "user_data": users}).encode()
-        (folder / part / "all_data.json.gz").write_bytes(gzip.compress(content))
-
-
-def _npz(folder: Path) -> None:
-    rng = np.random.default_rng(3)
-    held = {f"{part}_images": rng.integers(0, 256, (8, 5, 5)).astype(np.uint8) for part in ("train", "test")}
-    labels = {f"{part}_labels": np.arange(8) % 3 for part in ("train", "test")}
-    np.savez_compressed(folder / "data.npz", **held, **labels, train_clients=np.array(list("aabbccaa")))
-
-
-def _table(folder: Path) -> None:
-    rows = [f"{'ab'[k % 2]},{k / 3:.3f},{(k * k) % 7},{'yes' if k % 3 else 'no'}" for k in range(30)]
-    (folder / "data.csv").write_text("\n".join(["site,age,dose,label", *rows]) + "\n")
-
-
-def _pictures(folder: Path) -> None:
-    for label in ("cat", "dog"):
-        (folder / "data" / label).mkdir(parents=True)
-        for k, ending in enumerate(("png", "jpg", "gif", "bmp", "tiff", "webp")):
-            Image.new("L", (5, 4), 20 * k).save(folder / "data" / label / f"{k}.{ending}")
-
-
-def _cifar(folder: Path) -> None:
-    rng = np.random.default_rng(4)
-    with tarfile.open(folder / "data.tar.gz", "w:gz") as opened:
-        for name in (*TRAIN[10], TEST[10]):
-            records = rng.integers(0, 10, (2, 3073)).astype(np.uint8).tobytes()
-            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            info.size = len(records)
-            opened.addfile(info, io.BytesIO(records))
-
-
-def _texts(folder: Path) -> None:
-    with tarfile.open(folder / "data.tgz", "w:gz") as opened:
-        for name in ("train.csv", "test.csv", "classes.txt"):
-            text = "one\ntwo\n" if name == "classes.txt" else '"1","a cat","sat"\n"2","a dog","ran"\n' * 4
-            info = tarfile.TarInfo(f"data/{name}")
-            info.size = len(text)
-            opened.addfile(info, io.BytesIO(text.encode()))
-
-
-def _parquet(folder: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    out = io.BytesIO()
-    Image.fromarray(np.full((28, 28), 200, np.uint8)).save(out, "PNG")
-    n = 24
-    columns = {"image": [{"bytes": out.getvalue(), "path": None}] * n, "writer_id": [f"f{k % 2}" for k in range(n)]}
-    (folder / "femnist").mkdir()
-    pq.write_table(pa.table({**columns, "character": [k % 62 for k in range(n)]}), folder / "femnist" / "a.parquet")
-
-
-def _in(name: str, make: Callable[[Path], None]) -> Callable[[Path], None]:
-    return lambda folder: make(folder / name)
-
-
-KINDS: dict[str, tuple[DataBlock, Callable[[Path], None]]] = {
-    "idx": (Idx(path="data"), _in("data", _idx_files)),
-    "small_mnist": (SmallMnist(path="data", keep=2), _in("data", lambda f: _idx_files(f, 5004))),
-    "leaf_json": (LeafJson(path="data"), _in("data", _leaf_files)),
-    "mnist_by_writer": (MnistByWriter(), _in("mnist_by_writer", _leaf_files)),
-    "image_npz": (ImageNpz(path="data.npz"), _npz),
-    "csv": (Csv(path="data.csv", client="site"), _table),
-    "image_folder": (ImageFolder(path="data", height=4, width=5), _pictures),
-    "cifar": (Cifar(path="data.tar.gz"), _cifar),
-    "text_csv": (TextCsv(path="data", max_length=8), _texts),
-    "femnist": (Femnist(), _parquet),
-}
+from tests.toys.data_files import SMALL
 
 
 def _cut(raw: bytes, rng: random.Random) -> bytes:
@@ -290,7 +189,7 @@ def read(block: DataBlock, folder: Path) -> str:
 
 def trials(kind: str, seeds: range) -> Iterator[tuple[int, str, str]]:
     """(seed, what was spoilt, what became of it) for one kind of data."""
-    block, make = KINDS[kind]
+    block, make = SMALL[kind]
     with tempfile.TemporaryDirectory() as base:
         sound = Path(base) / "sound"
         sound.mkdir()
@@ -305,7 +204,7 @@ def trials(kind: str, seeds: range) -> Iterator[tuple[int, str, str]]:
 
 def main(count: int) -> None:
     """Count the falls of every kind."""
-    for kind in KINDS:
+    for kind in SMALL:
         found = list(trials(kind, range(count)))
         bad = [(seed, how, what) for seed, how, what in found if what not in ("read", "refused")]
         print(f"{kind}: {len(found)} tried, {sum(w == 'refused' for *_, w in found)} refused, {len(bad)} fell")

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from experiments.core.errors import SpecError
-from tests.core.data.hostile import KINDS, read, trials
+from tests.core.data.hostile import read, trials
+from tests.toys.data_files import SMALL
 
 COUNT = 60
 ZEROS = 64 << 20
 EXTRAS = {"text_csv": "tokenizers", "femnist": "pyarrow"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SMALL)
 def test_spoilt_files_are_read_or_refused(kind):
     if kind in EXTRAS:
         pytest.importorskip(EXTRAS[kind], reason="an optional package is not installed")
@@ -32,7 +33,7 @@ def test_spoilt_files_are_read_or_refused(kind):
 def test_a_small_file_that_unpacks_to_more_than_there_is_memory(kind, tmp_path, monkeypatch):
     """64 MiB of zeros, packed to a few kB, where a quarter of 64 MiB may be used."""
     monkeypatch.setattr("experiments.core.memory.available_bytes", lambda: 64 << 20)
-    block, make = KINDS[kind]
+    block, make = SMALL[kind]
     make(tmp_path)
     block.load(0, tmp_path)  # sound, and all that is imported while loading is there
     file = min(p for p in tmp_path.rglob("*") if p.suffix in PACKED)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from experiments.core.errors import SpecError
 from experiments.core.names import natural
+from experiments.core.recorded.run_file import CLIENT, ENDINGS, MOST_SAMPLES, ROUND_FILE
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import CLIENT, ENDINGS, MOST_SAMPLES, ROUND_FILE
 
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 """Suffixes of files that could run code when they are read."""

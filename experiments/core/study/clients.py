@@ -11,8 +11,6 @@ from experiments.core.sweep.rows import to_csv
 if TYPE_CHECKING:
     from experiments.core.engine.federation import Federation
 
-FILE = "clients.csv"
-
 
 def keep_clients(federation: Federation, context: Context) -> None:
     """Write clients.csv into the cell's folder: a client a row, in the order of their numbers.
@@ -27,4 +25,4 @@ def keep_clients(federation: Federation, context: Context) -> None:
         dict(zip([*columns, *labels], map(str, (k, name, size, *held)), strict=True))
         for k, (name, size, held) in enumerate(zip(federation.clients, federation.sizes, counts, strict=True))
     ]
-    files.atomic_write(context.folder / FILE, to_csv(rows, [*columns, *labels]))
+    files.atomic_write(context.folder / files.CLIENTS, to_csv(rows, [*columns, *labels]))

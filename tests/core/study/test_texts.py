@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from experiments.core.errors import SpecError
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from tests.influence import tiny
 

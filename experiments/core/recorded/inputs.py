@@ -11,9 +11,9 @@ from torch import Tensor
 
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.models.state import read_arrays, read_state
+from experiments.core.recorded.participants import refuse_pickle
+from experiments.core.recorded.run_file import RUN_FILE, RecordSpec
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import RUN_FILE, RecordSpec
-from experiments.trace.own_participants import refuse_pickle
 
 INPUTS = ("inputs", "x", "images", "test_images")
 LABELS = ("labels", "label", "y", "test_labels")

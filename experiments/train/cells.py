@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
@@ -20,23 +19,17 @@ from experiments.core.engine.simulate import Problem, Round, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_clients
 from experiments.core.names import folder_of
-from experiments.core.report.artefacts import Artefact
-from experiments.core.report.base_model import base_model
-from experiments.core.report.clients import clients
+from experiments.core.recorded.describe import describe
 from experiments.core.sealed import set_aside
-from experiments.core.spec.fields import TrainSpec
+from experiments.core.study.clients import keep_clients
+from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of
+from experiments.core.study.price import memory, size_of, training
+from experiments.core.study.privacy import privacy_rows
+from experiments.core.study.quality import quality, status
 from experiments.core.sweep import files
-from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
-from experiments.core.sweep.clients import keep_clients
-from experiments.core.sweep.estimate import memory, size_of, training
-from experiments.core.sweep.privacy import privacy_rows
-from experiments.core.sweep.quality import quality, status
-from experiments.core.sweep.record import describe
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+from experiments.train import PAPER
+from experiments.train.spec import TrainSpec
 
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
 
@@ -47,13 +40,13 @@ def cells(spec: TrainSpec) -> list[Cell]:
     work = training(spec, size, 1) if size else 0.0
     return [
         Cell(
-            "train",
+            PAPER.name,
             setting,
             spec.scale,
             seed,
-            "train",
+            PAPER.name,
             **parameters(spec, NOT_NUMBERS, seed=seed),
-            version=1,
+            version=PAPER.version,
             work=work,
             memory=memory(spec, size, 1) if size else 0,
             compute=partial(compute, spec, seed),
@@ -211,43 +204,3 @@ def _save(problem: Problem, state: Tensor, context: Context, name: str) -> None:
     files.atomic_write(
         path, safetensors.torch.save({n: t.detach().cpu().contiguous().clone() for n, t in named.items()})
     )
-
-
-def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
-    """Curves of test loss and accuracy over rounds, one line a seed and world; and the final numbers.
-
-    And the clients of `folders`, the cells', that have names of their own.
-    """
-    beside = [base_model(metrics, "base_model"), clients(folders, str(metrics["setting"].iloc[0]), "clients")]
-    curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
-    if curves.empty:
-        return []
-    last = metrics[(metrics["round"] == curves["round"].max()) | (metrics["method"] == "privacy")]
-    final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
-    columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]
-    return [
-        *(artefact for artefact in beside if artefact is not None),
-        Artefact("final", final, None, "Test loss and accuracy after the last round.", table_md=True),
-        Artefact(
-            "curves",
-            curves[columns].reset_index(drop=True),
-            partial(_curves, curves),
-            "Test loss and accuracy over rounds.",
-        ),
-    ]
-
-
-def _curves(frame: pd.DataFrame) -> Figure:
-    import matplotlib.pyplot as plt
-
-    labels = {"loss": "test loss [nats]", "accuracy": "test accuracy [%]"}
-    there = [metric for metric in labels if (frame["metric"] == metric).any()]
-    figure, axes = plt.subplots(1, len(there), figsize=(3.5 * len(there), 2.8), layout="constrained", squeeze=False)
-    for axis, metric in zip(axes[0], there, strict=True):
-        for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
-            ordered = line.sort_values("round")
-            axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")
-        axis.set(xlabel="round", ylabel=labels[metric])
-    axes[0][0].legend()
-    figure.suptitle(f"{frame['setting'].iloc[0]}: {frame['model'].iloc[0]} on {frame['dataset'].iloc[0]}")
-    return figure

@@ -12,7 +12,7 @@ from experiments.core.engine.net import initialise
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.sweep.build import build, checkpoint, fingerprint, formulation
+from experiments.core.study.federated import build, checkpoint, fingerprint, formulation
 from experiments.core.sweep.cell import Context
 from tests.influence import tiny
 
@@ -82,7 +82,7 @@ def test_a_batch_of_one_sample_and_batchnorm(tmp_path, monkeypatch, local, clien
     more = {"data": data, "partition": partition, "local": local, "clients_per_round": 2}
     spec = spec_of(tmp_path, **more)
     plain = build(spec, 0, Context(tmp_path))
-    monkeypatch.setattr("experiments.core.sweep.build.build_model", lambda *given: copy.deepcopy(NORMALISED))
+    monkeypatch.setattr("experiments.core.study.federated.build_model", lambda *given: copy.deepcopy(NORMALISED))
     if single:
         with pytest.raises(SpecError, match=r"client \d+ trains on a batch of one sample") as caught:
             build(spec, 0, Context(tmp_path))
@@ -96,7 +96,7 @@ def test_noise_on_variances_is_warned_of(tmp_path, monkeypatch):
     context = Context(tmp_path, warn=told.append)
     build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0.1"), 0, context)
     assert not told
-    monkeypatch.setattr("experiments.core.sweep.build.build_model", lambda *given: copy.deepcopy(NORMALISED))
+    monkeypatch.setattr("experiments.core.study.federated.build_model", lambda *given: copy.deepcopy(NORMALISED))
     build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0"), 0, context)
     assert not told
     build(spec_of(tmp_path, "privacy.clip=2.5", "privacy.noise=0.1"), 0, context)

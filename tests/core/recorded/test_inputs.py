@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from experiments.core.errors import SpecError
-from experiments.trace.own_inputs import read_inputs
-from experiments.trace.own_run import open_round
+from experiments.core.recorded.inputs import read_inputs
+from experiments.core.recorded.run import open_round
 from tests.trace import own
 
 

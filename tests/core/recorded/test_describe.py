@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.core.recorded.describe import INPUTS, describe
+from experiments.core.recorded.run_file import read_run_file
 from experiments.core.report import artefacts
-from experiments.core.spec.fields import TrainSpec
-from experiments.core.spec.record import read_run_file
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
-from experiments.core.sweep.record import INPUTS, describe
+from experiments.train.spec import TrainSpec
 from tests.influence import tiny
 
 

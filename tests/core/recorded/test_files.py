@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from experiments.core.errors import SpecError
-from experiments.trace.own_files import find_round
+from experiments.core.recorded.files import find_round
 from tests.trace import own
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.core.errors import FedlabError, MissingError, SpecError
+from experiments.core.recorded.participants import client_files, model_file, read_round_file, refuse_pickle
+from experiments.core.recorded.run_file import ENDINGS, GLOBAL, ROUND_FILE, ROUNDS, RUN_FILE
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import ENDINGS, GLOBAL, ROUND_FILE, ROUNDS, RUN_FILE
-from experiments.trace.own_participants import client_files, model_file, read_round_file, refuse_pickle
 
 _LISTED = 12
 

@@ -12,9 +12,9 @@ from experiments.core.engine.privacy import epsilon
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE
 from experiments.core.report import artefacts
-from experiments.core.sweep import train
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
+from experiments.train import cells as train
 from fedlab_cli.main import main
 from tests.influence import tiny
 
@@ -182,19 +182,6 @@ def test_batchnorm_buffers_are_saved_and_averaged(tmp_path, monkeypatch):
     module.load_state_dict(tensors)
     assert tensors["1.num_batches_tracked"].dtype == torch.int64
     assert float(tensors["1.running_mean"].abs().max()) > 0 and not np.allclose(tensors["1.running_var"].numpy(), 1)
-
-
-def test_the_report_shows_the_last_round_of_every_world():
-    import pandas as pd
-
-    rows = [
-        {"setting": "s", "seed": seed, "method": "base", "metric": metric, "round": t, "value": t + seed, "unit": "u"}
-        for seed in (0, 1) for metric in ("loss", "accuracy") for t in (2, 4)
-    ]  # fmt: skip
-    final, curves = train.report(pd.DataFrame(rows), [])
-    assert (final.name, final.table_md, curves.name) == ("final", True, "curves")
-    assert set(final.frame["round"]) == {4} and len(final.frame) == 4 and len(curves.frame) == 8
-    assert train.report(pd.DataFrame([{**rows[0], "metric": "other"}]), []) == []
 
 
 def test_the_progress_line_says_loss_and_accuracy_of_the_model_so_far(tmp_path):

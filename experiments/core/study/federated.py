@@ -30,9 +30,9 @@ from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER, require
 from experiments.core.models import build as build_model
 from experiments.core.spec.fields import CustomModel, RunSpec
+from experiments.core.study.formulation import settled
+from experiments.core.study.price import of_states
 from experiments.core.sweep.cell import Context
-from experiments.core.sweep.estimate import of_states
-from experiments.core.sweep.settled import settled
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from experiments.core.models.mlp import Mlp
 from experiments.core.spec.fields import CustomModel
-from experiments.core.sweep.build import initial_module
+from experiments.core.study.federated import initial_module
 from experiments.core.sweep.cell import Context
 
 NETS = """

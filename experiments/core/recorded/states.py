@@ -12,8 +12,8 @@ from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 from experiments.core.models.naming import own_names
 from experiments.core.models.state import misfit, missing, read_state
+from experiments.core.recorded.files import RoundFiles
 from experiments.core.spec.reader import shown
-from experiments.trace.own_files import RoundFiles
 
 _SHOWN = 3
 _FILLED = (

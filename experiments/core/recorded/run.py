@@ -14,10 +14,10 @@ from experiments.core.engine.net import Net
 from experiments.core.errors import SpecError
 from experiments.core.models import build as build_model
 from experiments.core.models.state import missing
+from experiments.core.recorded.files import RoundFiles, find_round
+from experiments.core.recorded.run_file import INPUTS_FILE, RUN_FILE, Described, read_run_file
+from experiments.core.recorded.states import RoundStates, dtype_of, read_named
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import INPUTS_FILE, RUN_FILE, Described, read_run_file
-from experiments.trace.own_files import RoundFiles, find_round
-from experiments.trace.own_states import RoundStates, dtype_of, read_named
 
 
 @dataclass(frozen=True)

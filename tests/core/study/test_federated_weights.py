@@ -5,7 +5,7 @@ from torchvision import models
 
 from experiments.core.models.mlp import Mlp
 from experiments.core.models.torchvision import Torchvision
-from experiments.core.sweep.build import build_module
+from experiments.core.study.federated import build_module
 from experiments.core.sweep.cell import Context
 
 COLOUR = (3, 32, 32)

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.core.engine.calibrate import Choice
 from experiments.core.sealed import unseal
+from experiments.core.study.formulation import NOTE, settled
 from experiments.core.sweep.cell import Context
-from experiments.core.sweep.settled import NOTE, settled
 
 
 @pytest.fixture

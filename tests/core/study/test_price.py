@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.core.sweep.estimate import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
+from experiments.core.study.price import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
 from tests.influence import tiny
 
 

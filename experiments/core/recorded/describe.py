@@ -10,15 +10,15 @@ import numpy as np
 import yaml
 
 from experiments.core.engine.federation import Federation
-from experiments.core.spec.fields import TrainSpec
-from experiments.core.spec.record import INPUTS_FILE, RUN_FILE
+from experiments.core.recorded.run_file import INPUTS_FILE, RUN_FILE
+from experiments.core.spec.fields import RunSpec
 from experiments.core.sweep import files
 
 INPUTS = 32
 """Test samples kept as inputs.npz."""
 
 
-def describe(spec: TrainSpec, federation: Federation, folder: Path) -> None:
+def describe(spec: RunSpec, federation: Federation, folder: Path) -> None:
     """Write run.yaml and inputs.npz (the first test samples as the model sees them) into `folder`.
 
     A model of the user's own is left out of run.yaml: it is named on the command line only.
