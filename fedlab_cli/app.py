@@ -37,7 +37,7 @@ def _top(
 
 def build() -> typer.Typer:
     """The application. Commands of papers come from the papers that are there."""
-    from experiments.core.paper import papers
+    from experiments.core.paper import printed
     from fedlab_cli.commands import compare, data, doctor, init, list_, paper, report, reproduce, show, train, validate
 
     app = typer.Typer(
@@ -51,7 +51,7 @@ def build() -> typer.Typer:
 
     runs, look = "Run", "Look"
     add("train", train.train, rich_help_panel=runs)
-    for found in papers().values():
+    for found in printed().values():
         add(found.name, paper.command(found), rich_help_panel=runs, help=paper.help_of(found))
     add("reproduce", reproduce.reproduce, rich_help_panel=runs)
     for name, function in (

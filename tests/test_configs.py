@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.core.spec.find import owners
+from experiments.core.paper import papers
 from experiments.core.spec.load import load
 from experiments.core.spec.tree import SCALES
 from experiments.paths import configs_dir
@@ -90,5 +90,5 @@ def test_what_the_text_says_beside_table_2():
 
 
 def test_every_paper_has_its_main_setting():
-    for name, paper in owners().items():
+    for name, paper in papers().items():
         assert (name, paper.main) in {(p.parent.name, p.stem) for p in CONFIGS}

@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper that has moved in. The import paths are resolved late, so that `--help` loads no torch.
+    """A paper, or the federated run itself. The import paths are resolved late, so that `--help` loads no torch.
 
     Attributes:
         name: the word of the paper everywhere: command, folder, configs, results.
-        title: the paper's title. citation: author-year.
+        title: the paper's title. citation: author-year; "" where no paper stands behind it.
         version: raised when the code changes what its numbers mean; part of every cell's id.
         main: the setting run when none is named.
         spec: "module:Class" of the pydantic spec.
@@ -39,9 +39,14 @@ class Paper:
 
 
 def papers() -> dict[str, Paper]:
-    """Every paper found under `experiments/`, by name."""
+    """Every word that owns specs, found under `experiments/`: the papers, and `train`."""
     import experiments
     from experiments.core.discover import modules
 
-    found = (getattr(module, "PAPER", None) for module in modules(experiments))
-    return {paper.name: paper for paper in found if paper is not None}
+    members = (getattr(module, "PAPER", None) for module in modules(experiments))
+    return {paper.name: paper for paper in members if paper is not None}
+
+
+def printed() -> dict[str, Paper]:
+    """Those that reproduce a printed paper, by name: what `reproduce`, `report` and `compare` are about."""
+    return {name: paper for name, paper in papers().items() if paper.citation}

@@ -12,7 +12,7 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.newton import minimise
 from experiments.core.errors import NumericalError
-from experiments.core.sweep.build import progress_of
+from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.problem import Problem
 from experiments.fragility.spec import TrainSpec

@@ -23,9 +23,16 @@ from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER
-from experiments.core.sweep.build import fingerprint, initial_module, one_hot, remember_model, require_room, tell_data
+from experiments.core.study.federated import (
+    fingerprint,
+    initial_module,
+    one_hot,
+    remember_model,
+    require_room,
+    tell_data,
+)
+from experiments.core.study.formulation import settled
 from experiments.core.sweep.cell import Context
-from experiments.core.sweep.settled import settled
 from experiments.fragility.estimate import memory
 from experiments.fragility.spec import FragilitySpec
 
@@ -109,7 +116,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     must_stand_still(net, "the loss of a sample")
     remember_model(net, context)
     context.facts |= {"data": fingerprint(data), "device": str(device)}
-    without = "leave `exact` out of methods, or " if "exact" in spec.methods else ""
+    without = "".join(f"leave `{m.called}` out of methods, or " for m in spec.methods if m.memory(net.p))
     require_room(memory(spec, net.p, worlds), device, f"{without}{LOWER}")
     way = _way(spec, net, data, worlds, context)
     frozen = net.stilled()

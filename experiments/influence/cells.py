@@ -16,12 +16,12 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
-from experiments.core.estimators.fed_influence import FedInfluence, Variant
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from experiments.core.report.subjects import of_client, of_label
-from experiments.core.sweep.build import Built, build, checkpoint, formulation, progress_of
+from experiments.core.study.clients import keep_clients
+from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of
+from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
-from experiments.core.sweep.clients import keep_clients
-from experiments.core.sweep.quality import quality
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells

@@ -10,7 +10,7 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE, World
-from experiments.core.sweep.build import checkpoint, progress_of
+from experiments.core.study.federated import checkpoint, progress_of
 from experiments.core.sweep.cell import Context, Row
 from experiments.influence.recorder import Recorder
 from experiments.influence.spec import InfluenceSpec

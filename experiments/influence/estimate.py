@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.core.sweep.estimate import RATE, memory, real, size_of, training
+from experiments.core.study.price import RATE, memory, real, size_of, training
 from experiments.influence.spec import InfluenceSpec
 
 PRODUCT_RATE = 8e10  # operations per second of both cores in large matrix products

@@ -11,12 +11,12 @@ from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.spec.grid import at, label, points
-from experiments.core.sweep.build import build, checkpoint, formulation, progress_of
+from experiments.core.study.clients import keep_clients
+from experiments.core.study.federated import build, checkpoint, formulation, progress_of
+from experiments.core.study.price import memory, size_of, training
+from experiments.core.study.privacy import privacy_rows
+from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
-from experiments.core.sweep.clients import keep_clients
-from experiments.core.sweep.estimate import memory, size_of, training
-from experiments.core.sweep.privacy import privacy_rows
-from experiments.core.sweep.quality import quality
 from experiments.trace import PAPER
 from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder

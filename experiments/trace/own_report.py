@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from experiments.core.spec.record import RUN_FILE
+from experiments.core.recorded.run_file import RUN_FILE
 from experiments.core.sweep.rows import to_csv
 from experiments.trace.own_trace import GAP, Traced
 

@@ -14,7 +14,7 @@ from experiments.core.engine.device import free_bytes
 from experiments.core.engine.examine import is_restless, restless
 from experiments.core.engine.net import Net
 from experiments.core.errors import FedlabError, SpecError
-from experiments.core.estimators.tracefl import (
+from experiments.core.estimators.numerics.tracefl import (
     Contributions,
     contributions,
     first_order,
@@ -22,11 +22,11 @@ from experiments.core.estimators.tracefl import (
     provenance,
     traced_layers,
 )
+from experiments.core.recorded.inputs import OwnInputs
+from experiments.core.recorded.run import OwnRound
+from experiments.core.recorded.run_file import RUN_FILE
+from experiments.core.recorded.states import RoundStates
 from experiments.core.spec.reader import shown
-from experiments.core.spec.record import RUN_FILE
-from experiments.trace.own_inputs import OwnInputs
-from experiments.trace.own_run import OwnRound
-from experiments.trace.own_states import RoundStates
 
 GAP = 0.01
 """Part of the mean update by which the global model may miss the weighted mean of the clients without a remark."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import MissingError
-from experiments.core.paper import papers
+from experiments.core.paper import printed
 from fedlab_cli import console
 from fedlab_cli import options as o
 from fedlab_cli.commands.reproduce import picked
@@ -31,7 +31,7 @@ def compare(
     console.setup(as_json)
     not_at_smoke(scale, "fedlab compare")
     frames = {
-        name: compare_paper(papers()[name], out, scale.value, lambda line: console.note(f"warning: {line}"))
+        name: compare_paper(printed()[name], out, scale.value, lambda line: console.note(f"warning: {line}"))
         for name in picked(names)
         if settings_of(out, name, scale.value)
     }

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import SpecError
+from experiments.core.paper import papers
 from experiments.core.spec.faults import suggestion
-from experiments.core.spec.find import owners
 from experiments.core.spec.load import load
 from experiments.core.spec.template import template
 from fedlab_cli import console
@@ -23,7 +23,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that is the
 
 def init(paper: Name, out: To = None, force: Force = False) -> None:
     """Write a commented spec that runs as it is: every field, what it means, its default."""
-    known = owners()
+    known = papers()
     if paper not in known:
         raise SpecError(f"no paper {paper!r}", "fedlab init", suggestion(paper, known))
     path = out or Path(f"{paper}.yaml")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import FedlabError, MissingError, SpecError
-from experiments.core.paper import papers
+from experiments.core.paper import printed
 from experiments.core.spec.faults import suggestion
 from experiments.core.spec.find import settings
 from fedlab_cli import console
@@ -58,7 +58,7 @@ def picked(names: list[str] | None) -> list[str]:
     Raises:
         SpecError: on an unknown one.
     """
-    known = papers()
+    known = printed()
     for name in names or ():
         if name not in known:
             raise SpecError(f"no paper {name!r}", "PAPER", suggestion(name, known))
@@ -68,7 +68,7 @@ def picked(names: list[str] | None) -> list[str]:
 def _paper(name: str, request: o.Request) -> int:
     sources: list[str | Path] = list(settings(name).get(name, []))
     try:
-        return execute(papers()[name], sources, request, optional=True).code
+        return execute(printed()[name], sources, request, optional=True).code
     except FedlabError as fault:
         console.failure(fault)
         return fault.exit_code

@@ -84,11 +84,11 @@ def beside(
 ) -> None:
     """Rank the clients of a recorded round for each prediction."""
     from experiments.core.engine.device import resolve_device
+    from experiments.core.recorded.inputs import read_inputs
+    from experiments.core.recorded.run import open_round
     from experiments.core.sweep import files
     from experiments.paths import data_dir as resolved_dir
     from experiments.trace import own_report
-    from experiments.trace.own_inputs import read_inputs
-    from experiments.trace.own_run import open_round
     from experiments.trace.own_trace import Choices, trace_own
 
     console.setup(as_json, quiet, verbose)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.find import TRAIN
 from experiments.core.spec.override import Override, option
+from experiments.train import PAPER
 from fedlab_cli import console
 from fedlab_cli import options as o
 from fedlab_cli.execute import execute
@@ -57,7 +57,7 @@ def train(
     request = o.Request(
         scale.value, changes, device, out, resume, overwrite, jobs, dry_run, fail_fast, data, data_dir, model, stand_in
     )
-    ended = execute(TRAIN, [config or TRAIN.main], request, bare=config is None)
+    ended = execute(PAPER, [config or PAPER.main], request, bare=config is None)
     if ended.code:
         raise typer.Exit(ended.code)
 

@@ -19,7 +19,7 @@ SIZES = (1_000, 10_000, 100_000)
 def built(clients: int) -> dict[str, float]:
     """Seconds, bytes of the data, and bytes of memory beyond those of the imports."""
     from experiments.core.spec.load import load
-    from experiments.core.sweep.build import build
+    from experiments.core.study.federated import build
     from experiments.core.sweep.cell import Context
 
     sets = (f"data.clients={clients}", "clients_per_round=100")

@@ -248,7 +248,7 @@ def test_results_cannot_be_written(tmp_path, capsys):
 def test_two_at_once_on_one_cell(tmp_path, capsys):
     """The one that comes second says so at once; the first is undisturbed."""
     from experiments.core.sweep.store import Store
-    from experiments.core.sweep.train import cells
+    from experiments.train.cells import cells
 
     config = tiny.write(tmp_path, paper="train")
     (cell,) = cells(load(config, scale="smoke").spec)

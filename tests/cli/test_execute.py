@@ -126,12 +126,12 @@ def test_a_missing_device_is_not_taken_for_missing_data(tmp_path):
 
 
 def test_all_with_other_data_passes_by_settings_without_data():
-    from experiments.core.spec.find import owners
+    from experiments.core.paper import papers
 
     request = Request(scale="smoke", data="digits")
     names = [
-        i.loaded.spec.name for i in read_specs(owners()["influence"], ["setting3", "table1"], request, optional=True)
+        i.loaded.spec.name for i in read_specs(papers()["influence"], ["setting3", "table1"], request, optional=True)
     ]
     assert names == ["setting3-standin", "table1"]
     with pytest.raises(SpecError, match="uses no data"):
-        read_specs(owners()["influence"], ["table1"], request)
+        read_specs(papers()["influence"], ["table1"], request)

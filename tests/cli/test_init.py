@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.core.paper import papers
 from experiments.core.report import artefacts
 from experiments.core.spec.describe import fields
-from experiments.core.spec.find import owners
 from experiments.core.spec.load import load
 from experiments.core.spec.tree import SCALES
 from fedlab_cli.main import main
@@ -19,7 +19,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("paper", sorted(owners()))
+@pytest.mark.parametrize("paper", sorted(papers()))
 def test_it_is_sound_and_runs_at_smoke_as_it_is(paper, capsys):
     assert main(["init", paper]) == 0
     assert capsys.readouterr().out == f"{paper}.yaml\n"
@@ -28,14 +28,14 @@ def test_it_is_sound_and_runs_at_smoke_as_it_is(paper, capsys):
     assert main(run) == 0
 
 
-@pytest.mark.parametrize("paper", sorted(owners()))
+@pytest.mark.parametrize("paper", sorted(papers()))
 def test_it_says_what_the_setting_is_and_what_every_field_means(paper):
     assert main(["init", paper, "--out", "mine.yaml"]) == 0
     text = Path("mine.yaml").read_text()
     more = ("grid={}",) if "grid:" in text else ()
     for scale in SCALES[:2]:
         mine = load("mine.yaml", paper, scale).spec.model_dump(exclude={"name", "title", "reproduces", "cost"})
-        main_setting = load(owners()[paper].main, paper, scale, more, stand_in=True).spec
+        main_setting = load(papers()[paper].main, paper, scale, more, stand_in=True).spec
         assert mine == main_setting.model_dump(exclude={"name", "title", "reproduces", "cost"})
     unwrapped = " ".join(line.strip().removeprefix("# ") for line in text.splitlines())
     for field in fields(type(load("mine.yaml").spec)):

@@ -120,7 +120,7 @@ def test_a_final_model_is_read_back_by_torch(tmp_path):
     import torch
     from ownnets.nets import small
 
-    from experiments.core.sweep.build import build
+    from experiments.core.study.federated import build
     from experiments.core.sweep.cell import Context
 
     data, partition, _, classes = csv(tmp_path)

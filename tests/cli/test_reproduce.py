@@ -10,7 +10,7 @@ from tests.cli.toy import PAPER
 def reported(monkeypatch):
     """`train` as the only paper, and what the report was asked to do."""
     asked: list[tuple] = []
-    monkeypatch.setattr(reproduce, "papers", lambda: {"train": PAPER})
+    monkeypatch.setattr(reproduce, "printed", lambda: {"train": PAPER})
     monkeypatch.setattr(reproduce, "told", lambda *given: asked.append(given))
     monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
     return asked
@@ -37,7 +37,7 @@ def test_without_stand_ins_a_setting_without_data_is_skipped(reported, tmp_path,
 
 def test_the_next_paper_and_the_report_come_after_failures_too(reported, tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(reproduce, "papers", lambda: {"train": PAPER, "influence": PAPER})
+    monkeypatch.setattr(reproduce, "printed", lambda: {"train": PAPER, "influence": PAPER})
     monkeypatch.setattr(reproduce, "settings", lambda name: ran.append(name) or {name: ["synthetic_logreg"]})
 
     def fail(*args, **named):

@@ -11,9 +11,9 @@ from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load, simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_client
 from experiments.core.errors import SpecError
-from experiments.core.estimators.fed_influence import FedInfluence
+from experiments.core.estimators.numerics.fed_influence import FedInfluence
 from experiments.core.names import positions
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module
 from experiments.influence.cells import cells, explosion

@@ -6,7 +6,7 @@ import torch
 
 from experiments.core.engine.simulate_plain import load, simulate_plain
 from experiments.core.engine.worlds import BASE, World
-from experiments.core.sweep.build import build
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence.cleansing import ORDERS, _order
 from tests.influence import tiny

@@ -13,8 +13,8 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load
 from experiments.core.engine.worlds import leave_one_out
-from experiments.core.estimators.fed_influence import FedInfluence
-from experiments.core.sweep.build import build
+from experiments.core.estimators.numerics.fed_influence import FedInfluence
+from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module
 from experiments.influence.recorder import Recorder, ranking_variant

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiments import trace
-from experiments.core.spec.record import RecordSpec, read_run_file
+from experiments.core.recorded.run_file import RecordSpec, read_run_file
 from tests.trace import own
 
 SIZES = {71: 10, 2**63 + 5: 30, 4: 60}

@@ -13,10 +13,10 @@ from torch.func import functional_call
 
 from experiments.core.models import build
 from experiments.core.models.transformer import Transformer
+from experiments.core.recorded.inputs import read_inputs
+from experiments.core.recorded.run import open_round
+from experiments.core.recorded.states import RoundStates
 from experiments.trace import own_trace
-from experiments.trace.own_inputs import read_inputs
-from experiments.trace.own_run import open_round
-from experiments.trace.own_states import RoundStates
 from experiments.trace.own_trace import Choices, trace_own
 from tests.influence import tiny
 from tests.trace import own

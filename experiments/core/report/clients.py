@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiments.core.names import are_numbered
 from experiments.core.report.artefacts import Artefact
-from experiments.core.sweep.clients import FILE
+from experiments.core.sweep.files import CLIENTS
 from experiments.core.sweep.whole import read_json
-
-if TYPE_CHECKING:
-    pass
 
 _CAPTION = "The clients: the number that options take as #number, the name, training samples, and those of each class."
 
@@ -27,11 +23,11 @@ def clients(folders: Sequence[Path], setting: str, name: str) -> Artefact | None
     told: dict[str, list[Path]] = {}
     for folder in folders:
         cell = read_json(folder / "cell.json") or {}
-        if cell.get("setting") == setting and (folder / FILE).is_file():
-            told.setdefault((folder / FILE).read_text(encoding="utf-8"), []).append(folder)
+        if cell.get("setting") == setting and (folder / CLIENTS).is_file():
+            told.setdefault((folder / CLIENTS).read_text(encoding="utf-8"), []).append(folder)
     frames = []
     for cells in told.values():
-        frame = pd.read_csv(cells[0] / FILE, dtype={"name": str}, keep_default_na=False)
+        frame = pd.read_csv(cells[0] / CLIENTS, dtype={"name": str}, keep_default_na=False)
         if not are_numbered(frame["name"].tolist()):
             where = {"cell": " ".join(cell.name for cell in cells)} if len(told) > 1 else {}
             frames.append(frame.assign(setting=setting, **where))

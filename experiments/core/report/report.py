@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import experiments
 from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError, ToleranceError
-from experiments.core.paper import Paper, papers
+from experiments.core.paper import Paper, printed
 from experiments.core.report import reference, site
 from experiments.core.report.artefacts import Artefact, publish
 from experiments.core.report.compare import COLUMNS as COMPARED
@@ -43,7 +43,7 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
     """
     import pandas as pd
 
-    known = papers()
+    known = printed()
     if unknown := [name for name in names if name not in known]:
         raise SpecError(f"unknown paper {unknown[0]!r}", todo=f"known: {', '.join(known)}")
     told, frames = Report(), []

@@ -6,27 +6,11 @@ import os
 from pathlib import Path
 
 from experiments.core.errors import SpecError
-from experiments.core.paper import Paper, papers
+from experiments.core.paper import papers
 from experiments.core.spec.faults import suggestion
 from experiments.core.spec.reader import is_file, shown
 from experiments.core.spec.values import brief
 from experiments.paths import configs_dir, expanded
-
-TRAIN = Paper(
-    name="train",
-    title="One federated run",
-    citation="",
-    version=1,
-    main="digits_cnn",
-    spec="experiments.core.spec.fields:TrainSpec",
-    cells="experiments.core.sweep.train:cells",
-    report="experiments.core.sweep.train:report",
-)
-
-
-def owners() -> dict[str, Paper]:
-    """Every word that owns specs: the papers, and `train`."""
-    return {TRAIN.name: TRAIN, **papers()}
 
 
 def folders() -> list[Path]:
@@ -44,7 +28,7 @@ def settings(paper: str | None = None) -> dict[str, list[Path]]:
     found: dict[str, dict[str, Path]] = {}
     for folder in reversed(folders()):
         for path in sorted(folder.glob("*/*.yaml")):
-            if path.parent.name in owners() and paper in (None, path.parent.name):
+            if path.parent.name in papers() and paper in (None, path.parent.name):
                 found.setdefault(path.parent.name, {})[path.stem] = path
     return {owner: [named[stem] for stem in sorted(named)] for owner, named in sorted(found.items())}
 

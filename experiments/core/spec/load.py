@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from experiments.core.errors import SpecError
-from experiments.core.paper import Paper
+from experiments.core.paper import Paper, papers
 from experiments.core.spec.faults import faults_of, suggestion
-from experiments.core.spec.find import find, owners
+from experiments.core.spec.find import find
 from experiments.core.spec.override import Override, overridden
 from experiments.core.spec.reader import shown
 from experiments.core.spec.standin import laid, parted, stood_in
@@ -124,7 +124,7 @@ def _place(fault: Fault) -> tuple[str, int, str]:
 
 def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
     """The paper the spec belongs to, by the command, the key `paper`, or the folder."""
-    known, written = owners(), tree.value.get("paper")
+    known, written = papers(), tree.value.get("paper")
     name = written if written is not None else paper or path.resolve().parent.name
     where = tree.origin(("paper",)) if written is not None else shown(path)
     if not isinstance(name, str) or name not in known:

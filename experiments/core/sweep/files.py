@@ -13,6 +13,9 @@ from pathlib import Path
 
 from experiments.core.errors import BusyError, MissingError
 
+CLIENTS = "clients.csv"
+"""In a cell's folder: who its clients are."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NEARLY_NOTHING = 2**16  # bytes free below which a writer's error without an errno is put down to the disk
 

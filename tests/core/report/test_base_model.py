@@ -9,8 +9,8 @@ import torch
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.net import Net
 from experiments.core.report.base_model import base_model
+from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import COLUMNS, Context
-from experiments.core.sweep.quality import quality
 
 NET = Net.of(torch.nn.Linear(2, 3))
 DATA = Federation(

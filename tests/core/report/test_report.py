@@ -46,7 +46,7 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "experiments" / "toy").mkdir(parents=True)
     (tmp_path / "experiments" / "toy" / "reference.csv").write_text("\n".join([",".join(COLUMNS), *REFERENCE]) + "\n")
     monkeypatch.setattr(module, "experiments", types.SimpleNamespace(__file__=str(tmp_path / "experiments" / "x.py")))
-    monkeypatch.setattr(module, "papers", lambda: {"toy": PAPER})
+    monkeypatch.setattr(module, "printed", lambda: {"toy": PAPER})
     monkeypatch.setitem(__import__("sys").modules, "toypaper", types.SimpleNamespace(artefacts=artefacts))
     return tmp_path
 

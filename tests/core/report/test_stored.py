@@ -67,7 +67,7 @@ def test_a_damaged_unfinished_cell(tmp_path):
 
 def test_the_report_of_a_paper_goes_past_a_damaged_setting(runs, tmp_path, monkeypatch):
     toy = SimpleNamespace(name="toy", title="Toy", citation="", resolve=lambda what: lambda rows, cells: [])
-    monkeypatch.setattr(module, "papers", lambda: {"toy": toy})
+    monkeypatch.setattr(module, "printed", lambda: {"toy": toy})
     (runs / "toy/a-small/metrics.csv").write_bytes(b"\xff")
     told = module.report(runs, "small", tmp_path / "dest")
     assert any("a-small/metrics.csv" in line for line in told.skipped) and len(told.skipped) == 1

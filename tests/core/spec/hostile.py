@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from experiments.core.spec.find import owners
+from experiments.core.paper import papers
 from experiments.paths import configs_dir
 
 VALUES = (
@@ -51,7 +51,7 @@ def text(run: int, case: int) -> bytes:
 
 def folder_of(run: int, case: int) -> str:
     """The folder, so the paper, that the file lies in."""
-    return random.Random(f"folder {run}.{case}").choice(sorted(owners()))
+    return random.Random(f"folder {run}.{case}").choice(sorted(papers()))
 
 
 @functools.cache
@@ -126,7 +126,7 @@ def _dotted(draw: random.Random, tree: dict[str, Any]) -> str:
 @functools.cache
 def _words() -> list[str]:
     found = {"extends", "scales", "experiment", "grid", "kind", "name", "paper", "scale", "seeds"}
-    for owner in owners().values():
+    for owner in papers().values():
         named = owner.resolve("spec")
         for cls in named.values() if isinstance(named, dict) else [named]:
             found |= set(cls.model_fields)
@@ -159,7 +159,7 @@ def _of_words(draw: random.Random, depth: int = 0) -> str:
     parts = [f"{draw.choice(_words())}: {_random_value(draw, depth)}" for _ in range(draw.randint(0, 8))]
     if depth:
         return "{" + ", ".join(parts) + "}"
-    return f"paper: {draw.choice(sorted(owners()))}\n" + "\n".join(parts)
+    return f"paper: {draw.choice(sorted(papers()))}\n" + "\n".join(parts)
 
 
 def _random_value(draw: random.Random, depth: int) -> str:

@@ -1,7 +1,8 @@
 import pytest
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.find import find, owners, settings
+from experiments.core.paper import papers
+from experiments.core.spec.find import find, settings
 
 
 def test_names_numbers_and_paths(tmp_path):
@@ -35,5 +36,5 @@ def test_named_folders_come_first(tmp_path, monkeypatch):
 
 
 def test_every_owner_has_settings():
-    assert set(settings()) == set(owners())
-    assert all(paper.main in {p.stem for p in settings()[name]} for name, paper in owners().items())
+    assert set(settings()) == set(papers())
+    assert all(paper.main in {p.stem for p in settings()[name]} for name, paper in papers().items())

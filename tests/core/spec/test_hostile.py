@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.find import owners
+from experiments.core.paper import papers
 from experiments.core.spec.load import load
 from experiments.core.spec.override import read_overrides
 from experiments.core.spec.tree import SCALES
@@ -226,5 +226,5 @@ def test_one_bad_file_does_not_silence_the_others(tmp_path, capsys):
 
 def test_a_block_of_ones_own_that_breaks_is_a_fault_of_its_file(tmp_path, monkeypatch):
     (tmp_path / "s.yaml").write_text(GOOD)
-    monkeypatch.setattr(type(owners()["train"]), "resolve", lambda self, what: 1 / 0)
+    monkeypatch.setattr(type(papers()["train"]), "resolve", lambda self, what: 1 / 0)
     assert "ZeroDivisionError" in faults(str(tmp_path / "s.yaml"))[0]

@@ -9,8 +9,9 @@ import torch
 
 from experiments.core.engine import device
 from experiments.core.errors import MissingError
-from experiments.core.sweep import build, plan, run
-from experiments.core.sweep.estimate import memory, size_of
+from experiments.core.study import federated
+from experiments.core.study.price import memory, size_of
+from experiments.core.sweep import plan, run
 from experiments.core.sweep.run import Options, run_cells
 from tests.fragility import tiny as fragile
 from tests.influence import tiny
@@ -50,7 +51,7 @@ def test_out_of_memory_outside_a_cell_is_one_line_too(tmp_path, monkeypatch, cap
     def cells(*given):
         return torch.empty(1 << 60)
 
-    monkeypatch.setattr("experiments.core.sweep.train.cells", cells)
+    monkeypatch.setattr("experiments.train.cells.cells", cells)
     assert tiny.command("train", tiny.write(tmp_path, paper="train"), tmp_path / "out") == 4
     assert "the memory does not suffice" in capsys.readouterr().err
 
@@ -91,7 +92,7 @@ def test_what_is_known_only_after_loading_is_refused_before_training(tmp_path, m
     data = {"kind": "csv", "path": "a.csv", "label": "y", "client": "site"}
     config = tiny.write(tmp_path, data=data, clients_per_round=2, cleansing=None, formulation="looped")
     limited(monkeypatch, 1 << 20)
-    monkeypatch.setattr(build, "choose", lambda *given: pytest.fail("training had begun"))
+    monkeypatch.setattr(federated, "choose", lambda *given: pytest.fail("training had begun"))
     more = ("--model", "wide_of_memory:net")
     assert tiny.command("influence", config, tmp_path / "out", *more) == 4
     assert "needs about" in capsys.readouterr().err

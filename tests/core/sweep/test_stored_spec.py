@@ -9,7 +9,8 @@ import sweep_toy as toy
 import yaml
 
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.spec.find import owners, settings
+from experiments.core.paper import papers
+from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
 from experiments.core.sweep.plan import plan
 from experiments.core.sweep.run import Options, run_cells
@@ -109,7 +110,7 @@ def test_every_setting_finds_what_code_without_one_of_its_defaults_has_stored():
     for owner, paths in settings().items():
         for path in paths:
             spec = load(path, owner, "small").spec
-            for cell in owners()[owner].resolve("cells")(spec)[:1]:
+            for cell in papers()[owner].resolve("cells")(spec)[:1]:
                 told = cell.describe()
                 assert cell.is_told_by(told)
                 for key in cell.params.keys() - cell.given.keys():

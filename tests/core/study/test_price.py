@@ -1,0 +1,80 @@
+"""What a run will cost, counted on shapes alone."""
+
+import pytest
+import torch
+
+from experiments.core.study.price import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
+from tests.influence import tiny
+
+
+def spec_of(folder, *overrides, **more):
+    return tiny.loaded(tiny.write(folder, paper="train", **more), "smoke", *overrides)
+
+
+def test_operations_of_a_forward_pass():
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 5, padding=2), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(),
+        torch.nn.Linear(4 * 7 * 7, 10),
+    )  # fmt: skip
+    convolution = 2 * (4 * 14 * 14) * (3 * 5 * 5)
+    assert operations(net, torch.zeros(1, 3, 14, 14)) == convolution + 2 * 10 * (4 * 49)
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_size_of_a_linear_model(tmp_path):
+    size = size_of(spec_of(tmp_path))
+    assert (size.forward, size.parameters, size.classes, size.clients) == (2 * 60 * 5, 305, 5, 20)
+
+
+def test_size_of_an_iid_split(tmp_path):
+    more = {"data": {"kind": "sklearn_digits"}, "model": {"kind": "cnn1"},
+            "partition": {"kind": "iid", "clients": 12, "samples_per_client": 33}}  # fmt: skip
+    size = size_of(spec_of(tmp_path, **more))
+    assert (size.parameters, size.samples, size.clients, size.classes) == (17146, 33, 12, 62)
+
+
+def test_size_of_samples_that_are_dealt_anew(tmp_path):
+    cifar = {"kind": "cifar", "keep_train": 3000}
+    size = size_of(
+        spec_of(tmp_path, data=cifar, model={"kind": "cnn1"}, partition={"kind": "dirichlet", "clients": 12})
+    )
+    assert (size.samples, size.clients) == (250, 12)
+
+
+@pytest.mark.parametrize("arch", ["bert", "gpt"])
+def test_size_of_a_transformer_on_texts(tmp_path, arch):
+    pytest.importorskip("transformers", reason="the extra [text] is not installed")
+    text = {"kind": "text_csv", "outputs": 5, "keep_train": 240, "max_length": 16, "vocabulary": 300}
+    model = {"kind": "transformer", "arch": arch, "layers": 3, "width": 8, "vocabulary": 300}
+    more = {"data": text, "model": model, "partition": {"kind": "dirichlet", "clients": 12}}
+    size = size_of(spec_of(tmp_path, **more))
+    assert (size.samples, size.classes, size.clients) == (20, 5, 12)
+    blocks = 2 * 16 * 3 * 12 * 8**2  # four matrices of attention and two of four times the width, at every place
+    head = 2 * (8**2 + 8 * 5) if arch == "bert" else 2 * 16 * 8 * 5
+    assert size.forward == blocks + head and size.parameters > 300 * 8
+    assert size_of(spec_of(tmp_path, **{**more, "data": {**text, "outputs": None}})) is None
+
+
+def test_unknown_before_loading(tmp_path):
+    assert size_of(spec_of(tmp_path, data={"kind": "csv", "path": "none.csv"})) is None
+
+
+@pytest.mark.parametrize("fault", [ValueError("x"), AttributeError("x"), RuntimeError("x"), TypeError("x")])
+def test_a_model_that_fails_has_no_estimate(tmp_path, fault):
+    class Bad:
+        kind = "bad"
+
+        def build(self, shape, classes):
+            raise fault
+
+    assert size_of(spec_of(tmp_path).model_copy(update={"model": Bad()})) is None
+
+
+def test_seconds_of_training_by_hand(tmp_path):
+    spec = spec_of(tmp_path)
+    size = size_of(spec)
+    pairs, worlds = 6 * 6, 11
+    local = pairs * worlds * 2 * size.samples * 3 * 600 / RATE
+    tests = 6 / 2 * worlds * TEST_SHARE * 20 * size.samples * 600 / EVALUATION_RATE
+    assert training(spec, size, worlds) == pytest.approx(local + tests + pairs * TASK)
+    assert training(spec, size, 22) > training(spec, size, 11)
