@@ -60,7 +60,11 @@ def allowed(source: str) -> set[str]:
     """The layers that a layer may import."""
     middle, lower, upper = ({f"core.{m}" for m in names} for names in (MIDDLE, LOWER, UPPER))
     base, science = {"", "base"}, {"core.engine", *middle}
-    blocks = {"core.data", "core.models"}  # a spec is made of them; they import no torch (LIGHT below)
+    blocks = {
+        "core.data",
+        "core.estimators",
+        "core.models",
+    }  # a spec is made of them (LIGHT below)
     if source == "cli":
         return {*base, *science, *lower, *upper, "cli", *PAPERS}
     if source in PAPERS:
@@ -115,6 +119,7 @@ LIGHT = [
     or m.relative_to(ROOT).as_posix().removeprefix("experiments/core/") in {f"{b}.py" for b in BASE}
     or (m.parent.name in PAPERS and m.stem in ("__init__", "spec"))
     or (m.parent.parent.name == "core" and m.parent.name in ("data", "models"))
+    or (m.parent.name == "estimators" and (m.stem == "__init__" or not m.stem.startswith("_")))
 ]
 
 
