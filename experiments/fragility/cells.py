@@ -11,7 +11,7 @@ import numpy as np
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.worlds import World
-from experiments.core.estimators.lanczos import top_eigenvalue
+from experiments.core.estimators.numerics.lanczos import top_eigenvalue
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as grid_points
 from experiments.core.study.quality import quality

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import FedlabError
-from experiments.core.estimators.influence_function import changes, influences, test_gradients
-from experiments.core.estimators.inverse_hessian import InverseHessian, Solution, inverses
+from experiments.core.estimators.inverse_hessian import HessianMethod, InverseHessian, Solution
+from experiments.core.estimators.numerics.influence_function import changes, influences, test_gradients
 from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.problem import Problem
@@ -24,12 +23,14 @@ class Estimate:
     """One method's answer.
 
     Attributes:
-        method: its name. influence: [T, n] predicted changes of test loss on removal, in the order of the test points.
+        method: its name. solves: see `HessianMethod`.
+        influence: [T, n] predicted changes of test loss on removal, in the order of the test points.
         seconds: to solve for all test points and to multiply with all training samples. solution: what was solved.
-        inverse: the method itself, for more questions.
+        inverse: what solved it, for more questions.
     """
 
     method: str
+    solves: bool
     influence: NDArray[np.float64]
     seconds: float
     solution: Solution
@@ -46,31 +47,20 @@ def estimate(problem: Problem, theta: Tensor, tests: list[int], context: Context
         try:
             found.append(_one(problem, method, objective, theta, gradients, context))
         except FedlabError as fault:
-            context.warn(f"{method} refused: {fault}")
+            context.warn(f"{method.called} refused: {fault}")
     return found
 
 
 def _one(
-    problem: Problem, method: str, objective: Objective, theta: Tensor, gradients: Tensor, context: Context
+    problem: Problem, method: HessianMethod, objective: Objective, theta: Tensor, gradients: Tensor, context: Context
 ) -> Estimate:
     began = time.perf_counter()
-    inverse = inverses()[method](
-        objective,
-        theta,
-        problem.spec.effective_damping,
-        problem.seed,
-        progress_of(context, f"{method}: steps"),
-        **options(problem, method),
-    )
+    damping, progress = problem.spec.effective_damping, progress_of(context, f"{method.called}: steps")
+    inverse = method.solver(objective, theta, damping, problem.seed, progress)
     solution = inverse.solve(gradients)
     values = influences(objective, theta, solution.x, problem.spec.removal)
-    return Estimate(method, values.double().cpu().numpy(), time.perf_counter() - began, solution, inverse)
-
-
-def options(problem: Problem, method: str) -> dict[str, Any]:
-    """The method's own options in the setting."""
-    block = getattr(problem.spec, method, None)
-    return block.model_dump() if block is not None else {}
+    seconds = time.perf_counter() - began
+    return Estimate(method.called, method.solves, values.double().cpu().numpy(), seconds, solution, inverse)
 
 
 def norms_of_change(problem: Problem, theta: Tensor, made: Estimate, rows: list[int]) -> NDArray[np.float64]:

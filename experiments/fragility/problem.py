@@ -116,7 +116,7 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     must_stand_still(net, "the loss of a sample")
     remember_model(net, context)
     context.facts |= {"data": fingerprint(data), "device": str(device)}
-    without = "leave `exact` out of methods, or " if "exact" in spec.methods else ""
+    without = "".join(f"leave `{m.called}` out of methods, or " for m in spec.methods if m.memory(net.p))
     require_room(memory(spec, net.p, worlds), device, f"{without}{LOWER}")
     way = _way(spec, net, data, worlds, context)
     frozen = net.stilled()

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.core.estimators.inverse_hessian import HessianMethod
+from experiments.core.estimators.method import labels
 from experiments.core.report import reference, subjects
 from experiments.core.report.artefacts import stand_in_of
 from experiments.core.report.subjects import pick as pick
@@ -22,10 +24,7 @@ from experiments.core.report.subjects import pick as pick
 KEYS = ["setting", "scale", "seed"]
 GRID = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
 WITHIN = ("test", "set", "truth", "size", "train", "group", "place")
-METHODS = {
-    "exact": "exact Hessian", "cg": "conjugate gradient", "lissa": "stochastic (LiSSA)", "low_rank": "low rank",
-    "ekfac": "EK-FAC", "gradient": "gradient product",
-}  # fmt: skip
+METHODS = labels(HessianMethod)
 """Estimators in the order in which a figure of one method takes the first there is; name -> label."""
 
 SCORES = {"pearson": "Pearson", "spearman": "Spearman"}

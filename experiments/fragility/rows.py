@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from experiments.core.estimators.influence_function import group_influence
+from experiments.core.estimators.numerics.influence_function import group_influence
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
@@ -49,7 +49,7 @@ class Rows:
 
 def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:
     """Cost and accuracy of every method, and its ranks beside the first exact one's over all training samples."""
-    solved = [e for e in made if e.method in ("exact", "cg") and float(e.solution.residual.max()) <= _SOLVED]
+    solved = [e for e in made if e.solves and float(e.solution.residual.max()) <= _SOLVED]
     exact = solved[0] if solved else None
     for estimate in made:
         for fact, value in estimate.solution.facts.items():

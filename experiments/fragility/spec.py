@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
+from experiments.core.estimators.exact import ExactMethod
+from experiments.core.estimators.inverse_hessian import HessianMethod
 from experiments.core.spec.fields import DataSpec, Init, ModelSpec, SettingSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
+from experiments.core.spec.methods import named_twice, one_of
 
-Method = Literal["exact", "cg", "lissa", "low_rank", "ekfac", "gradient"]
+if TYPE_CHECKING:
+    _Method = HessianMethod
+else:
+    _Method = one_of(HessianMethod)
+
 TEST_POINT = re.compile(r"max([2-9]|[1-9]\d+)?|p\d+(\.\d+)?[b-z]?|i\d+")
 ORDER = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
 WORDS = {"weight_decay": "wd"}
@@ -92,41 +99,6 @@ class GroupSpec(Block):
     count: int = Field(20, ge=3, description="groups of each size")
 
 
-class CgSpec(Block):
-    """Block conjugate gradient."""
-
-    tol: float = Field(default=1e-4, gt=0, lt=1, description="relative residual at which it stops")
-    most: int = Field(default=500, ge=1, description="iterations at most")
-    precondition: Literal["auto", "ggn", "none"] = Field(
-        default="auto", description="explicit Gauss-Newton matrix; auto = small p"
-    )
-    negative: Literal["stop", "continue"] = Field(
-        default="stop", description="what to do on meeting negative curvature"
-    )
-
-
-class LissaSpec(Block):
-    """Stochastic estimation (Agarwal et al. 2016)."""
-
-    scale: float | None = Field(default=None, gt=0, description="null = from the measured top eigenvalue")
-    depth: int | None = Field(default=None, ge=1, description="recursions; null = chosen with the scale")
-    repeats: int = Field(default=1, ge=1, description="independent estimates that are averaged")
-    batch_size: int = Field(default=100, ge=1, description="samples of one Hessian estimate")
-
-
-class LowRankSpec(Block):
-    """The Hessian's largest eigenvalues only (Schioppa et al. 2022)."""
-
-    rank: int = Field(default=100, ge=1, description="eigenvectors kept")
-    outside: bool = Field(default=True, description="take the rest of the space for flat, inverted to 1/damping")
-
-
-class EkfacSpec(Block):
-    """Eigenvalue-corrected Kronecker factors (George et al. 2018)."""
-
-    empirical: bool = Field(default=False, description="the data's labels instead of labels drawn from the model")
-
-
 class FragilitySpec(SettingSpec):
     """Estimated against measured influence of training samples."""
 
@@ -149,16 +121,14 @@ class FragilitySpec(SettingSpec):
     )
     decay_on: Literal["all", "weights"] = Field("all", description="decay all parameters, or no vectors (biases)")
 
-    methods: tuple[Method, ...] = Field(("exact",), min_length=1, description="the first picks the candidates")
+    methods: tuple[_Method, ...] = Field(
+        (ExactMethod(),), min_length=1, description="words, or blocks with options; the first picks the candidates"
+    )
     damping: float = Field(0.0, ge=0, allow_inf_nan=False, description="added to the Hessian's diagonal")
     damping_without_decay: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="the same where weight_decay is 0; null = damping"
     )
     removal: Literal["n", "n-1"] = Field("n", description="divide the influence by n (as printed) or n - 1 (exact)")
-    cg: CgSpec = Field(CgSpec(), description="options of the method cg")
-    lissa: LissaSpec = Field(LissaSpec(), description="options of the method lissa")
-    low_rank: LowRankSpec = Field(LowRankSpec(), description="options of the method low_rank")
-    ekfac: EkfacSpec = Field(EkfacSpec(), description="options of the method ekfac")
 
     test_points: tuple[str, ...] = Field(
         ("max",), min_length=1, description="max, max2 (highest loss), p50, p50b (near a percentile), i1479 (by index)"
@@ -191,8 +161,9 @@ class FragilitySpec(SettingSpec):
         labels = [candidates.label for candidates in self.candidates]
         if len(set(labels)) < len(labels):
             faults.append("candidates: two sets of one name")
-        for key in ("methods", "test_points", "several"):
-            if len(set(getattr(self, key))) < len(getattr(self, key)):
+        faults += named_twice("methods", self.methods)
+        for key, names in (("test_points", self.test_points), ("several", self.several)):
+            if len(set(names)) < len(names):
                 faults.append(f"{key}: one is named twice")
         if missing := [name for name in self.several if name not in self.test_points]:
             faults.append(f"several: {missing[0]!r} is not among test_points")

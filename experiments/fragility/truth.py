@@ -16,7 +16,7 @@ from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.newton import inverse, newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
 from experiments.core.errors import SpecError
-from experiments.core.estimators.inverse_hessian import hessian
+from experiments.core.estimators.numerics.explicit import hessian
 from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
 from experiments.fragility.optimum import Optimum, descent_of

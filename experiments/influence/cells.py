@@ -16,7 +16,7 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
-from experiments.core.estimators.fed_influence import FedInfluence, Variant
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from experiments.core.report.subjects import of_client, of_label
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of

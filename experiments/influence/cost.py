@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.seeds import stream
-from experiments.core.estimators.exact import explicit_hessian, naive1, naive2, transfer_matrix
-from experiments.core.estimators.fed_influence import fisher_recursion
+from experiments.core.estimators.numerics.closed_forms import explicit_hessian, naive1, naive2, transfer_matrix
+from experiments.core.estimators.numerics.fed_influence import fisher_recursion
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.influence import PAPER
 from experiments.influence.spec import CostSpec

@@ -14,7 +14,7 @@ from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import Truth, parameter_change, truth
-from experiments.core.estimators.fed_influence import FedInfluence, Variant, tensor_norms
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, tensor_norms
 from experiments.core.report.subjects import of_client
 from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.study.quality import status

@@ -14,7 +14,7 @@ from experiments.core.engine.device import free_bytes
 from experiments.core.engine.examine import is_restless, restless
 from experiments.core.engine.net import Net
 from experiments.core.errors import FedlabError, SpecError
-from experiments.core.estimators.tracefl import (
+from experiments.core.estimators.numerics.tracefl import (
     Contributions,
     contributions,
     first_order,

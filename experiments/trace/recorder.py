@@ -15,9 +15,15 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import without_one_by_one
-from experiments.core.estimators import update
-from experiments.core.estimators.feddebug import feddebug, random_inputs
-from experiments.core.estimators.tracefl import Contributions, contributions, first_order, normalised, provenance
+from experiments.core.estimators._feddebug import feddebug, random_inputs
+from experiments.core.estimators.numerics import update
+from experiments.core.estimators.numerics.tracefl import (
+    Contributions,
+    contributions,
+    first_order,
+    normalised,
+    provenance,
+)
 from experiments.core.study.quality import status
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept

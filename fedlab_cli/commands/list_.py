@@ -17,7 +17,9 @@ from experiments.core.spec.load import load
 from fedlab_cli import console
 from fedlab_cli import options as o
 
-Kinds = Annotated[bool, typer.Option("--kinds", help="Kinds of data, partitions, models, algorithms: their fields.")]
+Kinds = Annotated[
+    bool, typer.Option("--kinds", help="Kinds of data, models, algorithms, methods and so on: their fields.")
+]
 
 
 def list_(
@@ -61,9 +63,10 @@ def _row(path: Path, owner: str, scale: str, out: Path) -> dict[str, Any]:
 
 
 def kind_rows() -> list[dict[str, Any]]:
-    """One row per kind of data, partition, model and algorithm: where it goes, its name, its fields."""
+    """One row per kind of data, partition, model, algorithm and method: where it goes, its name, its fields."""
     from experiments.core.data import kinds as data_kinds
     from experiments.core.data import partitions
+    from experiments.core.estimators.method import families as method_families
     from experiments.core.models import kinds as model_kinds
     from experiments.core.spec.describe import blocks, doc, fields
     from experiments.core.spec.fields import RunSpec
@@ -71,6 +74,7 @@ def kind_rows() -> list[dict[str, Any]]:
     algorithms = {b.model_fields["kind"].default: b for b in blocks(RunSpec.model_fields["algorithm"].annotation)}
     families: dict[str, dict[str, Any]] = {
         "data": data_kinds(), "partition": partitions(), "model": model_kinds(), "algorithm": algorithms,
+        **method_families(),
     }  # fmt: skip
     return [
         {"block": family, "kind": name, "what": doc(block), "fields": [asdict(field) for field in fields(block)]}

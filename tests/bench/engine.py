@@ -15,8 +15,8 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, leave_one_out
-from experiments.core.estimators.exact import algorithm3
-from experiments.core.estimators.fed_influence import FedInfluence, Variant, fisher_recursion
+from experiments.core.estimators.numerics.closed_forms import algorithm3
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, fisher_recursion
 from experiments.core.spec.load import load
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context

@@ -16,9 +16,10 @@ from experiments.core.data.sklearn_digits import SklearnDigits
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import MissingError
-from experiments.core.estimators.influence_function import influences, test_gradients
-from experiments.core.estimators.inverse_hessian import InverseHessian, inverses
-from experiments.core.estimators.lanczos import top_eigenvalue
+from experiments.core.estimators.inverse_hessian import HessianMethod
+from experiments.core.estimators.method import known
+from experiments.core.estimators.numerics.influence_function import influences, test_gradients
+from experiments.core.estimators.numerics.lanczos import top_eigenvalue
 from experiments.paths import data_dir
 
 DAMPING, DECAY, SAMPLES, POINTS, TOP = 0.01, 0.001, 500, 3, 40
@@ -95,7 +96,7 @@ def agreement(case: Case, x: Tensor, exact: Tensor) -> tuple[float, float]:
 def one_method(case: Case, exact: Tensor, name: str, **options: object) -> tuple[float, float]:
     """Print one row; (seconds a test point with preparation, rank agreement over all samples)."""
     began = time.perf_counter()
-    method: InverseHessian = inverses()[name](case.objective, case.theta, DAMPING, **options)
+    method = known(HessianMethod)[name](**options).solver(case.objective, case.theta, DAMPING)
     fit = time.perf_counter() - began
     solution = method.solve(case.vectors)
     spent = time.perf_counter() - began
@@ -164,7 +165,8 @@ def main() -> None:
     torch.set_num_threads(1)
     double = trained()
     began = time.perf_counter()
-    method = inverses()["cg"](double.objective, double.theta, DAMPING, tol=1e-10, negative="continue")
+    cg = known(HessianMethod)["cg"](tol=1e-10, negative="continue")
+    method = cg.solver(double.objective, double.theta, DAMPING)
     solution = method.solve(double.vectors)
     exact = influences(double.objective, double.theta, solution.x)
     print(f"exact by cg to {float(solution.residual.max()):.1e}: {time.perf_counter() - began:.0f} s, {solution.facts}")

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.net import Net
-from experiments.core.estimators import _tracing
-from experiments.core.estimators.feddebug import feddebug, random_inputs
-from experiments.core.estimators.tracefl import contributions, provenance
-from experiments.core.estimators.tracefl_hooked import hooked
+from experiments.core.estimators._feddebug import feddebug, random_inputs
+from experiments.core.estimators.numerics import _tracing
+from experiments.core.estimators.numerics.tracefl import contributions, provenance
+from experiments.core.estimators.numerics.tracefl_hooked import hooked
 
 INPUTS, FEW, MANY, SHAPE = 32, 10, 100, (3, 32, 32)
 

@@ -118,7 +118,8 @@ def test_a_singular_hessian_is_refused_and_the_other_methods_go_on(tmp_path):
 
 
 def test_a_diverging_lissa_is_refused_with_a_scale_that_would_do(tmp_path):
-    rows, warned = run(tmp_path, methods=["lissa", "exact"], lissa={"scale": 0.05, "depth": 4000, "batch_size": 120})
+    diverging = {"kind": "lissa", "scale": 0.05, "depth": 4000, "batch_size": 120}
+    rows, warned = run(tmp_path, methods=[diverging, "exact"])
     assert any("lissa refused" in line and "scale" in line for line in warned)
     assert picked(rows, "exact", "influence")
     assert not picked(rows, "lissa", "influence")

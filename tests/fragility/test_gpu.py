@@ -12,8 +12,8 @@ NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devi
 
 @pytest.mark.parametrize("name", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_CUDA])])
 def test_estimates_and_truth(tmp_path, name):
-    spec = tiny.spec(methods=["exact", "cg", "lissa", "ekfac"], norms=True, damping=0.01, formulation="vmapped",
-                     lissa={"depth": 200, "batch_size": 30})  # fmt: skip
+    spec = tiny.spec(methods=["exact", "cg", {"kind": "lissa", "depth": 200, "batch_size": 30}, "ekfac"], norms=True,
+                     damping=0.01, formulation="vmapped")  # fmt: skip
     found = []
     for folder, device in (("a", "cpu"), ("b", name)):
         (tmp_path / folder).mkdir()

@@ -11,7 +11,7 @@ from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load, simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_client
 from experiments.core.errors import SpecError
-from experiments.core.estimators.fed_influence import FedInfluence
+from experiments.core.estimators.numerics.fed_influence import FedInfluence
 from experiments.core.names import positions
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context

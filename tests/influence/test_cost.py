@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.core.estimators.fed_influence import fisher_recursion
+from experiments.core.estimators.numerics.fed_influence import fisher_recursion
 from experiments.core.sweep.cell import Context
 from experiments.influence import cost
 from experiments.influence.spec import CostSpec

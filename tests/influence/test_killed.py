@@ -73,7 +73,7 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
 
 def test_changed_data_are_not_continued_from_the_checkpoint_of_the_old(tmp_path, monkeypatch):
     """The same spec, but the user's file is another one: the numbers are those of the file as it is now."""
-    from experiments.core.estimators.fed_influence import FedInfluence
+    from experiments.core.estimators.numerics.fed_influence import FedInfluence
 
     monkeypatch.setattr(artefacts, "png_bytes", lambda *given: b"")
 

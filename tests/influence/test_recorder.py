@@ -13,7 +13,7 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load
 from experiments.core.engine.worlds import leave_one_out
-from experiments.core.estimators.fed_influence import FedInfluence
+from experiments.core.estimators.numerics.fed_influence import FedInfluence
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module

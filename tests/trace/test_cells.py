@@ -9,7 +9,7 @@ import torch
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE, without_client
-from experiments.core.estimators.tracefl_hooked import hooked
+from experiments.core.estimators.numerics.tracefl_hooked import hooked
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.trace.cells import _with_faults, cells, compute

@@ -1,18 +1,18 @@
-"""Ways to solve (H + damping I) x = v for a training objective's Hessian H: one class a way, one file a class."""
+"""Methods that solve (H + damping I) x = v for a training objective's Hessian H. Imports no torch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
+from experiments.core.estimators.method import Method
 
-from experiments.core import discover
-from experiments.core.engine.objective import Objective
-from experiments.core.errors import SpecError
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from experiments.core.engine.objective import Objective
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
@@ -46,11 +46,8 @@ class InverseHessian(ABC):
     """One way to apply (H + damping I)^-1, prepared for one objective at one point.
 
     Attributes:
-        name: what specs and results call it.
         objective, theta, damping, seed, progress: as given to the constructor.
     """
-
-    name: ClassVar[str] = ""
 
     def __init__(
         self, objective: Objective, theta: Tensor, damping: float, seed: int = 0, progress: Progress = quiet
@@ -81,90 +78,61 @@ class InverseHessian(ABC):
     def residual(self, x: Tensor, vectors: Tensor) -> Tensor:
         """||(H + damping I) x - v|| / ||v|| of each column: [T]."""
         size = vectors.norm(dim=0)
-        return (self.times(x) - vectors).norm(dim=0) / torch.where(size == 0, torch.ones_like(size), size)
+        return (self.times(x) - vectors).norm(dim=0) / (size + (size == 0))
 
     def decays(self) -> Tensor:
         """Diagonal of the penalty's Hessian: [p]."""
-        return self.objective.penalty_gradient(torch.ones_like(self.theta[: self.objective.net.p]))
+        return self.objective.penalty_gradient(self.theta.new_ones(self.objective.net.p))
 
 
-class Explicit(InverseHessian):
-    """The whole Hessian, [p, p] in float64, and its eigenvectors: what the other methods are measured against.
-
-    An indefinite Hessian is inverted as it is (Basu et al. 2021, section 5.1, only add the damping); `facts` say so.
+@dataclass(frozen=True)
+class Work:
+    """What a method's price depends on.
 
     Attributes:
-        eigenvalues: [p] of H without the damping, ascending, float64.
+        p: parameters. samples: training samples. tests: vectors that are solved for at once.
+        product: seconds of a product of the whole Hessian with one vector, on 2 CPU cores.
     """
 
-    name = "exact"
-    LIMIT = 12_000
+    p: int
+    samples: int
+    tests: int
+    product: float
 
-    def __init__(
-        self,
-        objective: Objective,
-        theta: Tensor,
-        damping: float,
-        seed: int = 0,
-        progress: Progress = quiet,
-        cutoff: float = 1e-11,
-    ) -> None:
-        """Write out and factorise H; an eigenvalue within `cutoff` times the largest of zero counts as zero.
+
+DISPATCH = 3e-3
+"""Seconds of a product with a Hessian that do not depend on its size."""
+
+
+class HessianMethod(Method):
+    """A way to solve (H + damping I) x = v, as a block of a spec.
+
+    Attributes:
+        products: products with the whole Hessian that it takes, about.
+        solves: whether it solves with the Hessian itself, so that a small residual makes it the truth for the others.
+        exact_with: options with which it solves a small convex system to a relative error of 1e-7; None where it solves
+            with another matrix.
+    """
+
+    family: ClassVar[str] = "Hessian method"
+    products: ClassVar[int] = 60
+    solves: ClassVar[bool] = False
+    exact_with: ClassVar[Mapping[str, Any] | None] = None
+
+    def solver(
+        self, objective: Objective, theta: Tensor, damping: float, seed: int = 0, progress: Progress = quiet
+    ) -> InverseHessian:
+        """The method prepared at the trained state theta [size].
 
         Raises:
-            SpecError: H + damping I is singular, or too large to be written out.
+            SpecError: the system cannot be solved this way with these options; says which to change.
         """
-        super().__init__(objective, theta, damping, seed, progress)
-        if objective.net.p > self.LIMIT:
-            raise SpecError(
-                f"{objective.net.p} parameters are too many for the explicit Hessian", "method exact", "use method cg"
-            )
-        self.eigenvalues, self._vectors = torch.linalg.eigh(hessian(objective, theta, progress))
-        self._scale = self.eigenvalues + damping
-        zero = int((self._scale.abs() <= cutoff * self.eigenvalues.abs().max()).sum())
-        if zero:
-            raise SpecError(
-                f"the Hessian is singular: {zero} of {objective.net.p} eigenvalues are zero"
-                + (f" with damping {damping:g}" if damping else ""),
-                "method exact",
-                "set damping, e.g. 0.001, or weight decay (collinear ReLU units stay singular even with decay)",
-            )
+        raise NotImplementedError
 
-    @property
-    def facts(self) -> dict[str, float]:
-        """Extreme eigenvalues of H (without the damping), and how many of the damped ones are negative."""
-        return {
-            "smallest_eigenvalue": float(self.eigenvalues[0]),
-            "top_eigenvalue": float(self.eigenvalues[-1]),
-            "negative_eigenvalues": float((self._scale < 0).sum()),
-        }
+    def price(self, work: Work) -> float:
+        """Seconds for all vectors on 2 CPU cores."""
+        return self.products * (DISPATCH + work.tests * work.product)
 
-    def apply(self, rows: Tensor) -> Tensor:
-        """(H + damping I)^-1 of every row of [B, p]: [B, p], in the rows' precision."""
-        turned = rows.to(self._vectors) @ self._vectors
-        return ((turned / self._scale) @ self._vectors.T).to(rows)
-
-    def solve(self, vectors: Tensor) -> Solution:
-        """See `InverseHessian.solve`."""
-        x = self.apply(vectors.T).T
-        return Solution(x, self.residual(x, vectors), 0, self.facts)
-
-
-def hessian(objective: Objective, theta: Tensor, progress: Progress = quiet) -> Tensor:
-    """The explicit Hessian of the objective at theta [size], symmetrised, in float64: [p, p]."""
-    exact, at, p = objective.to(torch.float64), theta.double(), objective.net.p
-    exact = exact.fitted(at, exact.width)
-    matrix = torch.empty(p, p, dtype=torch.float64, device=theta.device)
-    for a in range(0, p, exact.width):
-        unit = matrix.new_zeros(p, min(exact.width, p - a))
-        unit[a : a + exact.width].fill_diagonal_(1)
-        matrix[:, a : a + exact.width] = exact.products(at, unit)
-        progress(min(a + exact.width, p), p)
-    return (matrix + matrix.T) / 2
-
-
-def inverses() -> dict[str, type[InverseHessian]]:
-    """Name -> class, of every way there is."""
-    from experiments.core import estimators
-
-    return discover.subclasses(estimators, InverseHessian)
+    def memory(self, p: int) -> int:
+        """Bytes beyond the vectors, for p parameters."""
+        return 0

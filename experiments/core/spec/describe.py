@@ -44,10 +44,10 @@ def plain(value: Any) -> Any:
 
 
 def blocks(annotation: Any) -> tuple[type[BaseModel], ...]:
-    """The blocks that a field's value can be; none where it is no block."""
+    """The blocks that a field's value, or an item of it, can be; none where it is no block."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return (annotation,)
-    if get_origin(annotation) in (Union, UnionType, Annotated):
+    if get_origin(annotation) in (Union, UnionType, Annotated, tuple):
         return tuple(block for part in get_args(annotation) for block in blocks(part))
     return ()
 

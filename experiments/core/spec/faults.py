@@ -43,8 +43,8 @@ def _path(loc: tuple[int | str, ...], value: Any) -> Key:
     """Pydantic's location without the tags of unions that it weaves in."""
     path: list[str] = []
     for part in loc:
-        if isinstance(value, dict) and part not in value and value.get("kind") == part:
-            continue
+        if value == part or (isinstance(value, dict) and part not in value and value.get("kind") == part):
+            continue  # a word stands for the block of that kind
         path.append(str(part))
         if isinstance(value, list):
             value = value[part] if isinstance(part, int) and part < len(value) else None
@@ -85,16 +85,26 @@ def _words(item: Any, path: Key, cls: type[BaseModel], value: Any) -> tuple[str,
 
 def _known(cls: type[BaseModel], path: Key, value: Any) -> list[str]:
     """Names of the keys allowed in the block at `path`."""
+    blocks: list[type[BaseModel]] = []
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-        field = cls.model_fields.get(key)
-        blocks = _blocks(field.annotation) if field else []
-        if field and field.discriminator and isinstance(value, dict):
-            blocks = [b for b in blocks if b.model_fields["kind"].default == value.get("kind")]
-        if not blocks:
+        if isinstance(value, list):
+            value = value[int(key)]
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
+            field = cls.model_fields.get(key)
+            blocks = _blocks(field.annotation) if field else []
+        kind = value.get("kind") if isinstance(value, dict) else None
+        chosen = [block for block in blocks if _is_of(block, kind)]
+        if not chosen:
             return []
-        cls = blocks[0]
+        cls = chosen[0]
     return list(cls.model_fields)
+
+
+def _is_of(block: type[BaseModel], kind: Any) -> bool:
+    """Whether a mapping that says this kind (None: none) can be such a block."""
+    tag = block.model_fields.get("kind")
+    return tag is None or kind is None or tag.default == kind
 
 
 def _blocks(annotation: Any) -> list[type[BaseModel]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from experiments.core.estimators._calls import is_conv1d
+from experiments.core.estimators.numerics._calls import is_conv1d
 from experiments.core.spec.fields import RunSpec
 
 RATE = 1.5e11  # operations per second of both cores in local steps, native kernel or dense products

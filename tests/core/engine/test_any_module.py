@@ -26,7 +26,7 @@ from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import flatten, load, simulate_plain
 from experiments.core.engine.worlds import BASE, World
-from experiments.core.estimators.inverse_hessian import hessian
+from experiments.core.estimators.numerics.explicit import hessian
 from tests.core.engine.odd_models import DRAWING, STILL
 from tests.core.engine.test_simulate import SIZES, federation
 

@@ -17,7 +17,7 @@ from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
-from experiments.core.estimators.fed_influence import FedInfluence, Variant
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from tests.core.engine.formulations import cases
 from tests.core.engine.test_simulate import MODELS, problem, worlds_for
 

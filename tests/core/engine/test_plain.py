@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations
 
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
-from experiments.core.estimators.hessian import FullHessian
+from experiments.core.estimators.numerics.hessian import FullHessian
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(9, 1, 2, 2, generator=G, dtype=torch.float64)

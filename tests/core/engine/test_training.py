@@ -12,7 +12,7 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.training import TrainingNet, trained_as
 from experiments.core.errors import SpecError
-from experiments.core.estimators.hessian import FullHessian
+from experiments.core.estimators.numerics.hessian import FullHessian
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(7, 4, generator=G, dtype=torch.float64)

@@ -6,7 +6,7 @@ from torch import nn
 
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import SpecError
-from experiments.core.estimators.conjugate_gradient import ConjugateGradient
+from experiments.core.estimators._cg import ConjugateGradient
 from tests.core.estimators.cases import drawn, explicit, logistic, normal, tanh_net
 
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import SpecError
-from experiments.core.estimators.ekfac import Ekfac
-from experiments.core.estimators.ggn import ggn
+from experiments.core.estimators._ekfac import Ekfac
+from experiments.core.estimators.numerics.ggn import ggn
 from tests.core.estimators.cases import classes, drawn, normal
 from tests.core.estimators.test_ggn import Skip, Twice
 

@@ -14,7 +14,7 @@ from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import leave_one_out
-from experiments.core.estimators.exact import (
+from experiments.core.estimators.numerics.closed_forms import (
     explicit_fisher,
     explicit_hessian,
     keep_blocks,
@@ -23,7 +23,7 @@ from experiments.core.estimators.exact import (
     naive2,
     transfer_matrix,
 )
-from experiments.core.estimators.fed_influence import FedInfluence, Variant, fisher_recursion
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, fisher_recursion
 
 K = 6
 ALL = tuple(range(K))

@@ -19,7 +19,7 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.training import trained_as
 from experiments.core.engine.truth import truth
 from experiments.core.engine.worlds import leave_one_out
-from experiments.core.estimators.fed_influence import FedInfluence, Variant, tensor_norms
+from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, tensor_norms
 from experiments.core.scores.correlation import pearson
 
 K, CLASSES = 8, 3

@@ -8,8 +8,8 @@ from torch import nn
 
 from experiments.core.engine.net import Net
 from experiments.core.errors import NumericalError, SpecError
-from experiments.core.estimators import feddebug as module
-from experiments.core.estimators.feddebug import activations, consensus, feddebug, random_inputs
+from experiments.core.estimators import _feddebug as module
+from experiments.core.estimators._feddebug import activations, consensus, feddebug, random_inputs
 from tests.core.estimators.cases import generator, normal
 
 

@@ -11,12 +11,12 @@ from torch import nn
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.per_sample import by_layers, by_vmap, per_sample_gradients
-from experiments.core.estimators.ekfac import Ekfac
-from experiments.core.estimators.exact import explicit_hessian, keep_blocks
-from experiments.core.estimators.hessian import FullHessian, tensor_blocks
-from experiments.core.estimators.inverse_hessian import hessian
-from experiments.core.estimators.tracefl import contributions, first_order, provenance
-from experiments.core.estimators.tracefl_hooked import hooked
+from experiments.core.estimators._ekfac import Ekfac
+from experiments.core.estimators.numerics.closed_forms import explicit_hessian, keep_blocks
+from experiments.core.estimators.numerics.explicit import hessian
+from experiments.core.estimators.numerics.hessian import FullHessian, tensor_blocks
+from experiments.core.estimators.numerics.tracefl import contributions, first_order, provenance
+from experiments.core.estimators.numerics.tracefl_hooked import hooked
 
 FROZEN = {
     "first layer": ("0.weight", "0.bias"),

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from experiments.core.engine.objective import Objective
-from experiments.core.estimators import ggn as module
-from experiments.core.estimators.ggn import ggn
+from experiments.core.estimators.numerics import ggn as module
+from experiments.core.estimators.numerics.ggn import ggn
 from tests.core.estimators.cases import drawn, normal
 
 

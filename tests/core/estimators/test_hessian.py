@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from experiments.core.engine.net import Net, initialise
-from experiments.core.estimators.exact import explicit_hessian, keep_blocks
-from experiments.core.estimators.hessian import FullHessian, GenericBlocks, TensorBlocks, tensor_blocks
+from experiments.core.estimators.numerics.closed_forms import explicit_hessian, keep_blocks
+from experiments.core.estimators.numerics.hessian import FullHessian, GenericBlocks, TensorBlocks, tensor_blocks
 
 
 def conv(activation):

@@ -8,9 +8,9 @@ from torch import nn
 
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import SpecError
-from experiments.core.estimators.influence_function import changes, group_influence, influences
-from experiments.core.estimators.influence_function import test_gradients as gradients_of_tests
-from experiments.core.estimators.inverse_hessian import Explicit
+from experiments.core.estimators.numerics.explicit import Explicit
+from experiments.core.estimators.numerics.influence_function import changes, group_influence, influences
+from experiments.core.estimators.numerics.influence_function import test_gradients as gradients_of_tests
 from tests.core.estimators.cases import classes, drawn, explicit, logistic, minimised, normal, tanh_net
 
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from experiments.core.engine.objective import Objective
 from experiments.core.errors import SpecError
-from experiments.core.estimators.lanczos import extremes, top_eigenvalue
-from experiments.core.estimators.low_rank import LowRank
+from experiments.core.estimators._low_rank import LowRank
+from experiments.core.estimators.numerics.lanczos import extremes, top_eigenvalue
 from tests.core.estimators.cases import classes, drawn, explicit, normal, tanh_net
 
 

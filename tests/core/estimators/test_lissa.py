@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.estimators.inverse_hessian import Explicit
-from experiments.core.estimators.lissa import DivergedError, Lissa
+from experiments.core.estimators._lissa import DivergedError, Lissa
+from experiments.core.estimators.numerics.explicit import Explicit
 from tests.core.estimators.cases import explicit, logistic, normal, tanh_net
 
 

@@ -6,9 +6,15 @@ from torch import nn
 
 from experiments.core.engine.net import Net
 from experiments.core.errors import NumericalError, SpecError
-from experiments.core.estimators import _tracing
-from experiments.core.estimators.tracefl import contributions, first_order, normalised, provenance, traced_layers
-from experiments.core.estimators.tracefl_hooked import hooked
+from experiments.core.estimators.numerics import _tracing
+from experiments.core.estimators.numerics.tracefl import (
+    contributions,
+    first_order,
+    normalised,
+    provenance,
+    traced_layers,
+)
+from experiments.core.estimators.numerics.tracefl_hooked import hooked
 from tests.core.estimators.cases import drawn, normal
 from tests.core.estimators.tracefl_cases import CASES, EVERY_LAYER, Conv1D, round_of
 
@@ -96,7 +102,7 @@ def test_a_module_that_mixes_inputs_is_never_run_on_several():
 def test_blocks_and_chunks_change_nothing(name, monkeypatch):
     net, theta, locals, x, _ = round_of(name)
     whole = contributions(net, theta, locals, x)
-    monkeypatch.setattr("experiments.core.estimators._products._BLOCK", {"cpu": 64})
+    monkeypatch.setattr("experiments.core.estimators.numerics._products._BLOCK", {"cpu": 64})
     monkeypatch.setattr(_tracing, "free_bytes", lambda device: 4 * 3 * _tracing.plan_of(net, theta, x).memory)
     seen = []
     parts = contributions(net, theta, locals, x, progress=lambda done, n: seen.append((done, n)))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from experiments.core.estimators.feddebug import feddebug, random_inputs
-from experiments.core.estimators.tracefl import contributions, provenance
+from experiments.core.estimators._feddebug import feddebug, random_inputs
+from experiments.core.estimators.numerics.tracefl import contributions, provenance
 from tests.core.estimators.test_feddebug import clients_of, net_of, plant
 from tests.core.estimators.tracefl_cases import round_of
 

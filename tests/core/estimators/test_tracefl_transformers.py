@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from experiments.core.engine.net import Net
-from experiments.core.estimators import _tracing
-from experiments.core.estimators.tracefl import contributions, provenance, traced_layers
-from experiments.core.estimators.tracefl_hooked import hooked
+from experiments.core.estimators.numerics import _tracing
+from experiments.core.estimators.numerics.tracefl import contributions, provenance, traced_layers
+from experiments.core.estimators.numerics.tracefl_hooked import hooked
 from tests.core.estimators.cases import generator, normal
 
 transformers = pytest.importorskip("transformers", reason="needs the text extra")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from experiments.core.estimators.update import cosine, norm
+from experiments.core.estimators.numerics.update import cosine, norm
 
 
 def test_norm_and_cosine_by_hand():

@@ -18,7 +18,7 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.per_sample import by_vmap
 from experiments.core.errors import MissingError, SpecError
-from experiments.core.estimators.tracefl import contributions, traced_layers
+from experiments.core.estimators.numerics.tracefl import contributions, traced_layers
 from experiments.core.models import _transformers
 from experiments.core.models.transformer import Transformer
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
 from experiments.core.errors import NumericalError, SpecError
-from experiments.core.estimators._calls import is_traced
-from experiments.core.estimators._tracing import products
+from experiments.core.estimators.numerics._calls import is_traced
+from experiments.core.estimators.numerics._tracing import products
 
 
 @dataclass(frozen=True)

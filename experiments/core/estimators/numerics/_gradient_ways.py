@@ -16,9 +16,9 @@ from torch.autograd.graph import GradientEdge, saved_tensors_hooks
 from torch.func import functional_call
 
 from experiments.core.engine.net import Net
-from experiments.core.estimators._calls import Call, is_recorded, is_traced, recording
-from experiments.core.estimators._logits import leaves, logits, template
-from experiments.core.estimators._products import Clients, of_call, with_gradients
+from experiments.core.estimators.numerics._calls import Call, is_recorded, is_traced, recording
+from experiments.core.estimators.numerics._logits import leaves, logits, template
+from experiments.core.estimators.numerics._products import Clients, of_call, with_gradients
 
 
 @dataclass(frozen=True)

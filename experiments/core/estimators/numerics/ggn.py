@@ -11,7 +11,7 @@ from torch.func import vjp, vmap
 
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
-from experiments.core.estimators._layers import Traced, chunks, weighted_rows
+from experiments.core.estimators.numerics._layers import Traced, chunks, weighted_rows
 
 _PIECES = 4
 _ROWS = 1 << 28  # bytes of Jacobian rows held at once

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from experiments.core.engine.net import Slot
-from experiments.core.estimators._calls import Call, is_conv1d
-from experiments.core.estimators._layers import NORMS, deltas_of, inputs_of
+from experiments.core.estimators.numerics._calls import Call, is_conv1d
+from experiments.core.estimators.numerics._layers import NORMS, deltas_of, inputs_of
 
 _NARROW = 8
 """Up to this many places a copy in the order of the product pays."""

@@ -37,7 +37,13 @@ from experiments.core.engine.per_sample import per_sample_gradients
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Round
 from experiments.core.engine.training import TrainingNet
-from experiments.core.estimators.hessian import Fisher, FullHessian, GenericBlocks, HessianOperator, tensor_blocks
+from experiments.core.estimators.numerics.hessian import (
+    Fisher,
+    FullHessian,
+    GenericBlocks,
+    HessianOperator,
+    tensor_blocks,
+)
 
 
 @dataclass(frozen=True)

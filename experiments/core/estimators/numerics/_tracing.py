@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from experiments.core.engine.device import free_bytes
 from experiments.core.engine.net import Net
 from experiments.core.engine.seeds import stream
-from experiments.core.estimators._gradient_ways import Products, Ways
+from experiments.core.estimators.numerics._gradient_ways import Products, Ways
 
 _FEW = 4
 """Below this many inputs plain autograd is as quick as finding out what else would do."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.net import Net, clone
-from experiments.core.estimators._calls import THROUGH, is_activation, taken
-from experiments.core.estimators.tracefl import Layer, traced_layers
+from experiments.core.estimators.numerics._calls import THROUGH, is_activation, taken
+from experiments.core.estimators.numerics.tracefl import Layer, traced_layers
 
 _Named = dict[str, Tensor]
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
-from experiments.core.estimators.ggn import ggn
 from experiments.core.estimators.inverse_hessian import InverseHessian, Progress, Solution, quiet
+from experiments.core.estimators.numerics.ggn import ggn
 
 _LARGEST = 4096
 """Parameters up to which the preconditioner is written out, and samples that it is made from."""
@@ -24,8 +24,6 @@ class ConjugateGradient(InverseHessian):
     curvature keeps the iterate it has, as theirs does; the recursion can also go on, towards what the explicit inverse
     of an indefinite matrix gives.
     """
-
-    name = "cg"
 
     def __init__(
         self,

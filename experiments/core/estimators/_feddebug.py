@@ -16,7 +16,7 @@ from experiments.core.engine.device import free_bytes
 from experiments.core.engine.net import Net
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import NumericalError, SpecError
-from experiments.core.estimators._logits import logits, template
+from experiments.core.estimators.numerics._logits import logits, template
 
 
 def random_inputs(shape: tuple[int, ...], count: int, seed: int) -> Tensor:

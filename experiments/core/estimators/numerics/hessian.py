@@ -22,7 +22,7 @@ from torch.func import grad
 
 from experiments.core.engine.net import Net, Slot
 from experiments.core.engine.objective import pushed
-from experiments.core.estimators.score_jacobian import Step, backward, conv_jacobian, forward, handles
+from experiments.core.estimators.numerics.score_jacobian import Step, backward, conv_jacobian, forward, handles
 
 _ELEMENTWISE = (nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Identity, nn.Softplus)
 
