@@ -60,11 +60,7 @@ def allowed(source: str) -> set[str]:
     """The layers that a layer may import."""
     middle, lower, upper = ({f"core.{m}" for m in names} for names in (MIDDLE, LOWER, UPPER))
     base, science = {"", "base"}, {"core.engine", *middle}
-    blocks = {
-        "core.data",
-        "core.estimators",
-        "core.models",
-    }  # a spec is made of them (LIGHT below)
+    blocks = {f"core.{family}" for family in MIDDLE - {"scores"}}  # a spec is made of them (LIGHT below)
     if source == "cli":
         return {*base, *science, *lower, *upper, "cli", *PAPERS}
     if source in PAPERS:
