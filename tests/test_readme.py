@@ -15,6 +15,7 @@ from experiments.core.paper import printed
 from experiments.core.report import site
 from experiments.core.spec.fields import DataSpec
 from fedlab_cli.main import main
+from tests.fragility import tiny
 from tests.pages import CONFIGS, EXPERIMENTS, PAGES, README, ROOT
 
 CHEAP = ("list", "show", "doctor", "data", "validate", "init")
@@ -162,6 +163,20 @@ def test_an_added_data_set_and_model_train(checkout):
     (checkout.folder / "rings.yaml").write_text(train_spec(data={"kind": "rings"}, model={"kind": "wide"}))
     checkout.fedlab("train", "--config", "rings.yaml")
     assert ",rings,natural,wide," in checkout.metrics("train")
+
+
+@pytest.mark.slow
+def test_an_added_hessian_method_is_compared_with_the_others(checkout):
+    name = "experiments/core/estimators/diagonal.py"
+    checkout.add(name, RECIPES[name])
+    (checkout.folder / "iris.yaml").write_text(
+        yaml.safe_dump({**tiny.SPEC, "methods": ["exact", {"kind": "diagonal", "probes": 200}]})
+    )
+    checkout.fedlab("fragility", "--config", "iris.yaml", "--scale", "smoke")
+    assert re.search(r"^.*,diagonal,influence,.*$", checkout.metrics("fragility"), re.M)
+    (table,) = checkout.folder.rglob("methods-iris.csv")
+    assert ",diagonal," in table.read_text()
+    assert "probes: integer, default 30; random vectors of signs" in checkout.fedlab("list", "--kinds")
 
 
 @pytest.mark.slow
