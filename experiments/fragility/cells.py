@@ -25,7 +25,6 @@ from experiments.fragility.problem import Problem, build, label_of
 from experiments.fragility.spec import ORDER, WORDS, FragilitySpec
 from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
 _CURVATURE = 1000  # samples from which the top eigenvalue is measured
 _LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are kept
@@ -47,7 +46,7 @@ def cells(spec: FragilitySpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or "fragility",
-                **parameters(own, NOT_NUMBERS, seed=seed),
+                **parameters(own, seed=seed),
                 version=PAPER.version,
                 work=work,
                 worlds=worlds,

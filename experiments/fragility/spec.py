@@ -13,6 +13,7 @@ from experiments.core.estimators.inverse_hessian import HessianMethod
 from experiments.core.spec.fields import DataSpec, Init, ModelSpec, SettingSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.methods import named_twice, one_of
+from experiments.core.spec.role import Role
 
 if TYPE_CHECKING:
     _Method = HessianMethod
@@ -102,14 +103,16 @@ class GroupSpec(Block):
 class FragilitySpec(SettingSpec):
     """Estimated against measured influence of training samples."""
 
-    experiment: Literal["fragility"] = "fragility"
+    experiment: Annotated[Literal["fragility"], Role.EXPERIMENT] = "fragility"
     data: DataSpec = Field(description="the data set")
     model: ModelSpec = Field(description="the model")
     init: Init = Field("default", description="how weights are drawn; keep: as the module came, which --model sets")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
-    formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")
-    grid: Axes = Field(
+    formulation: Annotated[str, Role.ROUNDING] = Field(
+        "auto", description="how gradients are computed; auto = timed calibration"
+    )
+    grid: Annotated[Axes, Role.AXES] = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
 
@@ -138,7 +141,7 @@ class FragilitySpec(SettingSpec):
     groups: GroupSpec | None = Field(None, description="groups removed together; null = none")
     images: int = Field(0, ge=0, le=25, description="most influential images kept for pictures; 0 = none")
     norms: bool = Field(False, description="predict the change of the parameters, too (one solution a candidate)")
-    checkpoint_seconds: float = Field(60.0, gt=0, description="seconds between checkpoints")
+    checkpoint_seconds: Annotated[float, Role.PACE] = Field(60.0, gt=0, description="seconds between checkpoints")
 
     @property
     def effective_damping(self) -> float:

@@ -22,8 +22,6 @@ from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder
 from experiments.trace.spec import ORDER, WORDS, TraceSpec
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
-
 
 def cells(spec: TraceSpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
@@ -38,7 +36,7 @@ def cells(spec: TraceSpec) -> list[Cell]:
                 spec.scale,
                 seed,
                 label(point) or PAPER.name,
-                **parameters(own, NOT_NUMBERS, seed=seed),
+                **parameters(own, seed=seed),
                 version=PAPER.version,
                 work=training(own, size, 1) if size else 0.0,
                 memory=memory(own, size, 1) if size else 0,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
 from experiments.core.spec.fields import ClientName, RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
+from experiments.core.spec.role import Role
 
 Method = Literal[
     "tracefl", "tracefl_shares", "tracefl_flat", "tracefl_centred", "first_order", "cosine", "norm", "feddebug"
@@ -45,8 +46,8 @@ class FedDebugSpec(Block):
 class TraceSpec(RunSpec):
     """A federated run whose predictions are traced to clients."""
 
-    experiment: Literal["trace"] = "trace"
-    grid: Axes = Field(
+    experiment: Annotated[Literal["trace"], Role.EXPERIMENT] = "trace"
+    grid: Annotated[Axes, Role.AXES] = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
     methods: tuple[Method, ...] = Field(

@@ -31,8 +31,6 @@ from experiments.core.sweep.cell import Cell, Context, Row, parameters
 from experiments.train import PAPER
 from experiments.train.spec import TrainSpec
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
-
 
 def cells(spec: TrainSpec) -> list[Cell]:
     """One cell a seed."""
@@ -45,7 +43,7 @@ def cells(spec: TrainSpec) -> list[Cell]:
             spec.scale,
             seed,
             PAPER.name,
-            **parameters(spec, NOT_NUMBERS, seed=seed),
+            **parameters(spec, seed=seed),
             version=PAPER.version,
             work=work,
             memory=memory(spec, size, 1) if size else 0,

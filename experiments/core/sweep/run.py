@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +81,7 @@ def run_cells(
     out: Path,
     options: Options | None = None,
     given: dict[str, Any] | None = None,
+    shared: Collection[str] = (),
 ) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
@@ -92,6 +93,7 @@ def run_cells(
         out: the runs folder.
         options: how to run.
         given: the part of `spec` that is not at its default; None for all of it.
+        shared: keys of `spec` whose values may differ between results that lie in one folder (`role.SHARED`).
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -105,7 +107,7 @@ def run_cells(
     store, outcome = Store.of(out, cells[0]), Outcome()
     options = replace(options, tell=once(options.tell))
     try:
-        with stored_spec.claimed(store, spec, cells, options.overwrite, given):
+        with stored_spec.claimed(store, spec, cells, options.overwrite, given, shared):
             try:
                 _each(cells, spec, out, options, outcome)
             finally:
