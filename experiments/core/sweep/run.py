@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from experiments.core import clean
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
-from experiments.core.memory import is_out_of_memory, out_of_memory, require
+from experiments.core.memory import Peak, is_out_of_memory, out_of_memory, require
 from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell, Context, Row
@@ -173,6 +173,7 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
 
 
 def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, options: Options) -> None:
+    peak = Peak(options.device)
     clock = Clock(folder / "clock.json", lambda line: options.warn(cell, line))
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
@@ -206,7 +207,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")
     timing = {"start": clock.began, "end": _now(), "wall_s": round(clock.seconds, 3), "starts": clock.starts}
-    store.commit(cell, rows, provenance(cell, context, spec, timing))
+    store.commit(cell, rows, provenance(cell, context, spec, timing, peak))
 
 
 def once(tell: Callable[[str], None]) -> Callable[[str], None]:
