@@ -5,7 +5,6 @@ import functools
 import json
 
 import pytest
-import sweep_toy as toy
 import torch
 
 from experiments.core.engine import device
@@ -16,8 +15,9 @@ from experiments.core.study.price import memory, size_of
 from experiments.core.sweep import plan, run
 from experiments.core.sweep.rows import from_csv
 from experiments.core.sweep.run import Options, run_cells
-from tests.fragility import tiny as fragile
-from tests.influence import tiny
+from tests.toys import cells as toy
+from tests.toys import federated as tiny
+from tests.toys import fragility as fragile
 
 
 def limited(monkeypatch, most):
