@@ -11,19 +11,23 @@ import numpy as np
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.worlds import World
+from experiments.core.errors import SpecError
 from experiments.core.estimators.numerics.lanczos import top_eigenvalue
+from experiments.core.memory import LOWER
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as grid_points
+from experiments.core.study import points
+from experiments.core.study.central import build, label_of
+from experiments.core.study.optimum import Optimum, described, top5, train
 from experiments.core.study.quality import quality
+from experiments.core.study.retraining import Groups, Truth, retrain, sample_name, worlds_of
 from experiments.core.sweep.cell import Cell, Context, Row, parameters
-from experiments.fragility import PAPER, points, rows
+from experiments.fragility import PAPER, rows
 from experiments.fragility.estimate import estimate as cost
-from experiments.fragility.estimates import Estimate, estimate, norms_of_change
+from experiments.fragility.estimate import of_methods
+from experiments.fragility.estimates import Estimate, Problem, estimate, norms_of_change
 from experiments.fragility.images import keep_images
-from experiments.fragility.optimum import Optimum, described, top5, train
-from experiments.fragility.problem import Problem, build, label_of
 from experiments.fragility.spec import ORDER, WORDS, FragilitySpec
-from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
 NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
@@ -61,7 +65,7 @@ def cells(spec: FragilitySpec) -> list[Cell]:
 
 def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train to the optimum, estimate influences, train without the candidates, correlate."""
-    problem = build(spec, seed, _worlds(spec), context)
+    problem = _built(spec, seed, context)
     found = rows.Rows(point)
     with Workers(context.threads) as workers:
         optimum = train(problem, context, workers)
@@ -77,8 +81,23 @@ def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> lis
     return [{**problem.columns, **row} for row in found.rows]
 
 
-def _worlds(spec: FragilitySpec) -> int:
-    return cost(spec)[1]
+def _built(spec: FragilitySpec, seed: int, context: Context) -> Problem:
+    """The setting made ready.
+
+    Raises:
+        MissingError, SpecError: as `central.build`; or there are more candidates than samples.
+    """
+
+    def held(p: int) -> int:
+        return of_methods(spec, p)
+
+    without = "".join(f"leave `{m.called}` out of methods, or " for m in spec.methods if m.memory(1))
+    problem = build(spec, seed, cost(spec)[1], context, held, f"{without}{LOWER}")
+    for candidates in spec.candidates:
+        if (candidates.count or 0) > problem.n:
+            what = f"{candidates.count} candidates, but there are {problem.n} training samples"
+            raise SpecError(what, "candidates.count")
+    return problem
 
 
 def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Workers, context: Context) -> None:
@@ -86,7 +105,8 @@ def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Wor
     facts = described(problem, optimum, workers)
     most = 5 if problem.spec.scale == "smoke" else 100 if problem.net.p <= _LARGE else 20
     top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, most=most, seed=problem.seed)
-    for name, value in {**facts, "top_eigenvalue": top}.items():
+    measured = {**facts, "damping": problem.spec.effective_damping, "top_eigenvalue": top}
+    for name, value in measured.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
     judged = (facts["test_loss"], facts["test_accuracy"])
     found.rows += quality(problem.net, problem.data, *judged, context, found.point)

@@ -7,7 +7,7 @@ import math
 import torch
 
 from experiments.core.estimators.inverse_hessian import Work
-from experiments.core.study.price import BASE, operations, real
+from experiments.core.study.price import BASE, of_descent, operations, real
 from experiments.fragility.spec import FragilitySpec
 
 RATE = 3e10  # operations per second of both cores, native kernel or plain convolutions
@@ -37,12 +37,16 @@ def estimate(spec: FragilitySpec) -> tuple[float, int, int]:
     work = Work(p, samples, len(spec.test_points), 6 * forward * samples / RATE)
     passes = sum(method.price(work) for method in spec.methods)
     data = 2 * real(spec.dtype) * samples * math.prod(shape)
-    return (trained + retrained) * step + passes, worlds, BASE + data + memory(spec, p, worlds)
+    return (
+        (trained + retrained) * step + passes,
+        worlds,
+        BASE + data + of_descent(spec, p, worlds) + of_methods(spec, p),
+    )
 
 
-def memory(spec: FragilitySpec, p: int, worlds: int) -> int:
-    """Bytes for models of p parameters: the worlds' states, and what the most demanding method holds."""
-    return real(spec.dtype) * p * (worlds * 4 + 4) + max(method.memory(p) for method in spec.methods)
+def of_methods(spec: FragilitySpec, p: int) -> int:
+    """Bytes that the most demanding method holds, for a model of p parameters."""
+    return max(method.memory(p) for method in spec.methods)
 
 
 def _candidates(spec: FragilitySpec, samples: int) -> int:

@@ -123,6 +123,7 @@ def test_every_cell_keeps_its_clients_and_named_ones_are_published(house, tmp_pa
     assert [path.parent.parent.name for path in (tmp_path / "dealt").rglob("clients.csv")] == ["dealt-smoke"]
 
 
+@pytest.mark.slow
 def test_influence_ends_in_the_clients_ranked_by_name(house, capsys):
     folder, _ = house
     capsys.readouterr()

@@ -45,6 +45,7 @@ def stamp(out: Path, name: str) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path, monkeypatch):
     more = {"rounds": 30, "dtype": "float32", "cleansing": {"round": 15, "fractions": [0, 0.1, 0.3]}}
     config = tiny.write(tmp_path, **more)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from experiments.core.estimators.numerics._calls import is_conv1d
+from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import RunSpec
 
 RATE = 1.5e11  # operations per second of both cores in local steps, native kernel or dense products
@@ -82,6 +83,11 @@ def real(dtype: str) -> int:
 def of_states(spec: RunSpec, parameters: int, worlds: int) -> int:
     """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant."""
     return real(spec.dtype) * parameters * (4 * worlds + spec.clients_per_round)
+
+
+def of_descent(spec: CentralSpec, parameters: int, worlds: int) -> int:
+    """Bytes of the states of a central training: of each world with its gradient and the optimiser's moments."""
+    return real(spec.dtype) * parameters * (worlds * 4 + 4)
 
 
 def memory(spec: RunSpec, size: Size, worlds: int) -> int:

@@ -52,6 +52,7 @@ def setting(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["bert", "gpt"])
 def test_topics_are_learnt_and_recorded(setting, tmp_path, arch):
     assert tiny.command("train", setting(arch), tmp_path / "out", "--record") == 0

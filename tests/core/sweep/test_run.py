@@ -62,6 +62,7 @@ def tree(folder: Path) -> set[str]:
     return {f.relative_to(folder).as_posix() for f in folder.rglob("*") if ".locks" not in f.parts}
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path):
     wanted, chance, steps = quiet(tmp_path / "quiet", 30), random.Random(5), 30
     out = tmp_path / "killed"
@@ -80,6 +81,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path):
     assert max(starts) > 1 and any(f"from step {i}" in logs for i in range(1, steps))
 
 
+@pytest.mark.slow
 def test_killed_before_any_rename_or_removal_it_ends_in_the_same_bytes(tmp_path):
     steps = 2
     wanted, kept = quiet(tmp_path / "quiet", steps), tree(tmp_path / "quiet")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments.core.errors import SpecError
-from experiments.fragility.points import candidates, groups, test_points
-from experiments.fragility.spec import CandidateSpec, GroupSpec
+from experiments.core.spec.removal import CandidateSpec, GroupSpec
+from experiments.core.study.points import candidates, groups, test_points
 
 test_points.__test__ = False
 LOSSES = np.array([0.5, 3.0, 0.1, 2.0, 0.2])

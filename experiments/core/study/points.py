@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
-from experiments.fragility.spec import CandidateSpec, GroupSpec
+from experiments.core.spec.removal import CandidateSpec, GroupSpec
 
 _GROUPS_FROM = 0.1  # groups are drawn from this share of the samples, those of largest |influence|
 _Floats = NDArray[np.float64]
