@@ -67,9 +67,9 @@ class ClientInfluence(Method):
 class Truncated(ClientInfluence):
     """With layer-wise examination and truncation (LWET)."""
 
-    truncation: Literal["iid", "noniid"] = Field("iid", description="LWET by Algorithm 2 (iid) or 4 (noniid)")
+    truncation: Literal["iid", "noniid"] = Field(default="iid", description="LWET by Algorithm 2 (iid) or 4 (noniid)")
     flags: Literal["shared", "per_client"] = Field(
-        "shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
+        default="shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
     )
 
     def variant(self, clients: tuple[int, ...]) -> Variant:

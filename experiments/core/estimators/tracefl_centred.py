@@ -13,7 +13,7 @@ class TraceflCentred(Tracefl):
     """TraceFL with biases less their mean over the participants."""
 
     kind: Literal["tracefl_centred"] = "tracefl_centred"
-    bias: Literal["all", "none", "centred"] = Field("centred", description="biases: all, none, centred")
+    bias: Literal["all", "none", "centred"] = Field(default="centred", description="biases: all, none, centred")
 
     label: ClassVar[str] = "TraceFL, centred biases"
     order: ClassVar[int] = 40

@@ -13,7 +13,7 @@ class TraceflShares(Tracefl):
     """TraceFL with p_k, as Eq. 5 of the paper prints it."""
 
     kind: Literal["tracefl_shares"] = "tracefl_shares"
-    shares: bool = Field(True, description="weigh contributions by p_k (Eq. 5)")
+    shares: bool = Field(default=True, description="weigh contributions by p_k (Eq. 5)")
 
     label: ClassVar[str] = "TraceFL, with $p_k$"
     order: ClassVar[int] = 20
