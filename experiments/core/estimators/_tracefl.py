@@ -16,9 +16,7 @@ class Tracefl(ProvenanceMethod):
     """Sums of what a participant's layers contribute to the predicted logit (Gill et al. 2025, Eq. 6)."""
 
     decay: float = Field(default=0.9, gt=0, le=1, description="beta of a layer over that of the next; 1 turns beta off")
-    bias: Literal["all", "none", "centred"] = Field(
-        default="all", description="biases: all (the artefact), none, centred"
-    )
+    bias: Literal["all", "none", "centred"] = Field(default="all", description="all (the artefact), none, centred")
     shares: bool = Field(default=False, description="weigh contributions by p_k (Eq. 5); the artefact does not")
 
     def scores(self, traced: Traced) -> Tensor:

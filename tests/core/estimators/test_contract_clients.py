@@ -13,6 +13,7 @@ from experiments.core.estimators.method import known
 from experiments.core.estimators.numerics.tracefl import contributions
 from experiments.core.estimators.provenance import FaultFinder, Inputs, ProvenanceMethod, Traced, TraceMethod
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from tests.core.estimators.cases import generator
 from tests.core.estimators.test_fed_influence import problem, run
 
@@ -73,7 +74,7 @@ def test_who_has_not_moved_gets_nothing_from_a_method_that_sees_updates_alone(ki
 @pytest.mark.parametrize("kind", TRACE)
 def test_a_trace_setting_takes_the_word_and_the_block(kind):
     lists = (f"methods=[norm, {kind}]", f"methods=[norm, {{kind: {kind}}}]") if kind != "norm" else ("methods=[norm]",)
-    specs = [load("trace/faults", scale="smoke", overrides=(methods,)).spec for methods in lists]
+    specs = [load("trace/faults", scale="smoke", overrides=read_overrides((methods,))).spec for methods in lists]
     assert all(spec == specs[0] for spec in specs)
     assert specs[0].methods[-1] == TRACE[kind]()
 
@@ -126,7 +127,9 @@ def test_a_variant_does_not_depend_on_the_order_of_the_clients(kind):
 @pytest.mark.parametrize("kind", VARIANTS)
 def test_an_influence_setting_takes_the_word_and_the_block(kind):
     lists = (f"variants=[{kind}]", f"variants=[{{kind: {kind}}}]")
-    word, block = (load("influence/setting1", scale="smoke", overrides=(variants,)).spec for variants in lists)
+    word, block = (
+        load("influence/setting1", scale="smoke", overrides=read_overrides((variants,))).spec for variants in lists
+    )
     assert word == block and word.variants == (VARIANTS[kind](),)
 
 
