@@ -4,7 +4,6 @@ import dataclasses
 import json
 
 import pytest
-import sweep_toy as toy
 import torch
 
 from experiments.core.engine import device
@@ -13,8 +12,9 @@ from experiments.core.study import formulation
 from experiments.core.study.price import memory, size_of
 from experiments.core.sweep import plan, run
 from experiments.core.sweep.run import Options, run_cells
-from tests.fragility import tiny as fragile
-from tests.influence import tiny
+from tests.toys import cells as toy
+from tests.toys import federated as tiny
+from tests.toys import fragility as fragile
 
 
 def limited(monkeypatch, most):
