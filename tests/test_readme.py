@@ -15,8 +15,8 @@ from experiments.core.paper import printed
 from experiments.core.report import site
 from experiments.core.spec.fields import DataSpec
 from fedlab_cli.main import main
-from tests.fragility import tiny
 from tests.pages import CONFIGS, EXPERIMENTS, PAGES, README, ROOT
+from tests.toys import fragility as tiny
 
 CHEAP = ("list", "show", "doctor", "data", "validate", "init")
 """Commands that only look, or write a spec."""

@@ -29,8 +29,6 @@ from experiments.influence.estimate import estimate, of_estimates
 from experiments.influence.recorder import Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
-
 
 def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
@@ -44,7 +42,7 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "influence",
-            **parameters(spec, NOT_NUMBERS, seed=seed),
+            **parameters(spec, seed=seed),
             version=PAPER.version,
             work=work,
             worlds=worlds,
@@ -148,14 +146,11 @@ def _tracked(spec: InfluenceSpec, federation: Federation, seed: int, counted: li
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
     """Variant -> what it estimates, for whom: the counted clients first; the ranking variant estimates everybody."""
     everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
-    found: dict[str, Variant] = {}
-    for name in spec.variants:
-        hessian = "fisher" if "fisher" in name else "blocks"
-        lwet = spec.lwet if "lwet" in name else None
-        found[name] = Variant(
-            hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted)
-        )
-    return found
+    ranking = ranking_variant(spec)
+    return {
+        method.called: method.variant(everybody if method.called == ranking else tuple(counted))
+        for method in spec.variants
+    }
 
 
 def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
+from experiments.core.estimators.client_influence import ClientInfluence
+from experiments.core.estimators.lwet_fisher import LwetFisher
 from experiments.core.spec.fields import ClientName, RunSpec, SettingSpec, raised
+from experiments.core.spec.methods import named_twice, one_of
+from experiments.core.spec.role import Role
 
-Variant = Literal["basic", "lwet", "fisher", "lwet_fisher"]
+if TYPE_CHECKING:
+    _Variant = ClientInfluence
+else:
+    _Variant = one_of(ClientInfluence)
 
 
 class CleansingSpec(Block):
@@ -29,13 +36,11 @@ class CleansingSpec(Block):
 class InfluenceSpec(RunSpec):
     """Estimated against exact influence of clients."""
 
-    experiment: Literal["influence"] = "influence"
+    experiment: Annotated[Literal["influence"], Role.EXPERIMENT] = "influence"
     counted: int | None = Field(None, ge=3, description="random clients whose truth is trained; null = all")
     gradients: int = Field(50, ge=1, description="Ns, per-sample gradients uploaded per local iteration")
-    variants: tuple[Variant, ...] = Field(("lwet_fisher",), min_length=1, description="estimators that are compared")
-    lwet: Literal["iid", "noniid"] = Field("iid", description="truncation: Algorithm 2 (iid) or 4 (noniid)")
-    lwet_flags: Literal["shared", "per_client"] = Field(
-        "shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
+    variants: tuple[_Variant, ...] = Field(
+        (LwetFisher(),), min_length=1, description="estimators that are compared: words, or blocks with options"
     )
     tracked_client: ClientName | None = Field(
         None, description="client of Figs. 1, 2, 6, by name or position (#3); null = drawn by the seed"
@@ -62,8 +67,7 @@ class InfluenceSpec(RunSpec):
             faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
         if self.cleansing is not None and self.cleansing.round >= self.rounds:
             faults.append(f"cleansing.round: {self.cleansing.round} leaves no round before the last, {self.rounds}")
-        if len(set(self.variants)) < len(self.variants):
-            faults.append("variants: one is named twice")
+        faults += named_twice("variants", self.variants)
         return raised(self, faults)
 
 
@@ -73,7 +77,7 @@ class CostSpec(SettingSpec):
     Each of p, K, m, Ns is varied alone; the others stay at the first value of their list.
     """
 
-    experiment: Literal["cost"] = "cost"
+    experiment: Annotated[Literal["cost"], Role.EXPERIMENT] = "cost"
     p: tuple[int, ...] = Field((300, 150, 600, 1200), min_length=1, description="parameters of the model")
     K: tuple[int, ...] = Field((20, 10, 40, 80), min_length=1, description="clients")
     m: tuple[int, ...] = Field((2, 1, 4, 8), min_length=1, description="local iterations")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.core.report import artefacts
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 NAMES = ["2", "Berlin, Mitte", "a:b/label:1", "site 2", "site 10", "x" * 200, "\u00fcn\u00ef/c\u00f8d\u00e9 = $1$"]
 """In their natural order; "2" is not at position 2."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 CLIENTS = [
     "=HYPERLINK(1)",

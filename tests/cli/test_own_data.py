@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments.core.report import artefacts
-from tests.fragility import tiny as fragile
-from tests.influence import tiny
+from tests.toys import federated as tiny
+from tests.toys import fragility as fragile
 
 NETS = """
 from torch import nn

@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer
 
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture(autouse=True)

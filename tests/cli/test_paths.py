@@ -12,7 +12,7 @@ from experiments.core.errors import SpecError
 from experiments.core.report import artefacts
 from experiments.paths import data_dir, expanded
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 LONG = "x" * 300
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from experiments.core.sweep.cell import Context
 from experiments.fragility.cells import cells, compute
-from tests.fragility import tiny
+from tests.toys import fragility as tiny
 
 
 def run(tmp_path, **more):

@@ -15,7 +15,7 @@ import pytest
 import experiments
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 HOUSE = Path(experiments.__file__).parent.parent
 COMMAND = """

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.trace.tiny import spec
+from tests.toys.trace import spec
 
 
 @pytest.mark.parametrize(
@@ -18,9 +18,9 @@ from tests.trace.tiny import spec
         ({"faults": {"clients": [9], "to": 0}}, "unknown client '9'; clients are 0 to 7"),
         ({"faults": {"clients": [1, 1], "to": 0}}, "faults.clients: client '1' is named twice"),
         ({"faults": {"clients": [], "to": 0}}, "at least 1"),
-        ({"decay": 0}, "greater than 0"),
-        ({"bias": "some"}, "centred"),
-        ({"methods": ["feddebug"], "grid": {"decay": [0.5]}}, "decay=0.5: methods: feddebug looks for faulty"),
+        ({"methods": [{"kind": "tracefl", "decay": 0}]}, "greater than 0"),
+        ({"methods": [{"kind": "tracefl", "bias": "some"}]}, "centred"),
+        ({"methods": ["feddebug"], "grid": {"local.lr": [0.5]}}, "lr=0.5: methods: feddebug looks for faulty"),
         ({"grid": {"partition.alpha": [0.1, -1]}}, "alpha=-1"),
         ({"privacy": {"clip": 0, "noise": 1}}, "clip"),
     ],

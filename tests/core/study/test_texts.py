@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from experiments.core.errors import SpecError
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 pytest.importorskip("transformers", reason="the extra [text] is not installed")
 

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import sweep_toy as toy
 
 import experiments
 from experiments.core.errors import BusyError, MissingError, SpecError
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.run import Options, run_cells
+from tests.toys import cells as toy
 
 TOY = Path(toy.__file__)
 SETTING = Path("toy/setting1-small")
@@ -185,7 +185,7 @@ def test_a_failing_cell_is_noted_passed_by_and_tried_again(tmp_path):
     assert [f.cell for f in outcome.failed] == [bad] and outcome.done == [good]
     assert seen == [(0, "start"), (0, "failed"), (1, "start"), (1, "done")]
     note = outcome.failed[0].note.read_text()
-    assert "RuntimeError: the flux is gone" in note and "sweep_toy.py" in note and str(Path.home()) not in note
+    assert "RuntimeError: the flux is gone" in note and "cells.py" in note and str(Path.home()) not in note
     assert str(TOY.parent) not in note
     assert b",0,,,,walk" not in outcome.metrics.read_bytes()
     again = run_cells(toy.cells(seeds=(0, 1)), toy.spec(), tmp_path)

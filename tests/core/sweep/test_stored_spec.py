@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import sweep_toy as toy
 import yaml
 
 from experiments.core.errors import MissingError, SpecError
@@ -15,11 +14,14 @@ from experiments.core.spec.load import load
 from experiments.core.sweep.plan import plan
 from experiments.core.sweep.run import Options, run_cells
 from experiments.core.sweep.stored_spec import differences, flatten
+from tests.toys import cells as toy
 
 
 def test_only_leaves_that_change_numbers_differ():
     a = {"seeds": [0], "title": "a", "data": {"kind": "x", "clients": 3}, "fractions": (0.1, 0.2)}
-    assert differences(a, {**a, "seeds": [1, 2], "title": "b", "fractions": [0.1, 0.2]}) == ()
+    shared = frozenset({"seeds", "title"})
+    assert differences(a, {**a, "seeds": [1, 2], "title": "b", "fractions": [0.1, 0.2]}, shared=shared) == ()
+    assert differences(a, {**a, "title": "b"}) == ('title: stored "a", now "b"',)
     assert differences(a, {**a, "data": {"kind": "x", "clients": 4}}) == ("data.clients: stored 3, now 4",)
     assert differences(a, {**a, "data": {"kind": "y"}}) == (
         "data.clients: stored 3, now (absent)",
