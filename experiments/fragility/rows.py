@@ -41,7 +41,8 @@ class Rows:
     def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> None:
         """Pearson and Spearman correlation of the finite pairs; no row when there are too few, or one is constant."""
         pairs = np.array([(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)])
-        for metric, value, n in agreement(*pairs.reshape(-1, 2).T, name=prefix + "{}"):
+        estimate, truth = pairs.reshape(-1, 2).T
+        for metric, value, n in agreement(estimate, truth, prefix + "{}"):
             self.add(method, metric, value, "", n, **words)
 
 
