@@ -12,7 +12,7 @@ ROOT = Path(experiments.__file__).resolve().parent.parent
 MODULES = sorted([*ROOT.glob("experiments/**/*.py"), *ROOT.glob("fedlab_cli/**/*.py")])
 PAPERS = sorted(p.parent.name for p in ROOT.glob("experiments/*/__init__.py") if p.parent.name != "core")
 NATIVE = sorted(p for kind in ("cpp", "h") for p in ROOT.glob(f"experiments/**/*.{kind}"))
-MIDDLE = {"estimators", "scores", "data", "models"}
+MIDDLE = {"algorithms", "estimators", "scores", "data", "models"}
 LOWER = {"sweep", "spec"}
 UPPER = {"study", "recorded", "report"}
 BASE = {"clean", "errors", "discover", "block", "memory", "names", "paper", "sealed"}
@@ -61,6 +61,7 @@ def allowed(source: str) -> set[str]:
     middle, lower, upper = ({f"core.{m}" for m in names} for names in (MIDDLE, LOWER, UPPER))
     base, science = {"", "base"}, {"core.engine", *middle}
     blocks = {
+        "core.algorithms",
         "core.data",
         "core.estimators",
         "core.models",
@@ -118,7 +119,7 @@ LIGHT = [
     or m.parent.name == "spec"
     or m.relative_to(ROOT).as_posix().removeprefix("experiments/core/") in {f"{b}.py" for b in BASE}
     or (m.parent.name in PAPERS and m.stem in ("__init__", "spec"))
-    or (m.parent.parent.name == "core" and m.parent.name in ("data", "models"))
+    or (m.parent.parent.name == "core" and m.parent.name in ("algorithms", "data", "models"))
     or (m.parent.name == "estimators" and (m.stem == "__init__" or not m.stem.startswith("_")))
 ]
 
