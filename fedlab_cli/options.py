@@ -12,6 +12,7 @@ import typer
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.grid import MOST_CELLS
+from experiments.core.spec.override import Override, option, read_overrides
 from experiments.core.spec.values import brief
 
 
@@ -81,7 +82,7 @@ class Request:
     """What the user asks of a run, besides which settings."""
 
     scale: str = "small"
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
     device: str = "auto"
     out: Path = RUNS
     resume: bool = True
@@ -95,14 +96,14 @@ class Request:
     stand_in: bool = True
 
 
-def overrides(given: list[str] | None, seeds: str | None, formulation: str | None) -> tuple[str, ...]:
+def overrides(given: list[str] | None, seeds: str | None, formulation: str | None) -> tuple[Override, ...]:
     """--set, --seeds and --formulation as one list of overrides."""
-    found = list(given or ())
+    made = [*read_overrides(given or ())]
     if seeds is not None:
-        found.append(f"seeds={list(parse_seeds(seeds))}")
+        made.append(option("seeds", list(parse_seeds(seeds)), f"--seeds {seeds}"))
     if formulation is not None:
-        found.append(f"formulation={formulation}")
-    return tuple(found)
+        made.append(option("formulation", formulation, f"--formulation {formulation}"))
+    return tuple(made)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import papers
 from experiments.core.spec.faults import suggestion
 from experiments.core.spec.load import load
+from experiments.core.spec.override import option
 from experiments.core.spec.template import template
 from fedlab_cli import console
 
@@ -27,12 +28,9 @@ def init(paper: Name, out: To = None, force: Force = False) -> None:
     if paper not in known:
         raise SpecError(f"no paper {paper!r}", "fedlab init", suggestion(paper, known))
     path = out or Path(f"{paper}.yaml")
-    small, smoke = (
-        load(
-            known[paper].main, paper, scale, ("grid={}",) if _has_grid(known[paper].main, paper) else (), stand_in=True
-        )
-        for scale in ("small", "smoke")
-    )
+    main = known[paper].main
+    bare = (option("grid", {}, "fedlab init"),) if _has_grid(main, paper) else ()
+    small, smoke = (load(main, paper, scale, bare, stand_in=True) for scale in ("small", "smoke"))
     try:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(template(small, smoke))

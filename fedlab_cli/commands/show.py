@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.core.spec.reader import shown
 from fedlab_cli import console
 from fedlab_cli import options as o
@@ -27,7 +28,7 @@ def show(
 ) -> None:
     """The resolved spec of a setting, defaults filled in."""
     console.setup(as_json)
-    found = load(name, None, scale.value, tuple(set_ or ()), data_override=data)
+    found = load(name, None, scale.value, read_overrides(set_ or ()), data_override=data)
     values = found.spec.model_dump(mode="json")
     if as_json:
         console.dump({"file": shown(found.path), "spec": values, **({"origins": found.origins} if origin else {})})

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from experiments.core.errors import SpecError
+from experiments.core.spec.override import Override, option
 from experiments.train import PAPER
 from fedlab_cli import console
 from fedlab_cli import options as o
@@ -61,19 +62,19 @@ def train(
         raise typer.Exit(ended.code)
 
 
-def world(exclude: list[str] | None, since: int | None, record: bool) -> list[str]:
+def world(exclude: list[str] | None, since: int | None, record: bool) -> list[Override]:
     """--exclude-clients, --since and --record as overrides.
 
     Raises:
         SpecError: an empty name, or a quote that is not closed.
     """
-    found = []
+    made = []
     if exclude:
-        names = [_as_yaml(name) for given in exclude for name in _names(given)]
-        found.append(f"exclude_clients=[{', '.join(names)}]")
+        names = [name for given in exclude for name in _names(given)]
+        made.append(option("exclude_clients", names, f"--exclude-clients {' '.join(exclude)}"))
     if since is not None:
-        found.append(f"since={since}")
-    return [*found, "record=true"] if record else found
+        made.append(option("since", since, f"--since {since}"))
+    return [*made, option("record", True, "--record")] if record else made
 
 
 def _names(given: str) -> list[str]:
@@ -86,9 +87,3 @@ def _names(given: str) -> list[str]:
         pass
     todo = "write names with commas between; one that holds a comma in double quotes"
     raise SpecError(f"cannot read the clients {given!r}", "--exclude-clients", todo)
-
-
-def _as_yaml(name: str) -> str:
-    """A name as double-quoted YAML, whatever letters it holds."""
-    letters = (c if c.isascii() and c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in name)
-    return f'"{"".join(letters)}"'

@@ -18,6 +18,7 @@ from experiments.core.engine.worlds import BASE, World, leave_one_out
 from experiments.core.estimators.numerics.closed_forms import algorithm3
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, fisher_recursion
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.paths import data_dir
@@ -27,7 +28,7 @@ THREADS = 2
 
 def problem_of(setting: str, *overrides: str, device: str = "cpu") -> Problem:
     """The problem of a setting at paper scale."""
-    spec = load(f"influence/{setting}", "influence", "paper", overrides).spec
+    spec = load(f"influence/{setting}", "influence", "paper", read_overrides(overrides)).spec
     with TemporaryDirectory() as folder:
         return build(spec, 0, Context(Path(folder), device, THREADS, data_dir())).problem
 

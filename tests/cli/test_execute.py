@@ -3,6 +3,7 @@ import json
 import pytest
 
 from experiments.core.errors import MissingDataError, MissingError, SpecError
+from experiments.core.spec.override import read_overrides
 from fedlab_cli import console
 from fedlab_cli.execute import execute, read_specs
 from fedlab_cli.options import Request
@@ -17,7 +18,9 @@ def fresh_screen():
 
 
 def request_in(folder, **more):
-    return Request(**{"scale": "smoke", "out": folder / "runs", "overrides": ("rounds=5",), "device": "cpu", **more})
+    return Request(
+        **{"scale": "smoke", "out": folder / "runs", "overrides": read_overrides(["rounds=5"]), "device": "cpu", **more}
+    )
 
 
 def test_a_run_stores_and_prints(tmp_path, capsys):
@@ -40,8 +43,8 @@ def test_the_second_run_computes_nothing(tmp_path, capsys):
 def test_another_spec_is_refused_until_overwritten(tmp_path):
     execute(PAPER, ["synthetic_logreg"], request_in(tmp_path))
     with pytest.raises(SpecError, match="rounds"):
-        execute(PAPER, ["synthetic_logreg"], request_in(tmp_path, overrides=("rounds=6",)))
-    changed = request_in(tmp_path, overrides=("rounds=6",), overwrite=True)
+        execute(PAPER, ["synthetic_logreg"], request_in(tmp_path, overrides=read_overrides(("rounds=6",))))
+    changed = request_in(tmp_path, overrides=read_overrides(("rounds=6",)), overwrite=True)
     assert execute(PAPER, ["synthetic_logreg"], changed).code == 0
 
 
@@ -53,7 +56,11 @@ def test_json_is_all_of_stdout(tmp_path, capsys):
 
 
 def test_dry_run_writes_nothing(tmp_path, capsys):
-    execute(PAPER, ["synthetic_logreg"], request_in(tmp_path, dry_run=True, overrides=("rounds=5", "seeds=[0, 1]")))
+    execute(
+        PAPER,
+        ["synthetic_logreg"],
+        request_in(tmp_path, dry_run=True, overrides=read_overrides(("rounds=5", "seeds=[0, 1]"))),
+    )
     out = capsys.readouterr().out
     assert "6 worlds, about 33 min" in out
     assert list(tmp_path.iterdir()) == []
@@ -99,12 +106,12 @@ def test_with_the_data_there_nothing_stands_in(tmp_path, capsys):
 @pytest.mark.parametrize("changed", ["data.writers=20", "data={kind: idx, path: my_scans}"])
 def test_data_that_the_user_chose_have_no_stand_in(changed, monkeypatch):
     monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
-    (setting,) = read_specs(PAPER, ["femnist_cnn"], Request(scale="smoke", overrides=(changed,)))
+    (setting,) = read_specs(PAPER, ["femnist_cnn"], Request(scale="smoke", overrides=read_overrides((changed,))))
     assert setting.blocked is setting.lacks is not None
 
 
 def test_a_failing_cell_is_told_and_the_rest_goes_on(tmp_path, capsys):
-    bad = request_in(tmp_path, overrides=("rounds=13",))
+    bad = request_in(tmp_path, overrides=read_overrides(("rounds=13",)))
     ended = execute(PAPER, ["synthetic_logreg", "digits_cnn"], bad, optional=True)
     assert ended.code == 1
     assert [s["failed"] for s in ended.settings] == [1, 1]

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.core.errors import SpecError
+from experiments.core.spec.override import Override, overridden
 from experiments.core.spec.reader import Tree
-from experiments.core.spec.tree import overridden
 from fedlab_cli.commands.train import world
 from fedlab_cli.options import overrides, parse_seeds
 
@@ -26,8 +26,16 @@ def test_bad_seeds(text):
 
 
 def test_options_become_overrides():
-    assert overrides(["a=1"], "1-2", "dense") == ("a=1", "seeds=[1, 2]", "formulation=dense")
-    assert world(["7, 9"], 100, True) == ['exclude_clients=["7", "9"]', "since=100", "record=true"]
+    assert overrides(["a=1"], "1-2", "dense") == (
+        Override(("a",), 1, "--set a=1"),
+        Override(("seeds",), [1, 2], "--seeds 1-2"),
+        Override(("formulation",), "dense", "--formulation dense"),
+    )
+    assert world(["7, 9"], 100, True) == [
+        Override(("exclude_clients",), ["7", "9"], "--exclude-clients 7, 9"),
+        Override(("since",), 100, "--since 100"),
+        Override(("record",), True, "--record"),
+    ]
     assert world(None, None, False) == []
 
 

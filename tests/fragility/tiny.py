@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.fragility.spec import FragilitySpec
 from fedlab_cli.main import main
 
@@ -41,7 +42,7 @@ def write(folder: Path, name: str = "tiny", **more: object) -> Path:
 
 
 def loaded(path: Path, *overrides: str) -> FragilitySpec:
-    return load(path, "fragility", "smoke", overrides).spec
+    return load(path, "fragility", "smoke", read_overrides(overrides)).spec
 
 
 def command(config: Path, out: Path, *more: str) -> int:

@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from fedlab_cli.main import main
 
 SPEC = {
@@ -40,7 +41,7 @@ def write(folder: Path, name: str = "tiny", paper: str = "influence", **more: ob
 
 
 def loaded(path: Path, scale: str = "smoke", *overrides: str):
-    return load(path, scale=scale, overrides=overrides).spec
+    return load(path, scale=scale, overrides=read_overrides(overrides)).spec
 
 
 def command(name: str, config: Path, out: Path, *more: str) -> int:

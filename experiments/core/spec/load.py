@@ -14,9 +14,10 @@ from experiments.core.errors import SpecError
 from experiments.core.paper import Paper, papers
 from experiments.core.spec.faults import faults_of, suggestion
 from experiments.core.spec.find import find
+from experiments.core.spec.override import Override, overridden
 from experiments.core.spec.reader import shown
 from experiments.core.spec.standin import laid, parted, stood_in
-from experiments.core.spec.tree import SCALES, at_scale, gather, overridden, put
+from experiments.core.spec.tree import SCALES, gather, put
 from experiments.core.spec.values import Fault, Key, Tree, brief
 
 MOST_FAULTS = 50
@@ -42,7 +43,7 @@ def load(
     source: str | Path,
     paper: str | None = None,
     scale: str = "small",
-    overrides: Sequence[str] = (),
+    overrides: Sequence[Override] = (),
     model_factory: str | None = None,
     data_override: str | None = None,
     stand_in: bool = False,
@@ -53,7 +54,7 @@ def load(
         source: a path, or a name that `find` knows.
         paper: the paper it must belong to; None takes it from the file.
         scale: smoke, small or paper.
-        overrides: "key.subkey=value", values read as YAML.
+        overrides: what the command line says over the file (`read_overrides` of --set, `option` of an option).
         model_factory: "package.module:callable" that replaces the model (the command line's --model), and with it the
             file's `init` by `keep`, unless `overrides` name a scheme.
         data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
@@ -66,7 +67,7 @@ def load(
     if scale not in SCALES:
         raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
     path = find(source, paper)
-    tree, overlay = parted(at_scale(gather(path), scale))
+    tree, overlay = parted(gather(path, scale))
     owner = _owner(tree, path, paper)
     for key, value in (("paper", owner.name), ("name", path.stem)):
         if key not in tree.value:

@@ -68,17 +68,17 @@ def _content(path: Path, name: str) -> bytes:
     return content
 
 
-def read_value(text: str) -> Any:
-    """One YAML value, as given to --set.
+def read_value(text: str, origin: str) -> Any:
+    """One YAML value, as the option that messages call `origin` gives it.
 
     Raises:
         SpecError: when it is no YAML.
     """
-    tree = _parsed(f"value: {text}", "--set")
+    tree = _parsed(f"value: {text}", origin)
     if tree.faults:
-        raise SpecError(tree.faults[0].what, "--set", tree.faults[0].hint)
+        raise SpecError(tree.faults[0].what, origin, tree.faults[0].hint)
     if set(tree.value) != {"value"}:
-        raise SpecError(f"cannot read the value {brief(text)}", "--set", "quote it as YAML")
+        raise SpecError(f"cannot read the value {brief(text)}", origin, "quote it as YAML")
     return tree.value["value"]
 
 

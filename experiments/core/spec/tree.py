@@ -1,14 +1,13 @@
-"""Putting specs together: `extends`, the overlay of a scale, and `--set`, keeping where each value came from."""
+"""Putting specs together: `extends` and the overlay of a scale, keeping where each value came from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.core.errors import SpecError
-from experiments.core.spec.reader import is_file, read_file, read_value, shown
-from experiments.core.spec.values import MOST_DEPTH, Fault, Key, Tree, brief
+from experiments.core.spec.reader import is_file, read_file, shown
+from experiments.core.spec.values import Fault, Key, Tree, brief
 
 SCALES = ("smoke", "small", "paper")
 STAND_IN = "stand_in"
@@ -52,30 +51,25 @@ def subtree(tree: Tree, path: Key) -> Tree:
     return Tree(value, {k[len(path) :]: v for k, v in tree.origins.items() if k[: len(path)] == path and k != path})
 
 
-def gather(path: Path, depth: int = 0) -> Tree:
-    """Read `path` and what it extends (at most three deep), the nearer file winning.
+def gather(path: Path, scale: str, depth: int = 0) -> Tree:
+    """The spec in `path` at `scale`: what it extends (at most three deep), its body, its overlay of the scale.
+
+    Each is laid on the one before, so that the nearer file wins: a file's own keys beat the overlay of the file that it
+    extends.
 
     Raises:
         SpecError: on a file that is missing or no YAML, or when the chain is too long (or a circle).
     """
     tree = read_file(path)
     parent = tree.value.pop("extends", None)
-    if parent is None:
-        return tree
     where = tree.origins.pop(("extends",), "")
+    if parent is None:
+        return at_scale(tree, scale)
     if depth == DEPTH:
         raise SpecError(f"`extends` goes more than {DEPTH} files deep, or in a circle", where, "flatten the chain")
-    base = gather(_parent(path, parent, where), depth + 1)
-    return merge(_without_stand_in(base), tree)
-
-
-def _without_stand_in(base: Tree) -> Tree:
-    """The tree of an extended file without what stands in for its data: the extending file may have others."""
-    scales = base.value.get("scales")
-    for block in (base.value, *(scales.values() if isinstance(scales, dict) else ())):
-        if isinstance(block, dict):
-            block.pop(STAND_IN, None)
-    return base
+    base = gather(_parent(path, parent, where), scale, depth + 1)
+    base.value.pop(STAND_IN, None)  # the extending file may have other data
+    return at_scale(tree, scale, base)
 
 
 def _parent(path: Path, named: Any, where: str) -> Path:
@@ -90,53 +84,34 @@ def _parent(path: Path, named: Any, where: str) -> Path:
     raise SpecError(f"extends: no file {brief(named)}", where, f"give a path relative to {shown(path.parent)}")
 
 
-def at_scale(tree: Tree, scale: str) -> Tree:
-    """Lay the overlay of `scale` on the body, and drop `scales`."""
-    scales = tree.value.get("scales")
-    faults = list(tree.faults)
-    if scales is not None and not isinstance(scales, dict):
-        faults.append(Fault(tree.origin(("scales",)), "scales", "should be a mapping of smoke, small, paper"))
-    elif scales:
-        faults += [
-            Fault(tree.origin(("scales", name)), f"scales.{name}", "unknown scale", f"known: {', '.join(SCALES)}")
-            if name not in SCALES
-            else Fault(tree.origin(("scales", name)), f"scales.{name}", "should be a mapping")
-            for name, part in scales.items()
-            if name not in SCALES or not (part is None or isinstance(part, dict))
-        ]
-    if "scale" in tree.value:
-        faults.append(Fault(tree.origin(("scale",)), "scale", "is chosen by --scale, not by a file"))
+def at_scale(tree: Tree, scale: str, base: Tree | None = None) -> Tree:
+    """One file's body on `base`, and its overlay of `scale` on both; `scales` itself is dropped."""
     drop = ("scales", "scale")
     body = Tree(
         {k: v for k, v in tree.value.items() if k not in drop},
         {k: v for k, v in tree.origins.items() if not k or k[0] not in drop},
-        faults,
+        tree.faults + _faults_of_scales(tree),
     )
-    out = merge(body, subtree(tree, ("scales", scale)))
+    out = merge(body if base is None else merge(base, body), subtree(tree, ("scales", scale)))
+    out.origins[()] = body.origins.get((), "")  # a fault of the whole spec is told at the nearest file
     out.value["scale"], out.origins["scale",] = scale, "--scale"
     return out
 
 
-def overridden(tree: Tree, overrides: Sequence[str]) -> Tree:
-    """Lay `--set key=value` on the tree; choices of a `kind` come first, so that they do not drop other keys.
-
-    Raises:
-        SpecError: on an override without `=`, or whose value is no YAML.
-    """
-    for text in sorted(overrides, key=lambda o: not o.partition("=")[0].strip().endswith("kind")):
-        name, equals, value = text.partition("=")
-        path = tuple(name.strip().split("."))
-        if not equals or not all(path):
-            raise SpecError(f"cannot read {brief(text)}", "--set", "write --set key.subkey=value")
-        if len(path) > MOST_DEPTH:
-            raise SpecError(f"a key of {len(path)} parts", "--set", "no setting is that deep")
-        tree = put(tree, path, read_value(value), _named_set(text))
-    return tree
-
-
-def _named_set(text: str) -> str:
-    """How messages name an override."""
-    return f"--set {text if len(text) <= 60 and text.isprintable() else brief(text)}"
+def _faults_of_scales(tree: Tree) -> list[Fault]:
+    """What is wrong with a file's `scales`, and with a `scale` of its own."""
+    scales, faults = tree.value.get("scales"), []
+    if scales is not None and not isinstance(scales, dict):
+        faults.append(Fault(tree.origin(("scales",)), "scales", "should be a mapping of smoke, small, paper"))
+    for name, part in scales.items() if isinstance(scales, dict) else ():
+        where, key = tree.origin(("scales", name)), f"scales.{name}"
+        if name not in SCALES:
+            faults.append(Fault(where, key, "unknown scale", f"known: {', '.join(SCALES)}"))
+        elif not (part is None or isinstance(part, dict)):
+            faults.append(Fault(where, key, "should be a mapping"))
+    if "scale" in tree.value:
+        faults.append(Fault(tree.origin(("scale",)), "scale", "is chosen by --scale, not by a file"))
+    return faults
 
 
 def put(tree: Tree, path: Key, value: Any, origin: str) -> Tree:

@@ -9,6 +9,7 @@ import torch
 from experiments.core.estimators.inverse_hessian import HessianMethod, Work
 from experiments.core.estimators.method import Method, families, known, labels
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from tests.core.estimators.cases import explicit, logistic, normal
 
 METHODS = known(Method)
@@ -47,8 +48,8 @@ def test_labels_stand_in_the_order_of_the_methods():
 
 @pytest.mark.parametrize("kind", HESSIAN)
 def test_a_spec_takes_the_word_and_the_block(kind):
-    word = load("fragility/iris_decay", scale="smoke", overrides=(f"methods=[{kind}]",)).spec
-    block = load("fragility/iris_decay", scale="smoke", overrides=(f"methods=[{{kind: {kind}}}]",)).spec
+    word = load("fragility/iris_decay", scale="smoke", overrides=read_overrides([f"methods=[{kind}]"])).spec
+    block = load("fragility/iris_decay", scale="smoke", overrides=read_overrides([f"methods=[{{kind: {kind}}}]"])).spec
     assert word == block
     assert word.methods == (HESSIAN[kind](),)
 

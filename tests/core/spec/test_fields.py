@@ -2,6 +2,7 @@ import pytest
 
 from experiments.core.spec.fields import COSMETIC, CustomModel, LocalSpec, PrivacySpec, RunSpec
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 
 
 def test_every_field_is_described():
@@ -24,7 +25,7 @@ def test_specs_are_frozen():
     ],
 )  # fmt: skip
 def test_known_clients(name, changes, known):
-    assert load(name, overrides=changes).spec.known_clients == known
+    assert load(name, overrides=read_overrides(changes)).spec.known_clients == known
 
 
 def test_a_custom_model_is_built_by_its_factory(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from experiments.core.errors import SpecError
 from experiments.core.paper import papers
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.core.spec.tree import SCALES
 from fedlab_cli.commands.validate import faults
 from fedlab_cli.options import parse_seeds
@@ -152,7 +153,9 @@ def test_a_file_of_a_gigabyte(tmp_path):
 )  # fmt: skip
 def test_values_of_the_command_line(tmp_path, override):
     (tmp_path / "s.yaml").write_text(GOOD)
-    assert refused(tmp_path / "s.yaml", overrides=[override])
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path / "s.yaml", overrides=read_overrides([override]))
+    assert "--set" in str(caught.value)
 
 
 @pytest.mark.parametrize("seeds", ["0-99999999999", "0-10000", "9" * 5000, "0-5000,6000-11000", "1-0", "", "²"])

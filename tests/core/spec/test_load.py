@@ -4,6 +4,7 @@ import pytest
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 
 GOOD = """paper: train
 data: {kind: leaf_synthetic, clients: 20}
@@ -32,7 +33,7 @@ def faults(path, **options) -> list[str]:
 
 
 def test_a_good_spec(spec):
-    found = load(spec(GOOD), scale="paper", overrides=["local.lr=1e-2", "seeds=[3, 4]"])
+    found = load(spec(GOOD), scale="paper", overrides=read_overrides(["local.lr=1e-2", "seeds=[3, 4]"]))
     assert (found.spec.name, found.spec.paper, found.spec.scale) == ("mine", "train", "paper")
     assert (found.spec.local.lr, found.spec.seeds, found.spec.data.clients) == (0.01, (3, 4), 20)
     assert found.origins["local.lr"] == "--set local.lr=1e-2"
@@ -45,7 +46,7 @@ def test_all_faults_at_once_with_their_places(spec):
         GOOD.replace("lr: 0.1", "lr: '0.1', alfa: 3").replace("rounds: 20", "rounds: 0\nseeds: [1, x]") + "rounds: 3\n"
     )
     text = text.replace("kind: natural", "kind: iid, clients: 4, sample_per_client: 9")
-    assert faults(spec(text), overrides=["dtype=float16"]) == [
+    assert faults(spec(text), overrides=read_overrides(["dtype=float16"])) == [
         "--set dtype=float16: dtype: unknown value 'float16'; did you mean 'float64'?",
         "F:3: partition.sample_per_client: unknown key; did you mean 'samples_per_client'?",
         "F:5: local.alfa: unknown key; " + faults_known(),
@@ -133,14 +134,17 @@ def test_the_paper_must_fit(spec):
 def test_a_model_of_ones_own_comes_from_the_command_line_only(spec):
     found = load(spec(GOOD), model_factory="nets:small").spec
     assert (found.model.kind, found.model.factory) == ("custom", "nets:small")
-    assert "not accepted" in faults(spec(GOOD), overrides=["model.kind=custom", "model.factory='os:getcwd'"])[0]
+    assert (
+        "not accepted"
+        in faults(spec(GOOD), overrides=read_overrides(["model.kind=custom", "model.factory='os:getcwd'"]))[0]
+    )
 
 
 def test_a_model_of_ones_own_keeps_its_weights_unless_the_command_line_names_a_scheme(spec):
     path = spec(GOOD + "init: default\n")
     found = load(path, model_factory="nets:small")
     assert (found.spec.init, found.origins["init"]) == ("keep", "--model nets:small")
-    assert load(path, model_factory="nets:small", overrides=["init=koh_liang"]).spec.init == "koh_liang"
+    assert load(path, model_factory="nets:small", overrides=read_overrides(["init=koh_liang"])).spec.init == "koh_liang"
     assert load(path).spec.init == "default" and load(spec(GOOD)).spec.init == "glorot_uniform"
     (axis,) = load("groups", "fragility", "paper", model_factory="nets:small").spec.grid.values()
     assert {choice["init"] for choice in axis.values() if "init" in (choice or {})} == {"keep"}
@@ -162,7 +166,12 @@ def test_no_axis_names_code_either(spec, axis):
 
 
 def test_the_command_line_reaches_every_point_of_a_grid():
-    found = load("trace/localization", scale="small", overrides=["data.keep_train=77"], model_factory="nets:small").spec
+    found = load(
+        "trace/localization",
+        scale="small",
+        overrides=read_overrides(["data.keep_train=77"]),
+        model_factory="nets:small",
+    ).spec
     chosen = [keys for keys in found.grid["task"].values() if keys]
     assert len(chosen) == 5
     assert all(keys["data"]["keep_train"] == 77 for keys in chosen)
@@ -194,7 +203,7 @@ def test_the_experiment_chooses_the_class(spec):
 )  # fmt: skip
 def test_faults_of_an_influence_setting(change, key):
     with pytest.raises(SpecError) as caught:
-        load("setting1", overrides=[change])
+        load("setting1", overrides=read_overrides([change]))
     assert [f.split(": ")[1] for f in caught.value.faults] == [key]
     assert caught.value.where == f"--set {change}"
 
@@ -207,5 +216,5 @@ def test_faults_of_an_influence_setting(change, key):
     ],
 )
 def test_influence_refuses_what_its_equations_do_not_cover(override, said):
-    (found,) = faults("setting1", overrides=[override])
+    (found,) = faults("setting1", overrides=read_overrides([override]))
     assert said in found

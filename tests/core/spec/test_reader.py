@@ -25,19 +25,19 @@ def written(folder: Path, text: str) -> Path:
     ],
 )  # fmt: skip
 def test_scalars_are_those_of_yaml_1_2(text, value):
-    found = read_value(text)
+    found = read_value(text, "--set")
     assert found == value
     assert type(found) is type(value)
 
 
 def test_infinity_and_nan():
-    assert read_value("-.inf") == -math.inf
-    assert math.isnan(read_value(".nan"))
+    assert read_value("-.inf", "--set") == -math.inf
+    assert math.isnan(read_value(".nan", "--set"))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_that_python_writes_is_read_back(number):
-    assert read_value(repr(number)) == number
+    assert read_value(repr(number), "--set") == number
 
 
 def test_lines_of_keys(tmp_path):
@@ -84,4 +84,4 @@ def test_unreadable(tmp_path):
 @pytest.mark.parametrize("text", ["[1", "a: b: c", "1\nmore: 2"])
 def test_broken_values(text):
     with pytest.raises(SpecError):
-        read_value(text)
+        read_value(text, "--set")

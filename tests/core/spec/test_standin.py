@@ -2,6 +2,7 @@ import pytest
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 
 
 @pytest.mark.parametrize(("setting", "clients"), [("setting2", 50), ("setting3", 100)])
@@ -20,7 +21,7 @@ def test_the_settings_own_data_are_no_stand_in():
 
 
 def test_set_changes_the_stand_in():
-    spec = load("setting3", data_override="digits", overrides=["data.copies=3"]).spec
+    spec = load("setting3", data_override="digits", overrides=read_overrides(["data.copies=3"])).spec
     assert spec.data.copies == 3
 
 

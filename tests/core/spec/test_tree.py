@@ -2,7 +2,7 @@ import pytest
 
 from experiments.core.errors import SpecError
 from experiments.core.spec.reader import Tree, read_file
-from experiments.core.spec.tree import at_scale, gather, merge, overridden, planted, subtree
+from experiments.core.spec.tree import at_scale, gather, merge, planted, subtree
 
 
 def tree(value, name="f"):
@@ -50,30 +50,49 @@ def files(folder, **texts):
     return folder
 
 
-def test_extends_then_scale(tmp_path):
+def test_the_nearer_file_wins_its_overlay_included(tmp_path):
+    """Body of a, overlay of a, body of b, overlay of b: each is laid on the one before."""
     files(
         tmp_path,
-        a="r: 1\ns: 1\nscales: {small: {r: 2, t: {u: 5}}}\n",
+        a="r: 1\ns: 1\nonly: 0\nscales: {small: {r: 2, only: 4, t: {u: 5, w: 6}}}\n",
         b="extends: a.yaml\nr: 3\nt: {u: 1, v: 1}\nscales: {small: {s: 9}, paper: }\n",
     )
-    found = gather(tmp_path / "b.yaml")
-    small, paper = at_scale(found, "small"), at_scale(found, "paper")
-    assert small.value == {"r": 2, "s": 9, "t": {"u": 5, "v": 1}, "scale": "small"}
-    assert paper.value == {"r": 3, "s": 1, "t": {"u": 1, "v": 1}, "scale": "paper"}
-    assert small.origins["r",].endswith("a.yaml:3")
-    assert small.origins["t", "v"].endswith("b.yaml:3")
+    small, paper = (gather(tmp_path / "b.yaml", scale) for scale in ("small", "paper"))
+    assert small.value == {"r": 3, "s": 9, "only": 4, "t": {"u": 1, "v": 1, "w": 6}, "scale": "small"}
+    assert paper.value == {"r": 3, "s": 1, "only": 0, "t": {"u": 1, "v": 1}, "scale": "paper"}
+    assert small.origins["r",].endswith("b.yaml:2")
+    assert small.origins["s",].endswith("b.yaml:4")
+    assert small.origins["only",].endswith("a.yaml:4")
+    assert small.origins["t", "u"].endswith("b.yaml:3") and small.origins["t", "w"].endswith("a.yaml:4")
+
+
+def test_a_kind_of_the_nearer_file_replaces_what_an_overlay_put_there(tmp_path):
+    files(
+        tmp_path,
+        a="data: {kind: x, p: 1}\nscales: {smoke: {data: {p: 2}}}\n",
+        b="extends: a.yaml\ndata: {kind: y, q: 1}\n",
+    )
+    assert gather(tmp_path / "b.yaml", "smoke").value["data"] == {"kind": "y", "q": 1}
+
+
+def test_faults_of_scales_in_an_extended_file_are_told_where_they_are(tmp_path):
+    files(tmp_path, a="r: 1\nscales: {huge: {}}\n", b="extends: a.yaml\nscales: {small: 3}\n")
+    assert [(f.where.rpartition("/")[2], f.key) for f in gather(tmp_path / "b.yaml", "smoke").faults] == [
+        ("a.yaml:2", "scales.huge"),
+        ("b.yaml:2", "scales.small"),
+    ]
 
 
 @pytest.mark.parametrize("text", ["extends: c.yaml", "extends: none.yaml", "extends: [a]"])
 def test_bad_extends(tmp_path, text):
     files(tmp_path, c=text)
     with pytest.raises(SpecError, match="extends"):
-        gather(tmp_path / "c.yaml")
+        gather(tmp_path / "c.yaml", "small")
 
 
 def test_built_in_specs_can_be_extended_from_anywhere(tmp_path):
     files(tmp_path, mine="extends: influence/setting1\nrounds: 7\n")
-    found = gather(tmp_path / "mine.yaml")
+    found = gather(tmp_path / "mine.yaml", "small")
     assert found.value["rounds"] == 7
     assert found.value["local"]["lr"] == 0.003
 
@@ -91,38 +110,6 @@ def test_bad_scales(tmp_path, text, key):
     files(tmp_path, s=text)
     found = at_scale(read_file(tmp_path / "s.yaml"), "smoke")
     assert [f.key for f in found.faults] == [key]
-
-
-def test_overrides_choose_kinds_first():
-    start = tree({"data": {"kind": "x", "p": 1}, "r": 1})
-    out = overridden(start, ["data.q=[1, 2]", "data.kind=y", "r=1e-3", "new.deep.key=a=b"])
-    assert out.value == {"data": {"kind": "y", "q": [1, 2]}, "r": 0.001, "new": {"deep": {"key": "a=b"}}}
-    assert out.origins["r",] == "--set r=1e-3"
-
-
-def test_overrides_reach_every_point_of_a_grid():
-    """Whoever sets a key wants it everywhere: a choice that says something else gives way, what varies inside stays."""
-    grid = {
-        "task": {"a": {}, "b": {"data": {"kind": "y", "p": 2}, "r": 5}, "c": None, "d": {"data.p": 3}},
-        "m.depth": [1, 2],
-        "s": [1, 2],
-    }
-    start = tree({"data": {"kind": "x", "p": 1}, "r": 1, "s": 0, "m": {"depth": 0}, "grid": grid})
-    found = overridden(start, ["data.p=7", "r=9", "s=4", "m={width: 3}"]).value
-    assert found["grid"]["task"] == {
-        "a": {}, "b": {"data": {"kind": "y", "p": 7}, "r": 9}, "c": None, "d": {"data.p": 7}
-    }  # fmt: skip
-    assert found["grid"]["s"] == [4] and found["grid"]["m.depth"] == [1, 2]
-    whole = overridden(start, ["data={kind: z}"]).value
-    assert whole["grid"]["task"]["b"] == {"data": {"kind": "z"}, "r": 5}
-    own = overridden(start, ["grid.s=[8]"]).value
-    assert own["grid"]["s"] == [8] and own["s"] == 0
-
-
-@pytest.mark.parametrize("text", ["r", "=3", "a..b=1", "r=[1"])
-def test_bad_overrides(text):
-    with pytest.raises(SpecError):
-        overridden(Tree(), [text])
 
 
 def test_subtree():
