@@ -112,8 +112,8 @@ class Plain:
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         """Change the `.grad` of the parameters `trained`, which were `start` when the round began."""
 
-    def server(self, before: Tensor, replies: Sequence[Reply], lr: float) -> Tensor:
-        """The next global state [size] from the clients' replies (at least one); `lr` is the local learning rate."""
+    def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
+        """The next global state [size] from the clients' replies (at least one) in round `turn`."""
         return mean([r.model for r in replies], [r.samples for r in replies])
 
 

@@ -46,7 +46,7 @@ def simulate_plain(
         replies = [_train(problem, world, algorithm, state, k, t) for k in here]
         replies = [reply for reply in replies if reply.samples]
         if replies:
-            state = algorithm.server(state, replies, problem.local.lr_at(t))
+            state = algorithm.server(state, replies, problem.turn(t))
             if problem.privacy is not None and problem.privacy.noise:
                 some = slice(problem.net.real)
                 state[some] += problem.privacy.draw(state[some], problem.seed, t, len(problem.schedule[t - 1]))
