@@ -12,7 +12,7 @@ ROOT = Path(experiments.__file__).resolve().parent.parent
 MODULES = sorted([*ROOT.glob("experiments/**/*.py"), *ROOT.glob("fedlab_cli/**/*.py")])
 PAPERS = sorted(p.parent.name for p in ROOT.glob("experiments/*/__init__.py") if p.parent.name != "core")
 NATIVE = sorted(p for kind in ("cpp", "h") for p in ROOT.glob(f"experiments/**/*.{kind}"))
-MIDDLE = {"algorithms", "estimators", "scores", "data", "models"}
+MIDDLE = {"estimators", "scores", "algorithms", "data", "models"}
 LOWER = {"sweep", "spec"}
 UPPER = {"study", "recorded", "report"}
 BASE = {"clean", "errors", "discover", "block", "memory", "names", "paper", "sealed"}
@@ -60,12 +60,7 @@ def allowed(source: str) -> set[str]:
     """The layers that a layer may import."""
     middle, lower, upper = ({f"core.{m}" for m in names} for names in (MIDDLE, LOWER, UPPER))
     base, science = {"", "base"}, {"core.engine", *middle}
-    blocks = {
-        "core.algorithms",
-        "core.data",
-        "core.estimators",
-        "core.models",
-    }  # a spec is made of them (LIGHT below)
+    blocks = {f"core.{family}" for family in MIDDLE - {"scores"}}  # a spec is made of them (LIGHT below)
     if source == "cli":
         return {*base, *science, *lower, *upper, "cli", *PAPERS}
     if source in PAPERS:

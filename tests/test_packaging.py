@@ -57,7 +57,7 @@ def test_every_package_that_is_imported_is_declared():
     written = set(re.findall(r'"(\w+)(?:\.py"|" / "__init__)', texts))  # modules that a test writes for itself
     stood_in = {"flwr"}  # a test brings its own where it is not installed
     assert {"pytest", "hypothesis"} <= imported("tests")
-    assert imported("tests") <= {*asked[""], *asked["dev"], *written, *stood_in, "tests", "sweep_toy"}
+    assert imported("tests") <= {*asked[""], *asked["dev"], *written, *stood_in, "tests"}
 
 
 def test_no_main_module_that_a_foreign_experiments_folder_could_shadow():

@@ -1,6 +1,5 @@
-"""What the README says is so: its commands run or parse, its recipes work, its links and targets are there."""
+"""What the documentation says is true: its commands run or parse, its recipes work, its links and targets exist."""
 
-import os
 import re
 import shlex
 import shutil
@@ -12,31 +11,21 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from experiments.core.paper import printed
 from experiments.core.report import site
 from experiments.core.spec.fields import DataSpec
 from fedlab_cli.main import main
+from tests.pages import CONFIGS, EXPERIMENTS, PAGES, README, ROOT
+from tests.toys import fragility as tiny
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = [
-    line.split(" #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", TEXT, re.S) for line in block.splitlines()
-]
-INLINE = [" ".join(code.split()) for code in re.findall(r"`(fedlab [^`]+)`", TEXT)]
-CHEAP = ("list", "show", "doctor", "data", "validate")
-"""Commands that only look."""
-
-
-def files(language):
-    """Name -> content of the README's blocks of `language` that open with the name of a file."""
-    blocks = re.findall(rf"```{language}\n(# (\S+\.\w+).*?)```", TEXT, re.S)
-    return {name.rstrip(":"): text for text, name in blocks}
-
-
-RECIPES = files("python")
-SPEC, SAMPLES = (files("yaml")[name] for name in ("mine.yaml", "samples.yaml"))
-COMMANDS = [line for line in LINES if line.startswith("fedlab ") and ".yaml" not in line]
-RECORDED = [line for line in COMMANDS if "--run " in line]
-OWN = [line for line in LINES if "mine.yaml" in line]
+CHEAP = ("list", "show", "doctor", "data", "validate", "init")
+"""Commands that only look, or write a spec."""
+OWN = re.compile(r"(mine|samples)\.yaml|--run ")
+"""Marks a command that needs a file or a run of the reader's own."""
+GENERAL = [(page.name, line) for page in PAGES for line in page.commands if not OWN.search(line)]
+RECORDED = [line for page in PAGES for line in page.commands if "--run " in line]
+SPECS, RECIPES, NETS = CONFIGS.files("yaml"), EXPERIMENTS.files("python"), CONFIGS.files("python")
+MINE, SAMPLES = SPECS["mine.yaml"], SPECS["samples.yaml"]
 
 
 @pytest.fixture(autouse=True)
@@ -45,36 +34,55 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
 
 
-def test_what_is_tested_was_found():
-    assert len(COMMANDS) >= 10
-    assert len(OWN) == 2
-    assert len(INLINE) >= 8
-    assert set(RECIPES) == {"nets.py", "score.py"} | {
-        f"experiments/core/{name}.py" for name in ("estimators/direct", "data/rings", "models/wide")
-    }
+def test_the_pages_were_read():
+    assert len(README.text.splitlines()) <= 200
+    assert {"configs/README.md", "experiments/README.md", "tests/bench/README.md"} <= {page.name for page in PAGES}
+    assert len(GENERAL) >= 30
+    assert len(RECORDED) == 3
+    assert sum(len(page.inline) for page in PAGES) >= 15
+    assert set(NETS) == {"nets.py"}
+    assert {"experiments/core/data/rings.py", "experiments/core/models/wide.py"} < set(RECIPES)
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in RECORDED])
-def test_the_commands_of_the_first_steps(command, tmp_path):
-    runs = "--scale smoke" in command
-    cheap = runs or "--dry-run" in command or command.split()[1] in CHEAP
-    assert main([*shlex.split(command)[1:], *([] if cheap else ["--dry-run"])]) == 0
-    assert bool(list(tmp_path.glob("results/runs/*/*-smoke/metrics.csv"))) == runs
-    assert bool(list(tmp_path.glob("results/runs/reports/*/*/*.png"))) == runs
+RUN = [line for page, line in GENERAL if page == "README.md" and "--scale smoke" in line]
 
 
-def test_a_recorded_run_is_traced(capsys):
-    (record,) = (line for line in COMMANDS if "--record" in line)
-    (trace,) = RECORDED
-    assert main(shlex.split(record)[1:]) == 0
-    assert main(shlex.split(trace)[1:]) == 0
-    assert "most responsible of round" in capsys.readouterr().out
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUN)
+def test_the_first_steps_at_scale_smoke_run(command, tmp_path):
+    assert main(shlex.split(command)[1:]) == 0
+    assert list(tmp_path.glob("results/runs/*/*-smoke/metrics.csv"))
+    assert list(tmp_path.glob("results/runs/reports/*/*/*.png"))
 
 
-@pytest.mark.parametrize("command", sorted(set(INLINE)))
+@pytest.mark.parametrize("command", sorted({line for _, line in GENERAL} - set(RUN)))
+def test_the_other_commands_are_planned(command, tmp_path, capsys):
+    """A plan stops with 4 where the data are missing, and says how to get them."""
+    (tmp_path / "my_images").mkdir()
+    looks = "--dry-run" in command or command.split()[1] in CHEAP
+    status = main([*shlex.split(command)[1:], *([] if looks else ["--dry-run"])])
+    assert status == 0 or (status == 4 and "fedlab data --download" in capsys.readouterr().err)
+    assert not list(tmp_path.glob("results/runs/*/*/metrics.csv"))
+
+
+@pytest.mark.slow
+def test_recorded_runs_are_traced(capsys, tmp_path):
+    import numpy as np
+
+    record = next(line for line in README.commands if "--record" in line)
+    assert main([*shlex.split(record)[1:], "--set", "rounds=7"]) == 0
+    shutil.copytree("results/runs/train/digits_cnn-smoke", "my_run")
+    np.savez("my_inputs.npz", inputs=np.zeros((2, 1, 28, 28), np.float32))
+    for command in RECORDED:
+        assert main(shlex.split(command)[1:]) == 0, command
+        assert "most responsible of round" in capsys.readouterr().out
+    assert (tmp_path / "ranking.csv").is_file()
+
+
+@pytest.mark.parametrize("command", sorted({command for page in PAGES for command in page.inline}))
 def test_commands_and_options_named_in_the_text_exist(command, capsys):
     words = [word for word in shlex.split(command)[1:] if not word.startswith("<")]
-    if not words:
+    if not words or words[0] == "--help":
         return
     assert main([words[0], "--help"]) == 0
     shown = capsys.readouterr().out
@@ -82,48 +90,63 @@ def test_commands_and_options_named_in_the_text_exist(command, capsys):
         assert option in shown
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", TEXT))))
+@pytest.mark.parametrize(
+    "target",
+    sorted({target for page in PAGES for target in re.findall(r"\bmake ([a-z-]+)(?=[`\s])", page.text)} - {"a"}),
+)
 def test_make_targets_exist(target):
     target += "influence" if target.endswith("-") else ""  # make reproduce-<word>
     subprocess.run(["make", "-n", target, "PYTHON=python"], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_other_commands_of_the_shell_are_make():
-    assert {line.split()[0] for line in LINES if line and not line.startswith("fedlab ")} == {"make"}
+    assert {line.split()[0] for page in PAGES for line in page.lines} == {"make", "fedlab"}
 
 
-def test_the_spec_and_the_model_of_ones_own(tmp_path):
-    (tmp_path / "mine.yaml").write_text(SPEC)
-    (tmp_path / "nets.py").write_text(RECIPES["nets.py"])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, CONFIGS], ids=lambda page: page.name)
+def test_the_spec_and_the_model_of_ones_own(page, tmp_path):
+    (tmp_path / "mine.yaml").write_text(page.files("yaml")["mine.yaml"])
+    (tmp_path / "nets.py").write_text(NETS["nets.py"])
     rows = [f"{i % 7},{(i * 5) % 11},{i % 2},site{i % 8}" for i in range(160)]
     (tmp_path / "measurements.csv").write_text("\n".join(["a,b,outcome,site", *rows]) + "\n")
-    for command in OWN:
+    commands = [line for line in page.commands if "mine.yaml" in line]
+    for command in commands:
         assert main([*shlex.split(command)[1:], "--set", "rounds=10"]) == 0
-    plain, own = (Path(folder) / "influence/mine-small/metrics.csv" for folder in ("results/runs", "mine"))
-    assert all(",exact,fil,client:site7," in path.read_text() for path in (plain, own))
-    assert ",custom," in own.read_text()
+        folder = "mine" if "--out mine" in command else "results/runs"
+        written = (Path(folder) / "influence/mine-small/metrics.csv").read_text()
+        assert ",exact,fil,client:site7," in written
+        assert (",custom," in written) == ("--model" in command)
+    assert commands
 
 
+@pytest.mark.slow
 def test_the_spec_of_ones_own_samples(tmp_path):
     (tmp_path / "samples.yaml").write_text(SAMPLES)
     rows = [f"{i % 7},{(i * 5) % 11},{(i * i) % 3 % 2}" for i in range(160)]
     (tmp_path / "measurements.csv").write_text("\n".join(["a,b,outcome", *rows]) + "\n")
-    (line,) = [line for line in LINES if "samples.yaml" in line]
+    (line,) = [line for line in CONFIGS.commands if "samples.yaml" in line]
     assert main(shlex.split(line)[1:]) == 0
     written = Path("results/runs/fragility/samples-small/metrics.csv").read_text()
     assert ",exact,spearman,test=max set=top," in written
     assert ",ekfac,spearman_exact,test=p50," in written
 
 
+def train_spec(**blocks):
+    """The page's spec for `fedlab influence` as one for `fedlab train`, with other blocks."""
+    spec = yaml.safe_load(MINE) | {"paper": "train"} | blocks
+    del spec["variants"]
+    return yaml.safe_dump(spec)
+
+
 def test_the_same_spec_trains(tmp_path):
-    lines = [line for line in SPEC.splitlines() if not line.startswith("variants")]
-    (tmp_path / "mine.yaml").write_text("\n".join(lines).replace("paper: influence", "paper: train"))
+    (tmp_path / "mine.yaml").write_text(train_spec())
     (tmp_path / "measurements.csv").write_text("a,b,outcome,site\n1,2,0,x\n")  # a plan asks only whether it is there
     assert main(["train", "--config", "mine.yaml", "--dry-run"]) == 0
 
 
 def test_the_blocks_of_data_are_accepted():
-    blocks = re.findall(r"^\| `({kind: .*?})` \|", TEXT, re.M)
+    blocks = re.findall(r"^\| `({kind: .*?})` \|", CONFIGS.text, re.M)
     assert {TypeAdapter(DataSpec).validate_python(yaml.safe_load(block)).kind for block in blocks} == {
         "csv",
         "image_npz",
@@ -134,30 +157,33 @@ def test_the_blocks_of_data_are_accepted():
 
 
 @pytest.mark.slow
-def test_the_recipes_work_in_a_copy_of_the_house(tmp_path):
-    """Estimator, data set and model: found by their place alone, and they compute."""
-    for folder in ("experiments", "fedlab_cli", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in RECIPES.items():
-        assert not (tmp_path / name).exists()
-        (tmp_path / name).write_text(text)
-    spec = SPEC.replace(re.search(r"data: .*", SPEC)[0], "data: {kind: rings}").replace(
-        "paper: influence", "paper: train"
+def test_an_added_data_set_and_model_train(checkout):
+    for name in ("experiments/core/data/rings.py", "experiments/core/models/wide.py"):
+        checkout.add(name, RECIPES[name])
+    (checkout.folder / "rings.yaml").write_text(train_spec(data={"kind": "rings"}, model={"kind": "wide"}))
+    checkout.fedlab("train", "--config", "rings.yaml")
+    assert ",rings,natural,wide," in checkout.metrics("train")
+
+
+@pytest.mark.slow
+def test_an_added_hessian_method_is_compared_with_the_others(checkout):
+    name = "experiments/core/estimators/diagonal.py"
+    checkout.add(name, RECIPES[name])
+    (checkout.folder / "iris.yaml").write_text(
+        yaml.safe_dump({**tiny.SPEC, "methods": ["exact", {"kind": "diagonal", "probes": 200}]})
     )
-    spec = re.sub(r"variants.*\n", "", re.sub(r"model: .*", "model: {kind: wide}", spec))
-    (tmp_path / "rings.yaml").write_text(spec)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    checkout.fedlab("fragility", "--config", "iris.yaml", "--scale", "smoke")
+    assert re.search(r"^.*,diagonal,influence,.*$", checkout.metrics("fragility"), re.M)
+    (table,) = checkout.folder.rglob("methods-iris.csv")
+    assert ",diagonal," in table.read_text()
+    assert "probes: integer, default 30; random vectors of signs" in checkout.fedlab("list", "--kinds")
 
-    def python(*arguments):
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    run = "from fedlab_cli.main import run; run()"
-    python("-c", run, "train", "--config", "rings.yaml")
-    metrics = (tmp_path / "results/runs/train/rings-small/metrics.csv").read_text()
-    assert ",rings,natural,wide," in metrics
-    assert float(re.search(r"value=([-\d.]+)", python("score.py"))[1]) > 0.8
+@pytest.mark.slow
+def test_an_added_estimator_is_scored(checkout):
+    checkout.add("experiments/core/estimators/direct.py", RECIPES["experiments/core/estimators/direct.py"])
+    (checkout.folder / "score.py").write_text(RECIPES["score.py"])
+    assert float(re.search(r"value=([-\d.]+)", checkout.python("score.py"))[1]) > 0.8
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if "/" in name])
@@ -171,28 +197,28 @@ def test_recipes_pass_the_linter(name):
         assert done.returncode == 0, done.stdout
 
 
-def test_the_table_of_results_can_be_put_in(tmp_path):
-    (tmp_path / "README.md").write_text(TEXT)
-    site.embed(tmp_path / "README.md", tmp_path / "nothing")
-    head, tail = TEXT.split(site.BEGIN)[0], TEXT.split(site.END)[1]
-    after = (tmp_path / "README.md").read_text()
-    assert after.startswith(head)
-    assert after.endswith(tail)
-    assert "paper's" in after[len(head) : -len(tail)]
+def test_the_table_of_papers_is_that_of_the_published_results(tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(README.text)
+    for name in printed():
+        (tmp_path / "experiments" / name).mkdir(parents=True)
+        (tmp_path / "experiments" / name / "README.md").touch()
+    site.embed(copy, ROOT / "results", printed())
+    assert copy.read_text() == README.text
 
 
 def test_exit_codes_are_those_of_the_errors():
     from experiments.core import errors
 
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", TEXT, re.M)}
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", README.text, re.M)}
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
-    assert told == {0, 130} | raised
+    assert listed == {0, 130} | raised
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#]+)", TEXT):
-        if not link.startswith("http"):
-            assert (ROOT / link).exists() or link.startswith("results/"), link
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in page.links:
+        assert (ROOT / page.name).parent.joinpath(link).exists() or "results/" in link, link
 
 
 def test_the_changelog_has_this_version():

@@ -1,4 +1,4 @@
-"""What the rest of the program needs to know of a paper; each paper's folder opens with one of these."""
+"""What the rest of the program needs to know about a paper; each paper's folder defines one of these."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Paper:
 
     Attributes:
         name: the word of the paper everywhere: command, folder, configs, results.
-        title: the paper's title. citation: author-year; "" where no paper stands behind it.
+        title: the paper's title. citation: author-year; "" for what reproduces no paper.
+        question: what the command answers, one sentence.
         version: raised when the code changes what its numbers mean; part of every cell's id.
         main: the setting run when none is named.
         spec: "module:Class" of the pydantic spec.
         cells: "module:function", (spec) -> list[Cell].
         report: "module:function", (metrics DataFrame, folders) -> list[Artefact]: tables and figures.
-            folders: those of the finished cells whose rows the metrics are, sorted, for what a cell keeps beside its
-            rows (images).
+            folders: the finished cells' folders, sorted, for what a cell stores beside its rows (images).
     """
 
     name: str
@@ -31,6 +31,7 @@ class Paper:
     spec: str
     cells: str
     report: str
+    question: str = ""
 
     def resolve(self, what: str) -> Any:
         """Import what the field `what` ("spec", "cells" or "report") names."""

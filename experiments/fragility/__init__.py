@@ -11,4 +11,5 @@ PAPER = Paper(
     spec="experiments.fragility.spec:FragilitySpec",
     cells="experiments.fragility.cells:cells",
     report="experiments.fragility.figures:report",
+    question="How would the loss on this test sample change if that training sample had not been there?",
 )

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import sample_losses
 from experiments.core.engine.worlds import World
+from experiments.core.errors import SpecError
 from experiments.core.estimators.numerics.lanczos import top_eigenvalue
-from experiments.core.spec.grid import at, label
-from experiments.core.spec.grid import points as grid_points
+from experiments.core.memory import LOWER
+from experiments.core.study import points, removal
+from experiments.core.study.cells import cells_of
+from experiments.core.study.central import build, label_of
+from experiments.core.study.optimum import Optimum, described, top5, train
 from experiments.core.study.quality import quality
-from experiments.core.sweep.cell import Cell, Context, Row, parameters
-from experiments.fragility import PAPER, points, rows
+from experiments.core.study.retraining import Groups, Truth, retrain, sample_name
+from experiments.core.study.retraining import worlds_of as worlds_without
+from experiments.core.sweep.cell import Cell, Context, Row
+from experiments.fragility import PAPER, rows
 from experiments.fragility.estimate import estimate as cost
-from experiments.fragility.estimates import Estimate, estimate, norms_of_change
+from experiments.fragility.estimate import of_methods, worlds_of
+from experiments.fragility.estimates import Estimate, Problem, estimate, norms_of_change
 from experiments.fragility.images import keep_images
-from experiments.fragility.optimum import Optimum, described, top5, train
-from experiments.fragility.problem import Problem, build, label_of
 from experiments.fragility.spec import ORDER, WORDS, FragilitySpec
-from experiments.fragility.truth import Groups, Truth, retrain, sample_name, worlds_of
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 SEVERAL = "several"
 _CURVATURE = 1000  # samples from which the top eigenvalue is measured
 _LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are kept
@@ -36,32 +38,12 @@ Sets = dict[tuple[str, str], list[int]]
 
 def cells(spec: FragilitySpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
-    found = []
-    for point, keys in grid_points(spec.grid, ORDER, WORDS):
-        own = at(spec, keys)
-        work, worlds, memory = cost(own)
-        found += [
-            Cell(
-                PAPER.name,
-                spec.name,
-                spec.scale,
-                seed,
-                label(point) or "fragility",
-                **parameters(own, NOT_NUMBERS, seed=seed),
-                version=PAPER.version,
-                work=work,
-                worlds=worlds,
-                memory=memory,
-                compute=partial(compute, own, label(point), seed),
-            )
-            for seed in spec.seeds
-        ]
-    return found
+    return cells_of(PAPER, spec, cost, compute, spec.grid, ORDER, WORDS)
 
 
 def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train to the optimum, estimate influences, train without the candidates, correlate."""
-    problem = build(spec, seed, _worlds(spec), context)
+    problem = _built(spec, seed, context)
     found = rows.Rows(point)
     with Workers(context.threads) as workers:
         optimum = train(problem, context, workers)
@@ -77,8 +59,23 @@ def compute(spec: FragilitySpec, point: str, seed: int, context: Context) -> lis
     return [{**problem.columns, **row} for row in found.rows]
 
 
-def _worlds(spec: FragilitySpec) -> int:
-    return cost(spec)[1]
+def _built(spec: FragilitySpec, seed: int, context: Context) -> Problem:
+    """The setting made ready.
+
+    Raises:
+        MissingError, SpecError: as `central.build`; or there are more candidates than samples.
+    """
+
+    def held(p: int) -> int:
+        return of_methods(spec, p)
+
+    without = "".join(f"leave `{m.called}` out of methods, or " for m in spec.methods if m.memory(1))
+    problem = build(spec, seed, worlds_of(spec), context, held, f"{without}{LOWER}")
+    for candidates in spec.candidates:
+        if (candidates.count or 0) > problem.n:
+            what = f"{candidates.count} candidates, but there are {problem.n} training samples"
+            raise SpecError(what, "candidates.count")
+    return problem
 
 
 def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Workers, context: Context) -> None:
@@ -86,7 +83,8 @@ def _describe(found: rows.Rows, problem: Problem, optimum: Optimum, workers: Wor
     facts = described(problem, optimum, workers)
     most = 5 if problem.spec.scale == "smoke" else 100 if problem.net.p <= _LARGE else 20
     top, _ = top_eigenvalue(problem.some(_CURVATURE), optimum.theta, most=most, seed=problem.seed)
-    for name, value in {**facts, "top_eigenvalue": top}.items():
+    measured = {**facts, "damping": problem.spec.effective_damping, "top_eigenvalue": top}
+    for name, value in measured.items():
         found.add("train", name, value, "s" if name == "seconds" else "")
     judged = (facts["test_loss"], facts["test_accuracy"])
     found.rows += quality(problem.net, problem.data, *judged, context, found.point)
@@ -158,8 +156,8 @@ def _compare(study: Study) -> None:
     """Truth for the union of all candidates and groups, and every score."""
     spec, found, names = study.problem.spec, study.found, list(study.tests)
     first = study.made[0].influence
-    held: Groups = points.groups(spec.groups, first[0], study.problem.seed) if spec.groups else {}
-    truth = study.truth(worlds_of(study.union, held))
+    held: Groups = removal.groups(spec.groups, first[0], study.problem.seed) if spec.groups else {}
+    truth = study.truth(worlds_without(study.union, held))
     rows.of_samples(found, study.made, names, _of_test(study.sets, names))
     if study.problem.lines is not None:
         rows.of_lines(found, study.problem.lines, study.union)
@@ -178,7 +176,7 @@ def _compare(study: Study) -> None:
     if spec.images:
         keep_images(found, study.problem, study.tests, study.made[0], study.context)
     if spec.retrain.scratch:
-        again = study.truth(worlds_of(study.union, {}), scratch=True)
+        again = study.truth(worlds_without(study.union, {}), scratch=True)
         _score(study, again, predicted, "scratch", "scratch")
         apart = (again.states[1:] - truth.states[1 : len(again.states)])[:, : study.problem.net.p].norm(dim=1)
         for i, distance in zip(study.union, apart.tolist(), strict=True):
@@ -209,7 +207,7 @@ def candidate_sets(problem: Problem, tests: list[str], first: Estimate) -> Sets:
     if spec.several:
         influence[SEVERAL] = np.mean([influence[name] for name in spec.several], axis=0)
     return {
-        (test, chosen.label): points.candidates(chosen, values, problem.seed)
+        (test, chosen.label): removal.candidates(chosen, values, problem.seed)
         for test, values in influence.items()
         for chosen in spec.candidates
         if test != SEVERAL or chosen.pick == "top"

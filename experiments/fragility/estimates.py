@@ -13,9 +13,12 @@ from experiments.core.engine.objective import Objective
 from experiments.core.errors import FedlabError
 from experiments.core.estimators.inverse_hessian import HessianMethod, InverseHessian, Solution
 from experiments.core.estimators.numerics.influence_function import changes, influences, test_gradients
+from experiments.core.study.central import Central
 from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
-from experiments.fragility.problem import Problem
+from experiments.fragility.spec import FragilitySpec
+
+Problem = Central[FragilitySpec]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,12 @@ def estimate(problem: Problem, theta: Tensor, tests: list[int], context: Context
 
 
 def _one(
-    problem: Problem, method: HessianMethod, objective: Objective, theta: Tensor, gradients: Tensor, context: Context
+    problem: Problem,
+    method: HessianMethod,
+    objective: Objective,
+    theta: Tensor,
+    gradients: Tensor,
+    context: Context,
 ) -> Estimate:
     began = time.perf_counter()
     damping, progress = problem.spec.effective_damping, progress_of(context, f"{method.called}: steps")

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.core.study.central import label_of
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
-from experiments.fragility.estimates import Estimate
-from experiments.fragility.problem import Problem, label_of
+from experiments.fragility.estimates import Estimate, Problem
 from experiments.fragility.rows import Rows
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from experiments.core.estimators.numerics.influence_function import group_influence
 from experiments.core.scores.correlation import pearson, spearman
+from experiments.core.study.retraining import Groups, Truth, group_name, sample_name
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
-from experiments.fragility.truth import Groups, Truth, group_name, sample_name
 
 _Floats = NDArray[np.float64]
 

@@ -11,4 +11,5 @@ PAPER = Paper(
     spec="experiments.influence.spec:SPECS",
     cells="experiments.influence.cells:cells",
     report="experiments.influence.figures:report",
+    question="What would the global model be if this client had never taken part?",
 )

@@ -11,6 +11,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.study.federated import checkpoint, progress_of
+from experiments.core.study.removal import leading, ranked
 from experiments.core.sweep.cell import Context, Row
 from experiments.influence.recorder import Recorder
 from experiments.influence.spec import InfluenceSpec
@@ -37,8 +38,13 @@ def cleanse(
     numbers = problem.federation.predicts_numbers
     names = [name for name in ORDERS if recorder.ranking and not (numbers and "FIA" in name)] or ["random"]
     orders = {name: _order(name, recorder.ranking, clients, problem.seed) for name in names}
-    plan = [(name, f, round(f * clients)) for f in spec.cleansing.fractions for name in names if round(f * clients)]
-    worlds = [World(f"{name} {f:g}", frozenset(orders[name][:count]), since=x + 1) for name, f, count in plan]
+    plan = [
+        (name, share, gone)
+        for fraction in spec.cleansing.fractions
+        for name in names
+        for share, gone in leading(orders[name], [fraction])
+    ]
+    worlds = [World(f"{name} {share:g}", frozenset(gone), since=x + 1) for name, share, gone in plan]
     states = simulate(
         problem,
         [BASE, *worlds],
@@ -67,6 +73,7 @@ def _order(name: str, ranking: dict[str, Tensor], clients: int, seed: int) -> li
     if name == "random":
         return stream(seed, "cleansing").permutation(clients).tolist()
     end, what = name.split()
-    ids, fil, fia = ranking["clients"].tolist(), ranking["fil"].tolist(), ranking["fia"].tolist()
-    value = {k: (a,) if what == "FIL" else (b, -a) for k, a, b in zip(ids, fil, fia, strict=True)}
-    return sorted(ids, key=lambda k: (value[k], k) if end == "lowest" else (tuple(-v for v in value[k]), k))
+    by_client = ranking["clients"].argsort()
+    loss, accuracy = (ranking[key][by_client].numpy(force=True) for key in ("fil", "fia"))
+    scores = (loss,) if what == "FIL" else (accuracy, -loss)
+    return ranked(*scores, largest=end == "highest")

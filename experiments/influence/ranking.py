@@ -80,7 +80,7 @@ def _ranked(values: pd.DataFrame, sizes: pd.DataFrame, seed: str) -> pd.DataFram
     own["client"] = clients(own["subject"])
     found: dict[str, Any] = {
         "seed": seed, "rank": own["loss"].rank(ascending=False), "client": own["client"],
-        "samples": own["samples"].astype(int),
+        "samples": own["samples"].astype("Int64"),
         **{label: own[column] for column, label in _VALUES.items()},
         "estimated rank": own["estimate"].rank(ascending=False),
         **({"seeds": own["seeds"]} if seed == "mean" else {}),

@@ -11,4 +11,5 @@ PAPER = Paper(
     spec="experiments.trace.spec:TraceSpec",
     cells="experiments.trace.cells:cells",
     report="experiments.trace.figures:report",
+    question="Which client is responsible for this prediction?",
 )

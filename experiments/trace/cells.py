@@ -3,50 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
-from experiments.core.spec.grid import at, label, points
+from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import build, checkpoint, formulation, progress_of
-from experiments.core.study.price import memory, size_of, training
+from experiments.core.study.price import of_run
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality
-from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.trace import PAPER
 from experiments.trace.picture import keep_inputs
 from experiments.trace.recorder import Recorder
 from experiments.trace.spec import ORDER, WORDS, TraceSpec
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
-
 
 def cells(spec: TraceSpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
-    found = []
-    for point, keys in points(spec.grid, ORDER, WORDS):
-        own = at(spec, keys)
-        size = size_of(own)
-        found += [
-            Cell(
-                PAPER.name,
-                spec.name,
-                spec.scale,
-                seed,
-                label(point) or PAPER.name,
-                **parameters(own, NOT_NUMBERS, seed=seed),
-                version=PAPER.version,
-                work=training(own, size, 1) if size else 0.0,
-                memory=memory(own, size, 1) if size else 0,
-                compute=partial(compute, own, label(point), seed),
-            )
-            for seed in spec.seeds
-        ]
-    return found
+    return cells_of(PAPER, spec, of_run, compute, spec.grid, ORDER, WORDS)
 
 
 def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from typing import Any
 
 import safetensors.torch
@@ -21,38 +20,21 @@ from experiments.core.engine.worlds import BASE, World, without_clients
 from experiments.core.names import folder_of
 from experiments.core.recorded.describe import describe
 from experiments.core.sealed import set_aside
+from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of
-from experiments.core.study.price import memory, size_of, training
+from experiments.core.study.price import of_run
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality, status
 from experiments.core.sweep import files
-from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.train import PAPER
 from experiments.train.spec import TrainSpec
-
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
 
 
 def cells(spec: TrainSpec) -> list[Cell]:
     """One cell a seed."""
-    setting, size = _setting(spec), size_of(spec)
-    work = training(spec, size, 1) if size else 0.0
-    return [
-        Cell(
-            PAPER.name,
-            setting,
-            spec.scale,
-            seed,
-            PAPER.name,
-            **parameters(spec, NOT_NUMBERS, seed=seed),
-            version=PAPER.version,
-            work=work,
-            memory=memory(spec, size, 1) if size else 0,
-            compute=partial(compute, spec, seed),
-        )
-        for seed in spec.seeds
-    ]
+    return cells_of(PAPER, spec, of_run, compute, setting=_setting(spec))
 
 
 def _setting(spec: TrainSpec) -> str:
@@ -63,7 +45,7 @@ def _setting(spec: TrainSpec) -> str:
     return f"{spec.name}.without.{folder_of(spec.exclude_clients)}{since}"
 
 
-def compute(spec: TrainSpec, seed: int, context: Context) -> list[Row]:
+def compute(spec: TrainSpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train, evaluate every `evaluate_every` rounds, and leave the final model as model.safetensors.
 
     The whole federation is trained by the engine. With clients left out it is exactly one counterfactual world, on the

@@ -20,10 +20,10 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
 
     And the clients of `folders`, the cells', that have names of their own.
     """
-    beside = [base_model(metrics, "base_model"), clients(folders, str(metrics["setting"].iloc[0]), "clients")]
     curves = metrics[metrics["metric"].isin(["loss", "accuracy"])]
     if curves.empty:
         return []
+    beside = [base_model(metrics, "base_model"), clients(folders, str(metrics["setting"].iloc[0]), "clients")]
     last = metrics[(metrics["round"] == curves["round"].max()) | (metrics["method"] == "privacy")]
     final = last[["setting", "seed", "method", "metric", "round", "value", "unit"]].reset_index(drop=True)
     columns = ["setting", "seed", "method", "metric", "round", "value", "unit"]

@@ -15,7 +15,8 @@ DEST = Path("results")
 Dest = Annotated[Path, typer.Option("--dest", help="Folder to publish in.", file_okay=False)]
 Check = Annotated[bool, typer.Option("--check", help="Exit with 3 when a number is outside its tolerance.")]
 Readme = Annotated[
-    Path | None, typer.Option("--readme", help="Also put the table between the marks of this file.", dir_okay=False)
+    Path | None,
+    typer.Option("--readme", help="Also write one row per paper between the marks of this file.", dir_okay=False),
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Papers; default: all that have results.")]
 
@@ -37,10 +38,11 @@ def report(
         not_at_smoke(scale, "fedlab report --check")
     told(out, scale.value, dest, check, tuple(names or ()))
     if readme is not None:
+        from experiments.core.paper import printed
         from experiments.core.report import site
 
-        site.embed(readme, dest)
-        console.note(f"table put into {readme}")
+        site.embed(readme, dest, printed())
+        console.note(f"table of papers written to {readme}")
 
 
 def not_at_smoke(scale: o.Scale, where: str) -> None:

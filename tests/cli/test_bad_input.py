@@ -18,7 +18,7 @@ from experiments.core.errors import BusyError
 from experiments.core.report import artefacts
 from experiments.core.spec.load import load
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 CSV = {"kind": "csv", "path": "cases.csv", "client": "who"}
 

@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import experiments
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 SLOW = """
 import time
@@ -45,6 +47,7 @@ def at_work(config, out):
         other.wait()
 
 
+@pytest.mark.slow
 def test_the_second_of_two_processes_is_told_that_the_cell_is_busy(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(artefacts, "png_bytes", lambda *given: b"")
     config, out = tiny.write(tmp_path, paper="train", rounds=30), tmp_path / "runs"

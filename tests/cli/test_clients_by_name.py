@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.core.report import artefacts
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 NAMES = ["2", "Berlin, Mitte", "a:b/label:1", "site 2", "site 10", "x" * 200, "\u00fcn\u00ef/c\u00f8d\u00e9 = $1$"]
 """In their natural order; "2" is not at position 2."""
@@ -123,6 +123,7 @@ def test_every_cell_keeps_its_clients_and_named_ones_are_published(house, tmp_pa
     assert [path.parent.parent.name for path in (tmp_path / "dealt").rglob("clients.csv")] == ["dealt-smoke"]
 
 
+@pytest.mark.slow
 def test_influence_ends_in_the_clients_ranked_by_name(house, capsys):
     folder, _ = house
     capsys.readouterr()

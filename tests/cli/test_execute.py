@@ -7,7 +7,7 @@ from experiments.core.spec.override import read_overrides
 from fedlab_cli import console
 from fedlab_cli.execute import execute, read_specs
 from fedlab_cli.options import Request
-from tests.cli.toy import PAPER
+from tests.toys.paper import PAPER
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 CLIENTS = [
     "=HYPERLINK(1)",
@@ -38,6 +38,7 @@ def shown(text: str) -> bool:
     return all(c == "\n" or c.isprintable() for c in text)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_every_output_of_a_run_shows_names_and_obeys_none(config, tmp_path, capsys):
     arguments = ["influence", "-c", str(config), "--scale", "smoke", "--device", "cpu", "--jobs", "1", "--out", "runs"]

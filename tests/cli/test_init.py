@@ -19,6 +19,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paper", sorted(papers()))
 def test_it_is_sound_and_runs_at_smoke_as_it_is(paper, capsys):
     assert main(["init", paper]) == 0

@@ -45,6 +45,7 @@ def test_while_torch_is_loaded(tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_in_training_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys):
     def saved(err, folder):
         return any(folder.rglob("*.ckpt"))

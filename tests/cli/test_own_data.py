@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from experiments.core.report import artefacts
-from tests.fragility import tiny as fragile
-from tests.influence import tiny
+from tests.toys import federated as tiny
+from tests.toys import fragility as fragile
 
 NETS = """
 from torch import nn
@@ -85,6 +85,7 @@ def images(folder):
 FORMS = {"csv": csv, "image_npz": npz, "leaf_json": leaf, "image_folder": images}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_through_both_commands_with_a_model_of_ones_own(tmp_path, form):
     data, partition, clients, classes = FORMS[form](tmp_path)
@@ -136,6 +137,7 @@ def test_a_final_model_is_read_back_by_torch(tmp_path):
     assert tiny.value(tiny.metrics(tmp_path / "runs"), metric="loss", round=6) == pytest.approx(float(loss), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_trained_model_of_ones_own_is_where_training_starts(tmp_path):
     """Through every command that takes --model; a scheme of the file gives way, one of the command line does not."""
     import safetensors.torch

@@ -12,8 +12,8 @@ import torch
 
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
-from tests.trace import own
+from tests.toys import federated as tiny
+from tests.toys import recorded as own
 
 NETS = """
 import torch

@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer
 
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +49,7 @@ def told(capsys, folder, data, name="influence", **more):
     return " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_the_bad_hospital_is_found_by_a_clean_test_set_and_warned_of_without_one(tmp_path, capsys, hospitals):
     data = {"kind": "csv", "path": hospitals, "label": "outcome", "client": "site"}
     (tmp_path / "drawn").mkdir()

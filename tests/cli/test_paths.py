@@ -12,7 +12,7 @@ from experiments.core.errors import SpecError
 from experiments.core.report import artefacts
 from experiments.paths import data_dir, expanded
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 LONG = "x" * 300
 
@@ -36,6 +36,7 @@ def train(*more, config=None, paper="train", scale="smoke", **spec):
     return main([paper, *known, *more])
 
 
+@pytest.mark.slow
 def test_the_home_folder_in_every_way_to_name_a_path(house, monkeypatch, capsys):
     home = house / "home"
     assert train("--out=~/runs", paper="influence", scale="small") == 0
@@ -80,6 +81,7 @@ def told(capsys):
     return err
 
 
+@pytest.mark.slow
 def test_results_and_reports_where_nothing_can_be_written(house, capsys):
     assert train("--out", "runs", paper="influence", scale="small") == 0
     capsys.readouterr()

@@ -3,7 +3,7 @@ import pytest
 import fedlab_cli.commands.reproduce as reproduce
 from experiments.core.errors import MissingError
 from fedlab_cli.main import main
-from tests.cli.toy import PAPER
+from tests.toys.paper import PAPER
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_next_paper_and_the_report_come_after_failures_too(reported, tmp_pat
     def fail(*args, **named):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("tests.cli.toy.compute", fail)
+    monkeypatch.setattr("tests.toys.paper.compute", fail)
     assert run(tmp_path) == 1
     assert ran == ["train", "influence"]
     assert len(reported) == 1

@@ -50,6 +50,7 @@ def test_tables_were_found():
     assert len(PUBLISHED) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_every_number_of_every_published_table_is_whole(width, capsys, monkeypatch):
     for path in PUBLISHED:

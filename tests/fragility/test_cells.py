@@ -7,7 +7,7 @@ from torch import nn
 
 from experiments.core.sweep.cell import Context
 from experiments.fragility.cells import cells, compute
-from tests.fragility import tiny
+from tests.toys import fragility as tiny
 
 
 def run(tmp_path, **more):
@@ -152,9 +152,11 @@ def test_the_sum_over_a_group_is_the_sum_of_its_members(tmp_path):
 
 def test_killed_while_training_or_retraining_it_ends_in_the_same_numbers(tmp_path):
     spec = tiny.spec(train={"steps": 300, "lr": 0.2}, retrain={"steps": 60}, damping=0.1)
-    whole = compute(spec, "", 0, Context(tmp_path / "a" if (tmp_path / "a").mkdir() is None else tmp_path))
     folder, killed = tmp_path / "b", 0
-    folder.mkdir()
+    for each in (tmp_path / "a", folder):
+        each.mkdir()
+    at_once, resumed = Context(tmp_path / "a"), Context(folder)
+    whole = compute(spec, "", 0, at_once)
 
     class KilledError(Exception):
         pass
@@ -168,9 +170,10 @@ def test_killed_while_training_or_retraining_it_ends_in_the_same_numbers(tmp_pat
         with pytest.raises(KilledError):
             compute(spec, "", 0, Context(folder, progress=progress))
         killed += 1
-    again = compute(spec, "", 0, Context(folder))
+    again = compute(spec, "", 0, resumed)
     assert killed == 2
     assert untimed(again) == untimed(whole)
+    assert resumed.facts == at_once.facts and resumed.facts["formulation"] == "dense"
 
 
 def test_the_command_stores_rows_of_every_point_of_the_grid(tmp_path, monkeypatch, capsys):

@@ -65,6 +65,7 @@ def test_every_setting_has_its_own_figures_and_what_all_have(setting):
     assert set(made(setting)) == expected | ({setting} & NAMED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)], ids=["one seed", "with gaps"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_figure_can_be_drawn_of_one_seed_and_of_several_with_gaps(setting, seeds):

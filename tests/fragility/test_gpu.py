@@ -5,7 +5,7 @@ import torch
 
 from experiments.core.sweep.cell import Context
 from experiments.fragility.cells import compute
-from tests.fragility import tiny
+from tests.toys import fragility as tiny
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as all_points
 from experiments.fragility.spec import ORDER, WORDS
-from tests.fragility.tiny import spec
+from tests.toys.fragility import spec
 
 
 def points(axes):

@@ -36,6 +36,7 @@ def folder_of_images(root: Path) -> Path:
     return root / "pets"
 
 
+@pytest.mark.slow
 def test_a_folder_of_images(tmp_path):
     pets = folder_of_images(tmp_path)
     command = ["fragility", "--setting", "imagenet", "--scale", "smoke", "--out", str(tmp_path / "runs"), "-q"]

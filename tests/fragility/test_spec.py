@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.fragility.tiny import spec
+from tests.toys.fragility import spec
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiments.core.report import artefacts
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module
 from experiments.influence.cells import cells, explosion
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 TOLERANCE = 1e-9

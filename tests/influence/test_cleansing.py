@@ -9,8 +9,8 @@ from experiments.core.engine.worlds import BASE, World
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence.cleansing import ORDERS, _order
-from tests.influence import tiny
 from tests.influence.test_recorder import clients
+from tests.toys import federated as tiny
 
 RANKING = {
     "clients": torch.tensor([2, 0, 1, 4, 3]),

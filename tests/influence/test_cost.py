@@ -7,7 +7,7 @@ from experiments.core.estimators.numerics.fed_influence import fisher_recursion
 from experiments.core.sweep.cell import Context
 from experiments.influence import cost
 from experiments.influence.spec import CostSpec
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 SPEC = CostSpec(paper="influence", name="t", scale="smoke", p=(60, 30), K=(4, 6), m=(2, 3), Ns=(5, 8), samples=12,
                 repeats=1)  # fmt: skip

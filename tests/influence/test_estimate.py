@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from experiments.influence.cells import cells
 from experiments.influence.estimate import estimate
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 def test_it_counts_worlds_and_grows_with_what_is_asked(tmp_path):

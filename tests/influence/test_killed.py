@@ -15,7 +15,7 @@ import pytest
 import experiments
 from experiments.core.report import artefacts
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 HOUSE = Path(experiments.__file__).parent.parent
 COMMAND = """
@@ -45,6 +45,7 @@ def stamp(out: Path, name: str) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path, monkeypatch):
     more = {"rounds": 30, "dtype": "float32", "cleansing": {"round": 15, "fractions": [0, 0.1, 0.3]}}
     config = tiny.write(tmp_path, **more)

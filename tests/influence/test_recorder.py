@@ -18,7 +18,7 @@ from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.influence import cells as module
 from experiments.influence.recorder import Recorder, ranking_variant
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 VARIANTS = ("basic", "lwet_fisher")
 

@@ -1,0 +1,1 @@
+"""Small problems, papers, cells and files that several folders of tests share."""

@@ -14,7 +14,7 @@ from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.trace.cells import _with_faults, cells, compute
 from experiments.trace.spec import FaultSpec
-from tests.trace.tiny import spec
+from tests.toys.trace import spec
 
 
 def run(folder, own, **more):

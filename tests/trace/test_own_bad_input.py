@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fedlab_cli.main import main
-from tests.trace import own
+from tests.toys import recorded as own
 
 TOLD = {"model": {"kind": "logreg"}, "classes": 3, "shape": [4]}
 

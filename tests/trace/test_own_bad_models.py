@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trace import own
+from tests.toys import recorded as own
 
 NETS = """
 import torch

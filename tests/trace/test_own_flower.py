@@ -14,7 +14,7 @@ from torch import nn
 
 from experiments import trace
 from experiments.core.recorded.run_file import RecordSpec, read_run_file
-from tests.trace import own
+from tests.toys import recorded as own
 
 SIZES = {71: 10, 2**63 + 5: 30, 4: 60}
 """Samples of each node; Flower's ids of nodes are drawn from 64 bits."""

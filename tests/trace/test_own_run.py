@@ -18,8 +18,8 @@ from experiments.core.recorded.run import open_round
 from experiments.core.recorded.states import RoundStates
 from experiments.trace import own_trace
 from experiments.trace.own_trace import Choices, trace_own
-from tests.influence import tiny
-from tests.trace import own
+from tests.toys import federated as tiny
+from tests.toys import recorded as own
 
 LOGREG = {"model": {"kind": "logreg"}, "classes": 3, "shape": [4]}
 CPU = torch.device("cpu")

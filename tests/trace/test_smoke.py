@@ -27,6 +27,7 @@ def test_every_setting_runs_or_says_which_data_are_missing(tmp_path, capsys):
 WORDS = {1: "the river flows through the valley", 2: "a painter of large portraits", 3: "goals in the second half"}
 
 
+@pytest.mark.slow
 def test_texts_of_ones_own(tmp_path):
     folder = tmp_path / "notes"
     folder.mkdir()

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from tests.trace.tiny import spec
+from tests.toys.trace import spec
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.train import cells as train
 from fedlab_cli.main import main
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture(autouse=True)

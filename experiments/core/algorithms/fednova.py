@@ -16,8 +16,8 @@ class FedNova(Block, Algorithm):
     """Normalised averaging (Wang et al. 2020, Eqs. 8-10).
 
     w - tau_eff sum_k p_k d_k, with p_k = n_k / N, d_k = (w - w_k) / |a_k|_1 and tau_eff = sum_k p_k |a_k|_1, where
-    |a_k|_1 is the weight of client k's gradients in its update: its steps, or more with momentum. Buffers are averaged as in
-    FedAvg.
+    |a_k|_1 is the weight of client k's gradients in its update: its steps, or more with momentum. Buffers are averaged
+    as in FedAvg.
     """
 
     kind: Literal["fednova"] = "fednova"

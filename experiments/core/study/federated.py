@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from experiments.core.block import Block
-from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import available_on, resolve_device
 from experiments.core.engine.examine import examine
@@ -26,8 +25,9 @@ from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER, require
 from experiments.core.models import build as build_model
+from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import CustomModel, RunSpec
-from experiments.core.study.formulation import settled
+from experiments.core.study.formulation import formulation as chosen
 from experiments.core.study.price import of_states
 from experiments.core.sweep.cell import Context
 
@@ -130,16 +130,9 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context, 
     Raises:
         MissingError: the states of `worlds` worlds and `more` bytes do not fit into memory.
     """
-    require_room(
-        of_states(spec, problem.net.size, worlds, len(problem.federation.sizes)) + more, problem.federation.x.device
-    )
-    wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    return settled(
-        context,
-        problem.federation.x.device.type,
-        wanted,
-        lambda name: choose(problem.net, problem.federation, worlds, context.threads, name),
-    )
+    states = of_states(spec, problem.net.size, worlds, len(problem.federation.sizes))
+    require_room(states + more, problem.federation.x.device)
+    return chosen(spec, problem.net, problem.federation, worlds, context)
 
 
 def require_room(need: int, device: torch.device, todo: str = LOWER) -> None:
@@ -151,7 +144,7 @@ def require_room(need: int, device: torch.device, todo: str = LOWER) -> None:
     require(need, str(device), free=available_on(device), todo=todo)
 
 
-def checkpoint(spec: RunSpec, context: Context, name: str) -> Checkpoint:
+def checkpoint(spec: RunSpec | CentralSpec, context: Context, name: str) -> Checkpoint:
     """A checkpoint file of this cell's work folder; not taken up once the user's data have changed."""
     path = context.folder / f"{name}.ckpt"
     mark = f"{name} {context.facts['data']}"

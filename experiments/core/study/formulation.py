@@ -5,13 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from experiments.core.engine.calibrate import Choice
+from experiments.core.engine.calibrate import Choice, choose
+from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.net import Net
 from experiments.core.sealed import seal, set_aside, unseal
+from experiments.core.spec.central import CentralSpec
+from experiments.core.spec.fields import RunSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
 
 NOTE = "formulation.json"
+
+
+def formulation(
+    spec: RunSpec | CentralSpec, net: Net, federation: Federation, worlds: int, context: Context
+) -> Formulation:
+    """The spec's formulation for `worlds` worlds; where it says auto, the fastest one, or a fixed one at smoke scale.
+
+    Raises:
+        SpecError: as `choose`.
+    """
+    wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
+    device = federation.x.device.type
+    return settled(context, device, wanted, lambda name: choose(net, federation, worlds, context.threads, name))
 
 
 def settled(context: Context, device: str, wanted: str, choose: Callable[[str], Choice]) -> Formulation:

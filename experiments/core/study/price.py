@@ -9,12 +9,24 @@ import torch
 from torch import nn
 
 from experiments.core.estimators.numerics._calls import is_conv1d
+from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import RunSpec
 
 RATE = 1.5e11  # operations per second of both cores in local steps, native kernel or dense products
 EVALUATION_RATE = 1e11
 TASK = 3e-4  # seconds of Python and dispatch per client and round
 TEST_SHARE = 0.15
+CENTRAL_RATE = 3e10  # operations per second of both cores, native kernel or plain convolutions
+CENTRAL_STEP = 5e-7  # seconds of a step that do not depend on its size
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a cell costs: seconds on 2 CPU cores, worlds trained, bytes; 0 where only loading the data tells."""
+
+    seconds: float = 0.0
+    worlds: int = 1
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,22 @@ def size_of(spec: RunSpec) -> Size | None:
     elif getattr(spec.partition, "clients", None):  # all samples are dealt anew
         samples = samples * clients / spec.partition.clients
     clients = spec.known_clients or clients
+    return _size(spec, shape, classes, samples, clients)
+
+
+def central_size(spec: CentralSpec) -> Size | None:
+    """The same of a model trained on all its data, which are one client's."""
+    outline = spec.data.outline()
+    if outline is None:
+        return None
+    shape, classes, samples, clients = outline
+    return _size(spec, shape, classes, int(samples * clients), 1)
+
+
+def _size(
+    spec: RunSpec | CentralSpec, shape: tuple[int, ...], classes: int, samples: float, clients: int
+) -> Size | None:
+    """The spec's model counted on one input of `shape`; None where it cannot be built for it."""
     try:
         with torch.device("meta"):
             module = spec.model.build(shape, classes)
@@ -50,14 +78,14 @@ def size_of(spec: RunSpec) -> Size | None:
             forward = operations(module, torch.zeros(1, *shape, dtype=kind))
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
-    return Size(
-        forward,
-        sum(p.numel() for p in module.parameters() if p.requires_grad),
-        samples,
-        classes,
-        clients,
-        math.prod(shape),
-    )
+    parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return Size(forward, parameters, samples, classes, clients, math.prod(shape))
+
+
+def of_run(spec: RunSpec) -> Price:
+    """The price of one federated run, nobody left out."""
+    size = size_of(spec)
+    return Price(training(spec, size, 1), 1, memory(spec, size, 1)) if size else Price()
 
 
 def training(spec: RunSpec, size: Size, worlds: int) -> float:
@@ -87,6 +115,21 @@ def of_states(spec: RunSpec, parameters: int, worlds: int, clients: int) -> int:
     start = torch.empty(parameters, device="meta")
     remembered = spec.algorithm.init(start, clients, parameters).numbers
     return real(spec.dtype) * (parameters * (4 * worlds + spec.clients_per_round) + remembered * worlds)
+
+
+def central(spec: CentralSpec, size: Size, worlds: int) -> Price:
+    """The price of a central training, and of `worlds` worlds trained again side by side."""
+    batch = min(size.samples, spec.train.batch_size or size.samples)
+    step = 3 * size.forward * batch / CENTRAL_RATE + CENTRAL_STEP
+    trained = spec.train.steps * (1 + spec.retrain.scratch * worlds)
+    retrained = worlds * (spec.retrain.steps or 0) * (1 if spec.retrain.method == "continue" else 2)
+    data = int(2 * real(spec.dtype) * size.samples * size.inputs)
+    return Price((trained + retrained) * step, worlds, BASE + data + of_descent(spec, size.parameters, worlds))
+
+
+def of_descent(spec: CentralSpec, parameters: int, worlds: int) -> int:
+    """Bytes of the states of a central training: of each world with its gradient and the optimiser's moments."""
+    return real(spec.dtype) * parameters * (worlds * 4 + 4)
 
 
 def memory(spec: RunSpec, size: Size, worlds: int) -> int:

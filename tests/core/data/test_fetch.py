@@ -117,6 +117,7 @@ def test_real_files_are_the_published_ones(real_data):
     assert found["mnist"] == found["qmnist_labels"] == found["mnist_by_writer"] == "there"
 
 
+@pytest.mark.slow
 def test_real_mnist_by_writer_is_made_again_byte_for_byte(real_data, tmp_path):
     for name in ("MNIST", "QMNIST"):
         shutil.copytree(real_data / name, tmp_path / name)

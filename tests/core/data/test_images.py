@@ -96,6 +96,7 @@ def test_images_that_no_memory_holds(grey, tmp_path):
         assert "make the images smaller" in caught.value.todo
 
 
+@pytest.mark.slow
 def test_real_mnist_has_the_published_mean_and_deviation(real_data):
     pool = Idx(path="MNIST", mean=0.1307, deviation=0.3081, rgb=True, size=32, keep_train=20_000).load(0, real_data)
     assert pool.x.shape == (20_000, 3, 32, 32)

@@ -198,6 +198,7 @@ def test_wrong_parquet_files(tmp_path):
         Femnist().load(0, tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_real_mnist_by_writer(real_data):
     pool = MnistByWriter(split_seed=3).load(0, real_data)
     assert (len(pool.y), len(pool.test_y), len(pool.names), pool.classes) == (15348, 1705, 150, 62)

@@ -67,6 +67,7 @@ def test_the_fastest_is_picked_and_remembered(net, paced, cache):
     assert cache_folder() == cache / "fedlab" and set(unseal(file.read_text())) == {"quick", "slow"}
 
 
+@pytest.mark.slow
 def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net, paced, cache):
     choose(net, federation(), 6, 1)
     choose(Net.of(nn.Sequential(nn.Linear(6, 3), nn.Tanh()).double()), federation(), 6, 1)
@@ -75,6 +76,7 @@ def test_another_model_another_size_another_number_of_worlds_are_timed_anew(net,
     assert len(stored(cache)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     ["", "{}", "[1]", "not json", "\x00", "[" * 100_000, '{"slow": 0.1, "quick": 0.2}', seal({"slow": 0.1}),

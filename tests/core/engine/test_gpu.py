@@ -57,6 +57,7 @@ def test_gradients_and_outputs(name, case, weights):
         assert cases.close(kind.outputs(theta.to(device), x.to(device)).cpu(), outputs, 1e-9), kind.name
 
 
+@pytest.mark.slow
 @on_each
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("local", ["full batch", "sgd"])

@@ -75,6 +75,7 @@ def problem(model, local):
     return Problem(net, texts(), draw_schedule(0, len(SIZES), 2, 4), LOCALS[local], FedAvg(), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["looped", "vmapped"])
 @pytest.mark.parametrize("local", list(LOCALS))
 @pytest.mark.parametrize("model", list(MODELS))

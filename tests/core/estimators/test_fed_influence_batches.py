@@ -124,6 +124,7 @@ def correlation(p, estimator, name, states):
     return pearson(fil.numpy(), exact.loss.numpy()).value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["batch_norm", "dropout"])
 def test_estimates_agree_with_leave_one_out(name):
     p = problem(name, lr=0.2, rounds=8)

@@ -23,6 +23,7 @@ def test_one_recursion_written_out():
     assert [step for step, _ in solution.curve] == list(range(8))
 
 
+@pytest.mark.slow
 def test_mini_batches_and_repeats_come_near():
     objective, theta = logistic()
     v = normal(objective.net.p, 1)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from tests.fragility import tiny
+from tests.toys import fragility as tiny
 
 SCALED = '''"""The identity, scaled."""
 

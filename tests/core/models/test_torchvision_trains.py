@@ -26,6 +26,7 @@ def federation(n, clients, batch_size):
     return block.split(pool, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
 def test_the_engine_trains_what_plain_pytorch_trains(name):
     data = federation(23, 2, 5)

@@ -54,6 +54,7 @@ def test_all_but_another_head_is_kept_through_the_drawing(resnet, scheme):
     assert other.weights_from == f"mine.pth sha256:{digest[:16]}" and drawn.weights_from == "none"
 
 
+@pytest.mark.slow
 def test_the_published_densenet_with_its_old_names(tmp_path):
     new = trained("densenet121", 1000)
     new = {key: tensor for key, tensor in new.items() if not key.endswith("num_batches_tracked")}

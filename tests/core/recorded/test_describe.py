@@ -10,7 +10,7 @@ from experiments.core.report import artefacts
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.train.spec import TrainSpec
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from experiments.core.errors import SpecError
 from experiments.core.recorded.files import find_round
-from tests.trace import own
+from tests.toys import recorded as own
 
 
 def logreg():

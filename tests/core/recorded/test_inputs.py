@@ -9,7 +9,7 @@ from torch import nn
 from experiments.core.errors import SpecError
 from experiments.core.recorded.inputs import read_inputs
 from experiments.core.recorded.run import open_round
-from tests.trace import own
+from tests.toys import recorded as own
 
 
 def logreg():

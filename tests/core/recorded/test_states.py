@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trace import own
+from tests.toys import recorded as own
 
 NETS = """
 from torch import nn

@@ -183,24 +183,25 @@ def test_nothing_run_is_said_in_one_line(house):
         report(house, names=("tyo",))
 
 
-def test_the_table_is_put_into_a_readme_between_its_marks(house):
+def test_a_row_per_paper_is_written_between_the_marks_of_a_readme(house):
     run(house, 0.79)
     report(house)
     readme = house / "README.md"
     readme.write_text(f"# fedlab\n\n{site.BEGIN}\nold\n{site.END}\n\nmore\n")
-    site.embed(readme, house / "results")
+    site.embed(readme, house / "results", {"toy": PAPER})
     text = readme.read_text()
     assert (
         text.startswith("# fedlab\n")
         and text.endswith("\n\nmore\n")
         and "old" not in text
-        and "figure3 pearson" in text
+        and "| Nobody 2000 | `fedlab toy` |  | [1 reproduced, 0 close, 0 differ, 1 not run](results/README.md) |"
+        in text
     )
-    site.embed(readme, house / "results")
+    site.embed(readme, house / "results", {"toy": PAPER})
     assert readme.read_text() == text
     readme.write_text("no marks")
     with pytest.raises(SpecError, match="marks"):
-        site.embed(readme, house / "results")
+        site.embed(readme, house / "results", {"toy": PAPER})
 
 
 def test_tables_are_read_with_text_as_text_and_numbers_as_numbers(house):

@@ -187,6 +187,7 @@ def test_many_keys_are_merged_in_one_pass(tmp_path):
         load(tmp_path / "s.yaml")
 
 
+@pytest.mark.slow
 def test_generated_specs_end_in_cells_or_in_one_line_each(tmp_path):
     """1,000 files; none ends otherwise."""
     ended = {"loaded": 0, "refused": 0}

@@ -14,7 +14,7 @@ from experiments.core.engine.schedule import draw_schedule
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.study.federated import build, checkpoint, fingerprint, formulation
 from experiments.core.sweep.cell import Context
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 @pytest.fixture(autouse=True)

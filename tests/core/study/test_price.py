@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from experiments.core.study.price import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 
 def spec_of(folder, *overrides, **more):

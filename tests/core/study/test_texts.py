@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from experiments.core.errors import SpecError
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
-from tests.influence import tiny
+from tests.toys import federated as tiny
 
 pytest.importorskip("transformers", reason="the extra [text] is not installed")
 
@@ -52,6 +52,7 @@ def setting(tmp_path):
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["bert", "gpt"])
 def test_topics_are_learnt_and_recorded(setting, tmp_path, arch):
     assert tiny.command("train", setting(arch), tmp_path / "out", "--record") == 0

@@ -6,12 +6,12 @@ import json
 import pickle
 
 import pytest
-import sweep_toy as toy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.core.errors import SpecError
 from experiments.core.sweep.cell import Cell, canonical
+from tests.toys import cells as toy
 
 leaves = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), st.booleans(), st.none())
 values = st.recursive(leaves, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=8)

@@ -4,17 +4,17 @@ import dataclasses
 import json
 
 import pytest
-import sweep_toy as toy
 import torch
 
 from experiments.core.engine import device
 from experiments.core.errors import MissingError
-from experiments.core.study import federated
+from experiments.core.study import formulation
 from experiments.core.study.price import memory, size_of
 from experiments.core.sweep import plan, run
 from experiments.core.sweep.run import Options, run_cells
-from tests.fragility import tiny as fragile
-from tests.influence import tiny
+from tests.toys import cells as toy
+from tests.toys import federated as tiny
+from tests.toys import fragility as fragile
 
 
 def limited(monkeypatch, most):
@@ -92,7 +92,7 @@ def test_what_is_known_only_after_loading_is_refused_before_training(tmp_path, m
     data = {"kind": "csv", "path": "a.csv", "label": "y", "client": "site"}
     config = tiny.write(tmp_path, data=data, clients_per_round=2, cleansing=None, formulation="looped")
     limited(monkeypatch, 1 << 20)
-    monkeypatch.setattr(federated, "choose", lambda *given: pytest.fail("training had begun"))
+    monkeypatch.setattr(formulation, "choose", lambda *given: pytest.fail("training had begun"))
     more = ("--model", "wide_of_memory:net")
     assert tiny.command("influence", config, tmp_path / "out", *more) == 4
     assert "needs about" in capsys.readouterr().err

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import sweep_toy as toy
-
 from experiments.core.sweep.rows import from_csv
 from experiments.core.sweep.run import Options, run_cells
+from tests.toys import cells as toy
 
 
 def read(path, name):

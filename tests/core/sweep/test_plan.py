@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import sweep_toy as toy
 
 from experiments.core.sweep.plan import plan
 from experiments.core.sweep.run import Options, run_cells
+from tests.toys import cells as toy
 
 
 def test_a_plan_before_anything_is_stored(tmp_path):

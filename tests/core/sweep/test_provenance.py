@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import sweep_toy as toy
 
 from experiments.core.sweep.provenance import command, without_paths
 from experiments.core.sweep.run import run_cells
+from tests.toys import cells as toy
 
 
 def test_it_names_versions_and_hardware_but_no_person_or_place(tmp_path, monkeypatch):

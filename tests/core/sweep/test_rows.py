@@ -6,12 +6,12 @@ import math
 import random
 
 import pytest
-import sweep_toy as toy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.core.sweep.cell import COLUMNS
 from experiments.core.sweep.rows import complete_row, from_csv, tidy, to_csv
+from tests.toys import cells as toy
 
 CELL = toy.cells()[0]
 

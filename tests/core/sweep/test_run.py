@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import sweep_toy as toy
 
 import experiments
 from experiments.core.errors import BusyError, MissingError, SpecError
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.core.sweep.run import Options, run_cells
+from tests.toys import cells as toy
 
 TOY = Path(toy.__file__)
 SETTING = Path("toy/setting1-small")
@@ -62,6 +62,7 @@ def tree(folder: Path) -> set[str]:
     return {f.relative_to(folder).as_posix() for f in folder.rglob("*") if ".locks" not in f.parts}
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path):
     wanted, chance, steps = quiet(tmp_path / "quiet", 30), random.Random(5), 30
     out = tmp_path / "killed"
@@ -80,6 +81,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bytes(tmp_path):
     assert max(starts) > 1 and any(f"from step {i}" in logs for i in range(1, steps))
 
 
+@pytest.mark.slow
 def test_killed_before_any_rename_or_removal_it_ends_in_the_same_bytes(tmp_path):
     steps = 2
     wanted, kept = quiet(tmp_path / "quiet", steps), tree(tmp_path / "quiet")
@@ -183,7 +185,7 @@ def test_a_failing_cell_is_noted_passed_by_and_tried_again(tmp_path):
     assert [f.cell for f in outcome.failed] == [bad] and outcome.done == [good]
     assert seen == [(0, "start"), (0, "failed"), (1, "start"), (1, "done")]
     note = outcome.failed[0].note.read_text()
-    assert "RuntimeError: the flux is gone" in note and "sweep_toy.py" in note and str(Path.home()) not in note
+    assert "RuntimeError: the flux is gone" in note and "cells.py" in note and str(Path.home()) not in note
     assert str(TOY.parent) not in note
     assert b",0,,,,walk" not in outcome.metrics.read_bytes()
     again = run_cells(toy.cells(seeds=(0, 1)), toy.spec(), tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import sweep_toy as toy
 import yaml
 
 from experiments.core.errors import MissingError, SpecError
@@ -15,6 +14,7 @@ from experiments.core.spec.load import load
 from experiments.core.sweep.plan import plan
 from experiments.core.sweep.run import Options, run_cells
 from experiments.core.sweep.stored_spec import differences, flatten
+from tests.toys import cells as toy
 
 
 def test_only_leaves_that_change_numbers_differ():

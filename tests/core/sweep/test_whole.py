@@ -8,12 +8,12 @@ import random
 
 import numpy as np
 import pytest
-import sweep_toy as toy
 
 from experiments.core.sweep import files
 from experiments.core.sweep.rows import to_csv
 from experiments.core.sweep.run import Options, run_cells
 from experiments.core.sweep.whole import fault, is_whole
+from tests.toys import cells as toy
 
 BOTH = toy.cells(seeds=(0, 1))
 ROOT = "toy/setting1-small"

@@ -1,26 +1,26 @@
-"""Which test points and which training samples are taken."""
+"""Who is left out, and in which order."""
 
 import numpy as np
 import pytest
 
 from experiments.core.errors import SpecError
-from experiments.fragility.points import candidates, groups, test_points
-from experiments.fragility.spec import CandidateSpec, GroupSpec
+from experiments.core.spec.removal import CandidateSpec, GroupSpec
+from experiments.core.study.removal import candidates, groups, leading, ranked
 
-test_points.__test__ = False
-LOSSES = np.array([0.5, 3.0, 0.1, 2.0, 0.2])
 INFLUENCE = np.array([0.1, -0.9, 0.0, 0.5, -0.2, 0.3, 0.05, -0.05, 0.7, 0.01])
 
 
-def test_test_points_by_loss_percentile_and_index():
-    found = test_points(("max", "max2", "p50", "p50b", "p0", "i4"), LOSSES)
-    assert found == {"max": 1, "max2": 3, "p50": 0, "p50b": 4, "p0": 2, "i4": 4}
+def test_ties_go_to_the_next_score_and_then_to_the_smaller_number():
+    first, second = [1.0, 0.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 1.0, 2.0]
+    assert ranked(first) == [1, 3, 4, 0, 2]
+    assert ranked(first, largest=True) == [0, 2, 1, 3, 4]
+    assert ranked(first, second) == [3, 1, 4, 0, 2]
+    assert ranked(first, second, largest=True) == [0, 2, 1, 4, 3]
 
 
-@pytest.mark.parametrize("name", ["i5", "max6", "p50z"])
-def test_a_test_point_outside_the_test_set_is_refused(name):
-    with pytest.raises(SpecError, match="5 samples"):
-        test_points((name,), LOSSES)
+def test_a_share_takes_the_first_of_the_order_and_none_that_takes_nobody():
+    order = [4, 2, 0, 1, 3]
+    assert list(leading(order, (0.0, 0.05, 0.2, 0.5, 1.0))) == [(0.2, [4]), (0.5, [4, 2]), (1.0, order)]
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from experiments.core.engine.newton import inverse, newton_worlds
 from experiments.core.engine.worlds import BASE, World, sample_weights, without_sample, without_samples
 from experiments.core.errors import SpecError
 from experiments.core.estimators.numerics.explicit import hessian
+from experiments.core.study.central import Problem, digest
 from experiments.core.study.federated import progress_of
+from experiments.core.study.optimum import Optimum, descent_of
 from experiments.core.sweep.cell import Context
-from experiments.fragility.optimum import Optimum, descent_of
-from experiments.fragility.problem import Problem, digest
 
 Groups = dict[tuple[int, int], list[int]]
 _Floats = NDArray[np.float64]
@@ -106,7 +106,12 @@ def _descended(
 
 
 def _optima(
-    problem: Problem, optimum: Optimum, worlds: list[World], weights: Tensor | None, context: Context, workers: Workers
+    problem: Problem,
+    optimum: Optimum,
+    worlds: list[World],
+    weights: Tensor | None,
+    context: Context,
+    workers: Workers,
 ) -> Tensor:
     """Each world's own optimum by Newton's method from the base world's.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,10 @@ import yaml
 from experiments.core.spec.load import load
 from experiments.core.spec.override import read_overrides
 from experiments.fragility.spec import FragilitySpec
-from fedlab_cli.main import main
+from tests.toys.commands import command as run
+from tests.toys.commands import metrics
+
+__all__ = ["SPEC", "command", "loaded", "metrics", "spec", "values", "write"]
 
 SPEC = {
     "paper": "fragility",
@@ -45,15 +49,7 @@ def loaded(path: Path, *overrides: str) -> FragilitySpec:
     return load(path, "fragility", "smoke", read_overrides(overrides)).spec
 
 
-def command(config: Path, out: Path, *more: str) -> int:
-    return main(["fragility", "--config", str(config), "--out", str(out), "--device", "cpu", "--scale", "smoke", "-q",
-                 "--jobs", "1", *more])  # fmt: skip
-
-
-def metrics(out: Path) -> pd.DataFrame:
-    """The one metrics.csv under `out`."""
-    (path,) = out.rglob("metrics.csv")
-    return pd.read_csv(path, dtype={"round": "Int64"}, keep_default_na=False)
+command = partial(run, "fragility")
 
 
 def values(frame: pd.DataFrame, method: str, metric: str) -> dict[str, float]:

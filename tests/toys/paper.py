@@ -11,7 +11,7 @@ from experiments.core.sweep.cell import Cell, Context, Row
 
 PAPER = Paper(
     name="train", title="A toy", citation="", version=1, main="synthetic_logreg",
-    spec="experiments.train.spec:TrainSpec", cells="tests.cli.toy:cells", report="tests.cli.toy:report",
+    spec="experiments.train.spec:TrainSpec", cells="tests.toys.paper:cells", report="tests.toys.paper:report",
 )  # fmt: skip
 
 

@@ -9,7 +9,9 @@ import yaml
 
 from experiments.core.spec.load import load
 from experiments.core.spec.override import read_overrides
-from fedlab_cli.main import main
+from tests.toys.commands import command, metrics
+
+__all__ = ["SPEC", "command", "loaded", "metrics", "value", "write"]
 
 SPEC = {
     "data": {"kind": "leaf_synthetic", "clients": 20, "max_samples": 40},
@@ -42,17 +44,6 @@ def write(folder: Path, name: str = "tiny", paper: str = "influence", **more: ob
 
 def loaded(path: Path, scale: str = "smoke", *overrides: str):
     return load(path, scale=scale, overrides=read_overrides(overrides)).spec
-
-
-def command(name: str, config: Path, out: Path, *more: str) -> int:
-    return main([name, "--config", str(config), "--out", str(out), "--device", "cpu", "--scale", "smoke", "--quiet",
-                 "--jobs", "1", *more])  # fmt: skip
-
-
-def metrics(out: Path) -> pd.DataFrame:
-    """The one metrics.csv under `out`."""
-    (path,) = out.rglob("metrics.csv")
-    return pd.read_csv(path, dtype={"round": "Int64"})
 
 
 def value(frame: pd.DataFrame, **keys: object) -> float:

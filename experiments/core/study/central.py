@@ -1,18 +1,19 @@
-"""From a setting to a model on fixed data: what is trained, on what, and how gradients are computed."""
+"""From a spec to a model trained on all its data: what is trained, on what, and how gradients are computed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from experiments.core.data.pool import DataBlock, Pool
-from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import resolve_device
 from experiments.core.engine.examine import examine, must_stand_still
@@ -21,9 +22,10 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
 from experiments.core.engine.seeds import stream
-from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER
+from experiments.core.spec.central import CentralSpec
 from experiments.core.study.federated import (
+    checkpoint,
     fingerprint,
     initial_module,
     one_hot,
@@ -31,14 +33,18 @@ from experiments.core.study.federated import (
     require_room,
     tell_data,
 )
-from experiments.core.study.formulation import settled
+from experiments.core.study.formulation import formulation
+from experiments.core.study.price import of_descent
 from experiments.core.sweep.cell import Context
-from experiments.fragility.estimate import memory
-from experiments.fragility.spec import FragilitySpec
+
+S = TypeVar("S", bound=CentralSpec)
+S_co = TypeVar("S_co", bound=CentralSpec, covariant=True)
+
+_TIMED = 512  # samples on which a full-batch step is timed
 
 
 @dataclass(frozen=True)
-class Problem:
+class Central(Generic[S_co]):
     """One point of a setting's grid, made ready.
 
     Attributes:
@@ -51,7 +57,7 @@ class Problem:
         lines, test_lines: the line of its file that each sample stands in, [n] and [n test], or None.
     """
 
-    spec: FragilitySpec
+    spec: S_co
     seed: int
     data: Federation
     way: Formulation
@@ -86,24 +92,26 @@ class Problem:
 
     def checkpoint(self, context: Context, name: str) -> Checkpoint:
         """A checkpoint file of this cell; not taken up once the user's data have changed."""
-        path = context.folder / f"{name}.ckpt"
-        mark = f"{name} {context.facts['data']}"
-        return Checkpoint(path, mark, self.spec.checkpoint_seconds, context.warn, context.tell)
+        return checkpoint(self.spec, context, name)
 
 
-def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Problem:
+Problem = Central[CentralSpec]
+
+
+def build(
+    spec: S, seed: int, worlds: int, context: Context, held: Callable[[int], int] = lambda p: 0, lower: str = LOWER
+) -> Central[S]:
     """Load the data, build and initialise the model, choose how gradients are computed for `worlds` worlds.
 
+    Args:
+        held: parameters -> bytes that are needed beside the worlds' states. lower: what to do where that is too much.
+
     Raises:
-        MissingError: data or device missing.
-        SpecError: a model that does not fit the data, more candidates than samples.
+        MissingError: data or device missing, or too little memory. SpecError: a model that does not fit the data.
     """
     device, dtype = resolve_device(context.device), getattr(torch, spec.dtype)
     pool = _pool(spec.data, seed, context.data_dir)
     n = len(pool.y)
-    for candidates in spec.candidates:
-        if (candidates.count or 0) > n:
-            raise SpecError(f"{candidates.count} candidates, but there are {n} training samples", "candidates.count")
     data = Federation(
         pool.x, pool.y, (0, n), pool.test_x, pool.test_y, ("all",), pool.classes, pool.name, test_from=pool.test_from,
         notes=pool.notes,
@@ -116,16 +124,15 @@ def build(spec: FragilitySpec, seed: int, worlds: int, context: Context) -> Prob
     must_stand_still(net, "the loss of a sample")
     remember_model(net, context)
     context.facts |= {"data": fingerprint(data), "device": str(device)}
-    without = "".join(f"leave `{m.called}` out of methods, or " for m in spec.methods if m.memory(net.p))
-    require_room(memory(spec, net.p, worlds), device, f"{without}{LOWER}")
-    way = _way(spec, net, data, worlds, context)
+    require_room(of_descent(spec, net.p, worlds) + held(net.p), device, lower)
+    way = formulation(spec, net, _one_batch(data, spec.train.batch_size), worlds, context)
     frozen = net.stilled()
     mask = None
     if spec.decay_on == "weights":
         mask = torch.cat([net.flat().new_full((s.stop - s.start,), float(len(s.shape) > 1)) for s in net.params])
-    columns = {"dataset": data.name, "partition": "", "model": spec.model.kind}
+    columns = {"dataset": data.name, "partition": "", "model": spec.model.called}
     ways = way, type(way)(frozen)
-    return Problem(spec, seed, data, *ways, net.flat(), mask, columns, pool.lines, pool.test_lines)
+    return Central(spec, seed, data, *ways, net.flat(), mask, columns, pool.lines, pool.test_lines)
 
 
 @lru_cache(maxsize=1)
@@ -134,17 +141,10 @@ def _pool(block: DataBlock, seed: int, data_dir: Path | None) -> Pool:
     return block.load(seed, data_dir)
 
 
-def _way(spec: FragilitySpec, net: Net, data: Federation, worlds: int, context: Context) -> Formulation:
-    """The formulation this cell used before it was interrupted, else by calibration on one mini-batch (law 5)."""
-    wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    rows = min(len(data.y), spec.train.batch_size or 512)
-    sample = replace(data, x=data.x[:rows], y=data.y[:rows], offsets=(0, rows))
-    return settled(
-        context,
-        data.x.device.type,
-        wanted,
-        lambda name: choose(net, sample, worlds, context.threads, name),
-    )
+def _one_batch(data: Federation, batch_size: int | None) -> Federation:
+    """The first samples of `data`, as many as a step takes: what the formulations are timed on."""
+    rows = min(len(data.y), batch_size or _TIMED)
+    return replace(data, x=data.x[:rows], y=data.y[:rows], offsets=(0, rows))
 
 
 def label_of(y: Tensor) -> float:

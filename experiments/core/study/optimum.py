@@ -12,10 +12,9 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.newton import minimise
 from experiments.core.errors import NumericalError
+from experiments.core.study.central import Problem
 from experiments.core.study.federated import progress_of
 from experiments.core.sweep.cell import Context
-from experiments.fragility.problem import Problem
-from experiments.fragility.spec import TrainSpec
 
 _PART = 512  # samples of a pass
 _WRITTEN_OUT = 1000  # parameters up to which Newton's method finishes what L-BFGS began
@@ -41,7 +40,7 @@ class Optimum:
 
 def descent_of(problem: Problem) -> Descent:
     """The optimiser as the engine wants it."""
-    spec: TrainSpec = problem.spec.train
+    spec = problem.spec.train
     return Descent(
         lr=spec.lr,
         optimizer=spec.optimizer,
@@ -123,6 +122,5 @@ def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str,
         "seconds": optimum.seconds,
         "retrain_share": spec.retrain.steps / spec.train.steps if spec.retrain.steps else float("nan"),
         "retrain_epochs": (spec.retrain.steps or 0) * (spec.train.batch_size or problem.n) / problem.n,
-        "damping": spec.effective_damping,
         "weight_decay": spec.effective_decay,
     }

@@ -1,4 +1,4 @@
-"""A toy cell that checkpoints, for tests that kill it; run as a script: sweep_toy.py OUT STEPS PAUSE [DIE_AT]."""
+"""A toy cell that checkpoints, for tests that kill it; run as a script: cells.py OUT STEPS PAUSE [DIE_AT]."""
 
 from __future__ import annotations
 
