@@ -89,6 +89,14 @@ def test_imports_go_one_way(path):
     assert not wrong, f"{dotted(path)} ({mine}) imports {wrong}"
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    names = {dotted(path) for path in MODULES}
+    needs = {dotted(path): {name for name in imported(path, top_only=True) if name in names} for path in MODULES}
+    while free := {name for name, others in needs.items() if not others - {name}}:
+        needs = {name: others - free for name, others in needs.items() if name not in free}
+    assert not needs, f"these import each other: {sorted(needs)}"
+
+
 def test_layers_of_the_design_are_told_apart():
     assert layer("experiments.core.sweep.cell") == "core.sweep"
     assert layer("experiments.core.errors") == "base"

@@ -83,7 +83,7 @@ def test_what_the_text_says_beside_table_2():
     assert (one.cleansing.round, two.cleansing, three.cleansing.round) == (700, None, 1500)
     assert one.cleansing.fractions == three.cleansing.fractions == (0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     assert (two.partition.kind, two.partition.samples_per_client) == ("iid", 50)
-    assert (two.lwet, three.lwet) == ("iid", "noniid")
+    assert (two.variants[-1].truncation, three.variants[-1].truncation) == ("iid", "noniid")
     assert {s.ranking_interval for s in (one, two, three)} == {100}
     assert {s.ranking_share for s in (one, two, three)} == {0.05}
     assert (one.data.dims, one.data.classes, one.model.sigmoid) == (60, 5, True)

@@ -148,14 +148,11 @@ def _tracked(spec: InfluenceSpec, federation: Federation, seed: int, counted: li
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
     """Variant -> what it estimates, for whom: the counted clients first; the ranking variant estimates everybody."""
     everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
-    found: dict[str, Variant] = {}
-    for name in spec.variants:
-        hessian = "fisher" if "fisher" in name else "blocks"
-        lwet = spec.lwet if "lwet" in name else None
-        found[name] = Variant(
-            hessian, lwet, spec.lwet_flags, everybody if name == ranking_variant(spec) else tuple(counted)
-        )
-    return found
+    ranking = ranking_variant(spec)
+    return {
+        method.called: method.variant(everybody if method.called == ranking else tuple(counted))
+        for method in spec.variants
+    }
 
 
 def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:

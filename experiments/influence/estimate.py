@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.core.estimators.client_influence import Steps
 from experiments.core.study.price import RATE, memory, real, size_of, training
 from experiments.influence.spec import InfluenceSpec
-
-PRODUCT_RATE = 8e10  # operations per second of both cores in large matrix products
-EXACT_RATE = 2e10
-EXACT = 1e-3  # seconds of dispatch per participant and step
 
 
 def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
@@ -23,11 +20,10 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
     if size is None:
         return 0.0, worlds, 0
     pairs = spec.rounds * spec.clients_per_round * (spec.local.steps or spec.local.epochs or 1)
-    fisher = 4.0 * min(spec.gradients, size.samples) * size.parameters * clients / PRODUCT_RATE
-    exact = 2.0 * size.samples * size.classes * size.forward / EXACT_RATE + EXACT
-    estimates = pairs * (
-        fisher * sum("fisher" in v for v in spec.variants) + exact * any("fisher" not in v for v in spec.variants)
+    steps = Steps(
+        pairs, clients, min(spec.gradients, size.samples), size.samples, size.parameters, size.classes, size.forward
     )
+    estimates = sum(variant.price(steps) for variant in spec.variants)
     evaluated = (
         len(spec.variants)
         * counted

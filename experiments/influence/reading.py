@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.core.estimators.client_influence import ClientInfluence
+from experiments.core.estimators.method import labels
 from experiments.core.report import reference
 from experiments.core.report.subjects import clients
 
 KEYS = ["setting", "scale", "seed"]
-VARIANTS = ("basic", "lwet", "fisher", "lwet_fisher")
-LABELS = {
-    "basic": "basic", "lwet": "LWET", "fisher": "Hessian approx.", "lwet_fisher": "LWET + Hessian approx.",
-}  # fmt: skip
+LABELS = labels(ClientInfluence)
+VARIANTS = tuple(LABELS)
 ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
 
 

@@ -24,7 +24,8 @@ from experiments.influence.spec import InfluenceSpec
 
 def ranking_variant(spec: InfluenceSpec) -> str:
     """The variant that ranks clients for Figs. 4 and 7: the paper's method, or else the last one named."""
-    return "lwet_fisher" if "lwet_fisher" in spec.variants else spec.variants[-1]
+    preferred = [method for method in spec.variants if method.ranks]
+    return (preferred or spec.variants)[-1].called
 
 
 class Recorder:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
+from experiments.core.estimators.client_influence import ClientInfluence
+from experiments.core.estimators.lwet_fisher import LwetFisher
 from experiments.core.spec.fields import ClientName, RunSpec, SettingSpec, raised
+from experiments.core.spec.methods import named_twice, one_of
 
-Variant = Literal["basic", "lwet", "fisher", "lwet_fisher"]
+if TYPE_CHECKING:
+    _Variant = ClientInfluence
+else:
+    _Variant = one_of(ClientInfluence)
 
 
 class CleansingSpec(Block):
@@ -32,10 +38,8 @@ class InfluenceSpec(RunSpec):
     experiment: Literal["influence"] = "influence"
     counted: int | None = Field(None, ge=3, description="random clients whose truth is trained; null = all")
     gradients: int = Field(50, ge=1, description="Ns, per-sample gradients uploaded per local iteration")
-    variants: tuple[Variant, ...] = Field(("lwet_fisher",), min_length=1, description="estimators that are compared")
-    lwet: Literal["iid", "noniid"] = Field("iid", description="truncation: Algorithm 2 (iid) or 4 (noniid)")
-    lwet_flags: Literal["shared", "per_client"] = Field(
-        "shared", description="one flag per tensor for all clients (the pseudocode), or one per client left out"
+    variants: tuple[_Variant, ...] = Field(
+        (LwetFisher(),), min_length=1, description="estimators that are compared: words, or blocks with options"
     )
     tracked_client: ClientName | None = Field(
         None, description="client of Figs. 1, 2, 6, by name or position (#3); null = drawn by the seed"
@@ -62,8 +66,7 @@ class InfluenceSpec(RunSpec):
             faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
         if self.cleansing is not None and self.cleansing.round >= self.rounds:
             faults.append(f"cleansing.round: {self.cleansing.round} leaves no round before the last, {self.rounds}")
-        if len(set(self.variants)) < len(self.variants):
-            faults.append("variants: one is named twice")
+        faults += named_twice("variants", self.variants)
         return raised(self, faults)
 
 

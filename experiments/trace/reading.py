@@ -15,22 +15,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.core.estimators.method import labels
+from experiments.core.estimators.provenance import TraceMethod
 from experiments.core.report import reference, subjects
 from experiments.core.report.artefacts import stand_in_of
-from experiments.core.report.style import formula
+from experiments.core.report.style import with_formulas
 from experiments.core.report.subjects import pick as pick
 from experiments.trace.spec import ORDER
 
 KEYS = ["setting", "scale", "seed"]
 ABOUT = ["setting", "scale"]
 WITHIN = ("scope", "key")
-METHODS = {
-    "tracefl": "TraceFL", "tracefl_shares": "TraceFL, with " + formula("p_k"),
-    "tracefl_flat": "TraceFL, without layer weights",
-    "tracefl_centred": "TraceFL, centred biases", "first_order": "first-order leave-one-out",
-    "cosine": "cosine of the update", "norm": "norm of the update", "feddebug": "FedDebug",
-    "leave_one_out": "leave-one-out truth",
-}  # fmt: skip
+METHODS = {kind: with_formulas(label) for kind, label in labels(TraceMethod).items()} | {
+    "leave_one_out": "leave-one-out truth"
+}
 """Methods in the order of tables and figures; name -> label."""
 
 SCOPES = {"correct": "correct predictions", "wrong": "mispredictions"}

@@ -14,15 +14,8 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
-from experiments.core.estimators._feddebug import feddebug, random_inputs
-from experiments.core.estimators.numerics import update
-from experiments.core.estimators.numerics.tracefl import (
-    Contributions,
-    contributions,
-    first_order,
-    normalised,
-    provenance,
-)
+from experiments.core.estimators.numerics.tracefl import Contributions, contributions, normalised
+from experiments.core.estimators.provenance import FaultFinder, ProvenanceMethod, Traced
 from experiments.core.study.quality import status
 from experiments.trace import inputs, rows
 from experiments.trace.picture import Kept
@@ -115,8 +108,10 @@ class Recorder:
         traced = {name: samples for name, samples in chosen.items() if samples}
         if traced:
             self._of_inputs(record, theta, traced, held)
-        if present and "feddebug" in spec.methods and self._problem.federation.x.is_floating_point():
-            self._feddebug(record)
+        if present and self._problem.federation.x.is_floating_point():
+            for finder in spec.methods:
+                if isinstance(finder, FaultFinder):
+                    self._find_faults(finder, record)
 
     def _of_inputs(self, record: Round, theta: Tensor, traced: dict[str, list[int]], held: Tensor) -> None:
         """Scores of all methods for all chosen inputs of the round at once, then judged scope by scope."""
@@ -144,27 +139,16 @@ class Recorder:
         self._keep(record, traced, samples, found, scores, fall)
 
     def _scores(self, record: Round, found: Contributions, shared: float) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Scores [n, K] of every method but FedDebug, on the CPU, and their seconds per input."""
-        spec, n = self._spec, len(found.target)
-        p = record.sizes / record.sizes.sum()
-        chosen = p if spec.shares else None
-        ways: dict[str, Callable[[], Tensor]] = {
-            "tracefl": lambda: provenance(found, decay=spec.decay, shares=chosen, bias=spec.bias),
-            "tracefl_shares": lambda: provenance(found, decay=spec.decay, shares=p, bias=spec.bias),
-            "tracefl_flat": lambda: provenance(found, decay=1.0, shares=chosen, bias=spec.bias),
-            "tracefl_centred": lambda: provenance(found, decay=spec.decay, shares=chosen, bias="centred"),
-            "first_order": lambda: -first_order(found, p, noisy=spec.traced == "after"),
-            "cosine": lambda: update.cosine(record.before, record.aggregate, record.locals).expand(n, -1),
-            "norm": lambda: update.norm(record.before, record.locals).expand(n, -1),
-        }
+        """Scores [n, K] of every method that scores predictions, on the CPU, and their seconds per input."""
+        traced = Traced(record, found, noisy=self._spec.traced == "after")
         scores: dict[str, Tensor] = {}
         seconds: dict[str, float] = {}
-        for method in spec.methods:
-            if method in ways:
+        for method in self._spec.methods:
+            if isinstance(method, ProvenanceMethod):
                 began = self._now()
-                scores[method] = ways[method]().cpu()
-                own = (self._now() - began) / n
-                seconds[method] = own if method in ("cosine", "norm") else own + shared
+                scores[method.called] = method.scores(traced).cpu()
+                alone = (self._now() - began) / traced.n
+                seconds[method.called] = alone + shared if method.sees_inputs else alone
         return scores, seconds
 
     def _fall(self, record: Round, theta: Tensor, x: Tensor, found: Contributions) -> Tensor:
@@ -180,29 +164,28 @@ class Recorder:
             falls.append(whole - self._outputs(moved, x).gather(1, place)[:, 0])
         return torch.stack(falls, 1).double().cpu()
 
-    def _feddebug(self, record: Round) -> None:
-        """Accuracy of differential testing: the share of the faulty participants it declares.
+    def _find_faults(self, finder: FaultFinder, record: Round) -> None:
+        """The share of the faulty participants that a method declares.
 
         A round all of whose participants are faulty has no row: there is nobody to compare them with.
         """
-        spec, problem = self._spec, self._problem
+        problem = self._problem
         true = {place for place, k in enumerate(record.participants) if k in self._faulty}
         if len(true) == len(record.participants):
             return
-        x = self._random_inputs(record.index).to(record.locals)
+        x = self._normalised(finder.draw(tuple(problem.federation.x.shape[1:]), problem.seed * 100_003 + record.index))
+        x = x.to(record.locals)
         began = self._now()
-        declared = feddebug(problem.net, record.locals, x, len(true), spec.feddebug.threshold)
+        declared = finder.declared(problem.net, record.locals, x, len(true))
         seconds = (self._now() - began) / len(x)
         share = sum(len(true & set(named)) / len(true) for named in declared) / len(declared)
         common = {"t": record.index, "n": len(declared), "scope": "wrong"}
-        self.found.add("feddebug", "localization", 100 * share, "%", **common)  # type: ignore[arg-type]
-        self.found.add("feddebug", "seconds", seconds, "s", **common)  # type: ignore[arg-type]
+        self.found.add(finder.called, "localization", 100 * share, "%", **common)  # type: ignore[arg-type]
+        self.found.add(finder.called, "seconds", seconds, "s", **common)  # type: ignore[arg-type]
 
-    def _random_inputs(self, t: int) -> Tensor:
-        """FedDebug's inputs of round t, sent through the data's normalisation as the published code does."""
-        spec, problem = self._spec, self._problem
-        shape, seed = tuple(problem.federation.x.shape[1:]), problem.seed * 100_003 + t
-        x = random_inputs(shape, spec.feddebug.inputs, seed)
+    def _normalised(self, x: Tensor) -> Tensor:
+        """Random inputs sent through the data's normalisation, as FedDebug's published code does."""
+        spec = self._spec
         mean, deviation = getattr(spec.data, "mean", None), getattr(spec.data, "deviation", None)
         if mean is None or deviation is None:
             return x

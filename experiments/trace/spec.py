@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
+from experiments.core.estimators.cosine import Cosine
+from experiments.core.estimators.first_order import FirstOrder
+from experiments.core.estimators.norm import Norm
+from experiments.core.estimators.provenance import FaultFinder, TraceMethod
+from experiments.core.estimators.tracefl import TraceflMethod
 from experiments.core.spec.fields import ClientName, RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
+from experiments.core.spec.methods import named_twice, one_of
 
-Method = Literal[
-    "tracefl", "tracefl_shares", "tracefl_flat", "tracefl_centred", "first_order", "cosine", "norm", "feddebug"
-]
+if TYPE_CHECKING:
+    _Method = TraceMethod
+else:
+    _Method = one_of(TraceMethod)
+
 ORDER = ("task", "arch", "data", "alpha", "clients", "per_round", "dp")
 WORDS = {"partition.alpha": "alpha", "partition.clients": "clients", "clients_per_round": "per_round"}
 
@@ -35,13 +43,6 @@ class InputSpec(Block):
     wrong: int = Field(default=10, ge=1, description="mispredictions that the faults explain")
 
 
-class FedDebugSpec(Block):
-    """Differential testing (Gill et al. 2023)."""
-
-    inputs: int = Field(default=10, ge=1, description="random inputs")
-    threshold: float = Field(default=0.003, ge=0, description="scaled activation above which a neuron is active")
-
-
 class TraceSpec(RunSpec):
     """A federated run whose predictions are traced to clients."""
 
@@ -49,22 +50,14 @@ class TraceSpec(RunSpec):
     grid: Axes = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
-    methods: tuple[Method, ...] = Field(
-        ("tracefl", "first_order", "cosine", "norm"),
-        min_length=1,
-        description="tracefl; the same with p_k, with beta 1, with centred biases; first_order; cosine, norm; feddebug",
+    methods: tuple[_Method, ...] = Field(
+        (TraceflMethod(), FirstOrder(), Cosine(), Norm()), min_length=1, description="words, or blocks with options"
     )
-    decay: float = Field(0.9, gt=0, le=1, description="beta of a layer over that of the next; 1 turns beta off")
-    bias: Literal["all", "none", "centred"] = Field(
-        "all", description="biases of tracefl: all (the artefact), none, centred"
-    )
-    shares: bool = Field(False, description="weigh tracefl's contributions by p_k (Eq. 5); the artefact does not")
     active: bool = Field(False, description="only neurons with positive output (section IV-A); the artefact takes all")
     traced: Literal["before", "after"] = Field("before", description="the global model before or after a round's noise")
     trace_every: int = Field(1, ge=1, description="rounds between traced ones; the last round always counts")
     inputs: InputSpec = Field(InputSpec(), description="which predictions are traced")
     faults: FaultSpec | None = Field(None, description="faulty clients; null = none")
-    feddebug: FedDebugSpec = Field(FedDebugSpec(), description="options of the method feddebug")
     truth: bool = Field(True, description="compare with leaving each participant out of the round")
 
     @model_validator(mode="after")
@@ -74,11 +67,11 @@ class TraceSpec(RunSpec):
             faults.append("clients_per_round: with one client a round there is nobody else to be responsible")
         if self.loss != "cross_entropy":
             faults.append("loss: predictions are traced through the logits of a classifier: cross_entropy")
-        if len(set(self.methods)) < len(self.methods):
-            faults.append("methods: one is named twice")
-        if "feddebug" in self.methods and self.faults is None and not self.grid:
-            faults.append("methods: feddebug looks for faulty clients; give `faults`")
-        if self.methods == ("feddebug",):
-            faults.append("methods: feddebug names nobody for a single prediction; name another one beside it")
+        faults += named_twice("methods", self.methods)
+        finders = [method.called for method in self.methods if isinstance(method, FaultFinder)]
+        if finders and self.faults is None and not self.grid:
+            faults.append(f"methods: {finders[0]} looks for faulty clients; give `faults`")
+        if len(finders) == len(self.methods):
+            faults.append(f"methods: {finders[0]} names nobody for a single prediction; name another one beside it")
         faults += self.faults_of_names("faults.clients", self.faults.clients if self.faults else ())
         return raised(self, faults + faults_of_grid(self, self.grid, WORDS))

@@ -16,6 +16,7 @@ from experiments.trace.reading import (
     ARCHITECTURES,
     DATA,
     IMAGES,
+    METHODS,
     TEXTS,
     at,
     axes,
@@ -31,7 +32,6 @@ from experiments.trace.reading import (
 from experiments.trace.tables import filled
 
 _TABLE1 = ("feddebug", "tracefl")
-_LABELS = {"feddebug": "FedDebug", "tracefl": "TraceFL"}
 _THERE = {**dict.fromkeys(IMAGES, "densenet121"), **dict.fromkeys(TEXTS, "gpt")}
 """The model that the paper's Table I has for each data set."""
 
@@ -70,8 +70,8 @@ def _faulty(rows: pd.DataFrame, point: str) -> dict[str, Any]:
         "chance": _of(summary(pick(own, "chance", method="chance"), ["setting"])),
     }  # fmt: skip
     for method in _TABLE1:
-        line[_LABELS[method]] = _of(summary(pick(own, "localization", method=method), ["setting"]))
-        line[f"{_LABELS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, there)
+        line[METHODS[method]] = _of(summary(pick(own, "localization", method=method), ["setting"]))
+        line[f"{METHODS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, there)
     place = list(DATA).index(data) if data in DATA else len(DATA)
     return line | {"rounds": len(counts), "without inputs": int((counts == 0).sum()), "place": place}
 

@@ -147,7 +147,13 @@ def test_what_changes_the_numbers_changes_the_cell_and_nothing_else_does(tmp_pat
         return cells(tiny.loaded(tiny.write(tmp_path, **more)))[0].id
 
     same = [id_of(), id_of(title="x", checkpoint_seconds=9.0, formulation="looped")]
-    other = [id_of(gradients=6), id_of(rounds=7), id_of(lwet="noniid"), id_of(seeds=[1]), id_of(counted=9)]
+    other = [
+        id_of(gradients=6),
+        id_of(rounds=7),
+        id_of(variants=["basic", {"kind": "lwet_fisher", "truncation": "noniid"}]),
+        id_of(seeds=[1]),
+        id_of(counted=9),
+    ]
     assert len(set(same)) == 1 and len({*same, *other}) == 6
 
 

@@ -101,7 +101,8 @@ def test_truth_is_that_of_worlds_without_each_participant(found, last_round):
 
 def test_the_kinds_of_tracefl_differ_from_it_in_what_they_are_named_after_alone(tmp_path):
     kinds = ["tracefl", "tracefl_shares", "tracefl_flat", "tracefl_centred"]
-    rows, _ = run(tmp_path, spec(methods=kinds, shares=True, decay=1.0, bias="centred", rounds=1))
+    same = {"shares": True, "decay": 1.0, "bias": "centred"}
+    rows, _ = run(tmp_path, spec(methods=[{"kind": kind, **same} for kind in kinds], rounds=1))
     assert len({rows[kind, "pearson_truth", "scope=correct", 1] for kind in kinds}) == 1
 
 

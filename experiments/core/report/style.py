@@ -56,6 +56,12 @@ def formula(text: str) -> str:
     return f"${text}$"
 
 
+def with_formulas(label: str) -> str:
+    """`label`, in which what stands between two dollars is to be set as mathematics (see `formula`)."""
+    _OURS.update(label.split("$")[1::2])
+    return label
+
+
 def literal(figure: Figure) -> None:
     """Let nothing in `figure` be read as mathematics but `formula` and the numbers that matplotlib writes on axes."""
     from matplotlib.text import Text
