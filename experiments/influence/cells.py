@@ -29,8 +29,6 @@ from experiments.influence.estimate import estimate, of_estimates
 from experiments.influence.recorder import Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation"}
-
 
 def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
@@ -44,7 +42,7 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "influence",
-            **parameters(spec, NOT_NUMBERS, seed=seed),
+            **parameters(spec, seed=seed),
             version=PAPER.version,
             work=work,
             worlds=worlds,
