@@ -12,6 +12,7 @@ from experiments.core.errors import BusyError, FedlabError
 from experiments.core.memory import LOWER
 from experiments.core.paper import Paper
 from experiments.core.spec.load import Loaded, load
+from experiments.core.spec.role import SHARED, keys
 from experiments.paths import data_dir
 from fedlab_cli import console
 from fedlab_cli.opening import Setting, instead, opening, settled
@@ -118,7 +119,7 @@ def _run(paper: Paper, setting: Setting, request: Request, ended: Ended) -> None
     with console.meter(len(cells), {cell.id: cell.work for cell in cells}) as meter:
         outcome = run_cells(
             cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter),
-            spec_dump(setting.loaded.spec, given=True),
+            spec_dump(setting.loaded.spec, given=True), keys(type(setting.loaded.spec), *SHARED),
         )  # fmt: skip
     _told(paper, setting, outcome, request, ended)
 

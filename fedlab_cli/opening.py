@@ -11,6 +11,7 @@ from experiments.core.data._files import how_to_get
 from experiments.core.errors import MissingDataError, MissingError, SpecError
 from experiments.core.spec.load import Loaded, load
 from experiments.core.spec.needs import missing
+from experiments.core.spec.role import Role, keys
 from experiments.core.spec.tree import SCALES
 
 
@@ -100,6 +101,6 @@ def _at(loaded: Loaded, scale: str) -> Any:
 
 
 def _numbers(spec: Any) -> dict[str, Any]:
-    """What a spec says apart from words and its scale."""
-    told: dict[str, Any] = spec.model_dump(exclude={"name", "title", "reproduces", "cost", "scale", "data"})
-    return told
+    """What a spec says apart from its name, its words and its scale; of its data a stand-in may have been put in."""
+    values: dict[str, Any] = spec.model_dump(exclude={*keys(type(spec), Role.IDENTITY, Role.WORDS), "data"})
+    return values

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from experiments.core.errors import MissingError
 
 LOWER = "lower the number of worlds (counted, candidates), of clients or of parameters, or free memory"
+_SLACK = 16 * 2**20  # bytes that a process may give back between two readings of its size
 _UNLIMITED = 1 << 60  # what version 1 writes where there is no limit is just below 2^63
 
 _FILES = {  # of a control group: its limit, what it holds, and the part of that which is given back when needed
@@ -39,6 +43,55 @@ def require(need: int, where: str, what: str = "this run", free: int | None = No
             where,
             todo,
         )
+
+
+class Peak:
+    """The largest memory in use since it was made: of a cell, not of the process that ran others before it.
+
+    Linux keeps the largest resident size of a process and lets it start again from the present one (proc(5),
+    clear_refs). Where that cannot be had, nothing is known: another cell's peak must not be told for this one's.
+
+    Args:
+        device: "cuda..." counts what PyTorch holds there, too.
+        process: the folder that describes the process (for tests).
+    """
+
+    def __init__(self, device: str = "cpu", process: Path = Path("/proc/self")) -> None:
+        self._device, self._status = device, process / "status"
+        try:
+            (process / "clear_refs").write_text("5")
+        except OSError:
+            self._fresh = False
+        else:
+            self._fresh = self._is_fresh()
+        cuda = self._cuda()
+        if cuda is not None:
+            cuda.reset_peak_memory_stats(device)
+
+    def resident(self) -> int | None:
+        """Largest resident size of the process in bytes; None where it is not known."""
+        return self._kept("VmHWM") if self._fresh else None
+
+    def on_device(self) -> int | None:
+        """Most bytes that tensors took on the CUDA device; None without one."""
+        cuda = self._cuda()
+        return None if cuda is None else int(cuda.max_memory_allocated(self._device))
+
+    def _cuda(self) -> Any:
+        torch = sys.modules.get("torch")  # whoever computes on a GPU has loaded it
+        return torch.cuda if torch is not None and self._device.startswith("cuda") else None
+
+    def _is_fresh(self) -> bool:
+        """Whether the mark did fall to the present size: some sandboxes take the write and do nothing."""
+        most, now = self._kept("VmHWM"), self._kept("VmRSS")
+        return most is not None and now is not None and most <= now + _SLACK
+
+    def _kept(self, key: str) -> int | None:
+        """A size in bytes that the kernel keeps of the process, None where it keeps none."""
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            lines = self._status.read_text().splitlines()
+            return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+        return None
 
 
 def is_out_of_memory(fault: BaseException) -> bool:

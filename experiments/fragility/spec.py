@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,6 +14,7 @@ from experiments.core.spec.fields import raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.methods import named_twice, one_of
 from experiments.core.spec.removal import CandidateSpec, GroupSpec
+from experiments.core.spec.role import Role
 
 if TYPE_CHECKING:
     _Method = HessianMethod
@@ -28,8 +29,8 @@ WORDS = {"weight_decay": "wd"}
 class FragilitySpec(CentralSpec):
     """Estimated against measured influence of training samples."""
 
-    experiment: Literal["fragility"] = "fragility"
-    grid: Axes = Field(
+    experiment: Annotated[Literal["fragility"], Role.EXPERIMENT] = "fragility"
+    grid: Annotated[Axes, Role.AXES] = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
 

@@ -64,7 +64,6 @@ class _Case:
 
 def cost_cells(spec: CostSpec) -> list[Cell]:
     """One cell a seed."""
-    left_out = set(CostSpec.model_fields) - {"p", "K", "m", "Ns", "samples", "repeats"}
     return [
         Cell(
             PAPER.name,
@@ -72,7 +71,7 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
             spec.scale,
             seed,
             "cost",
-            **parameters(spec, left_out, seed=seed),
+            **parameters(spec, seed=seed),
             version=PAPER.version,
             work=_work(spec),
             compute=partial(compute, spec, seed),

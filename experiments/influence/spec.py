@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from experiments.core.estimators.client_influence import ClientInfluence
 from experiments.core.estimators.lwet_fisher import LwetFisher
 from experiments.core.spec.fields import ClientName, RunSpec, SettingSpec, raised
 from experiments.core.spec.methods import named_twice, one_of
+from experiments.core.spec.role import Role
 
 if TYPE_CHECKING:
     _Variant = ClientInfluence
@@ -35,7 +36,7 @@ class CleansingSpec(Block):
 class InfluenceSpec(RunSpec):
     """Estimated against exact influence of clients."""
 
-    experiment: Literal["influence"] = "influence"
+    experiment: Annotated[Literal["influence"], Role.EXPERIMENT] = "influence"
     counted: int | None = Field(None, ge=3, description="random clients whose truth is trained; null = all")
     gradients: int = Field(50, ge=1, description="Ns, per-sample gradients uploaded per local iteration")
     variants: tuple[_Variant, ...] = Field(
@@ -76,7 +77,7 @@ class CostSpec(SettingSpec):
     Each of p, K, m, Ns is varied alone; the others stay at the first value of their list.
     """
 
-    experiment: Literal["cost"] = "cost"
+    experiment: Annotated[Literal["cost"], Role.EXPERIMENT] = "cost"
     p: tuple[int, ...] = Field((300, 150, 600, 1200), min_length=1, description="parameters of the model")
     K: tuple[int, ...] = Field((20, 10, 40, 80), min_length=1, description="clients")
     m: tuple[int, ...] = Field((2, 1, 4, 8), min_length=1, description="local iterations")

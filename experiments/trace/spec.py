@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ from experiments.core.estimators.tracefl import TraceflMethod
 from experiments.core.spec.fields import ClientName, RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.methods import named_twice, one_of
+from experiments.core.spec.role import Role
 
 if TYPE_CHECKING:
     _Method = TraceMethod
@@ -46,8 +47,8 @@ class InputSpec(Block):
 class TraceSpec(RunSpec):
     """A federated run whose predictions are traced to clients."""
 
-    experiment: Literal["trace"] = "trace"
-    grid: Axes = Field(
+    experiment: Annotated[Literal["trace"], Role.EXPERIMENT] = "trace"
+    grid: Annotated[Axes, Role.AXES] = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
     methods: tuple[_Method, ...] = Field(

@@ -19,11 +19,12 @@ SIZES = (1_000, 10_000, 100_000)
 def built(clients: int) -> dict[str, float]:
     """Seconds, bytes of the data, and bytes of memory beyond those of the imports."""
     from experiments.core.spec.load import load
+    from experiments.core.spec.override import read_overrides
     from experiments.core.study.federated import build
     from experiments.core.sweep.cell import Context
 
     sets = (f"data.clients={clients}", "clients_per_round=100")
-    spec = load("train/synthetic_logreg", None, "paper", sets).spec
+    spec = load("train/synthetic_logreg", None, "paper", read_overrides(sets)).spec
     before, began = _peak(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         federation = build(spec, 0, Context(Path(folder))).problem.federation

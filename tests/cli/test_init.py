@@ -8,6 +8,7 @@ from experiments.core.paper import papers
 from experiments.core.report import artefacts
 from experiments.core.spec.describe import fields
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.core.spec.tree import SCALES
 from fedlab_cli.main import main
 
@@ -33,7 +34,7 @@ def test_it_is_sound_and_runs_at_smoke_as_it_is(paper, capsys):
 def test_it_says_what_the_setting_is_and_what_every_field_means(paper):
     assert main(["init", paper, "--out", "mine.yaml"]) == 0
     text = Path("mine.yaml").read_text()
-    more = ("grid={}",) if "grid:" in text else ()
+    more = read_overrides(["grid={}"] if "grid:" in text else [])
     for scale in SCALES[:2]:
         mine = load("mine.yaml", paper, scale).spec.model_dump(exclude={"name", "title", "reproduces", "cost"})
         main_setting = load(papers()[paper].main, paper, scale, more, stand_in=True).spec

@@ -1,11 +1,14 @@
 """Available memory from fake proc and sys folders, and lacks of memory from the allocators themselves."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
 
 from experiments.core.errors import MissingError
-from experiments.core.memory import available_bytes, is_out_of_memory, require
+from experiments.core.memory import Peak, available_bytes, is_out_of_memory, require
 
 MIB = 1 << 20
 
@@ -103,3 +106,25 @@ def test_allocators_are_understood():
         assert is_out_of_memory(caught.value)
     assert is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shapes do not fit")) and not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_where_the_kernel_keeps_no_peak_or_does_not_let_it_fall_none_is_told(tmp_path):
+    assert Peak(process=tmp_path / "nothing").resident() is None
+    (tmp_path / "status").write_text(f"VmHWM:\t{10**6} kB\nVmRSS:\t1000 kB\n")
+    assert Peak(process=tmp_path).resident() is None  # the mark was written to and stayed
+    (tmp_path / "status").write_text("VmHWM:\t1000 kB\nVmRSS:\t1000 kB\n")
+    peak = Peak(process=tmp_path)
+    (tmp_path / "status").write_text("VmHWM:\t5000 kB\nVmRSS:\t1000 kB\n")
+    assert peak.resident() == 5000 * 1024 and peak.on_device() is None
+
+
+def test_the_peak_on_a_device_starts_anew(monkeypatch):
+    calls = []
+
+    class Cuda:
+        reset_peak_memory_stats = staticmethod(lambda device: calls.append(device))
+        max_memory_allocated = staticmethod(lambda device: 7)
+
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=Cuda))
+    assert Peak("cuda:1").on_device() == 7 and calls == ["cuda:1"]
+    assert Peak("cpu").on_device() is None and calls == ["cuda:1"]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from experiments.core.block import Block
 from experiments.core.spec.fields import DataSpec, Init, ModelSpec, SettingSpec, raised
+from experiments.core.spec.role import Role
 
 _Pair = Annotated[tuple[int, float], Field(strict=False)]
 
@@ -63,7 +64,9 @@ class CentralSpec(SettingSpec):
     init: Init = Field("default", description="how weights are drawn; keep: as the module came, which --model sets")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
-    formulation: str = Field("auto", description="how gradients are computed; auto = timed calibration")
+    formulation: Annotated[str, Role.ROUNDING] = Field(
+        "auto", description="how gradients are computed; auto = timed calibration"
+    )
     train: TrainingSpec = Field(description="training to the optimum")
     retrain: RetrainSpec = Field(description="the truth")
     weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="lambda of the penalty")
@@ -71,7 +74,7 @@ class CentralSpec(SettingSpec):
         "half", description="lambda/2 ||theta||^2, or the printed lambda ||theta||^2"
     )
     decay_on: Literal["all", "weights"] = Field("all", description="decay all parameters, or no vectors (biases)")
-    checkpoint_seconds: float = Field(60.0, gt=0, description="seconds between checkpoints")
+    checkpoint_seconds: Annotated[float, Role.PACE] = Field(60.0, gt=0, description="seconds between checkpoints")
 
     @property
     def effective_decay(self) -> float:

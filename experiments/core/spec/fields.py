@@ -14,6 +14,7 @@ from experiments.core.errors import SpecError
 from experiments.core.models import kinds as model_kinds
 from experiments.core.names import is_number, numbered, positions
 from experiments.core.spec.grid import MOST_CELLS
+from experiments.core.spec.role import Role
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,9 +39,6 @@ ClientName = Annotated[
     PlainSerializer(_plain, when_used="json"),
 ]
 """A client by name, or by position as "#3". A number is a name, too: 2 is the client called "2"."""
-
-COSMETIC = frozenset({"title", "reproduces", "cost", "checkpoint_seconds"})
-"""Keys that cannot change a number."""
 
 _LISTED = 10**6  # clients whose names are written out to check a spec; beyond, reading the data tells
 
@@ -142,13 +140,15 @@ class PrivacySpec(Block):
 class SettingSpec(Block):
     """What every setting of every paper has."""
 
-    paper: str = Field(description="the paper this belongs to (or train); taken from the folder")
-    name: str = Field(description="the setting's name; taken from the file")
-    title: str = Field("", description="what it is, in a line")
-    reproduces: str = Field("", description="which tables and figures it reproduces")
-    cost: str = Field("", description="what a run costs at this scale, in words")
-    scale: Literal["smoke", "small", "paper"] = Field(description="set by --scale")
-    seeds: tuple[int, ...] = Field(
+    paper: Annotated[str, Role.IDENTITY] = Field(
+        description="the paper this belongs to (or train); taken from the folder"
+    )
+    name: Annotated[str, Role.IDENTITY] = Field(description="the setting's name; taken from the file")
+    title: Annotated[str, Role.WORDS] = Field("", description="what it is, in a line")
+    reproduces: Annotated[str, Role.WORDS] = Field("", description="which tables and figures it reproduces")
+    cost: Annotated[str, Role.WORDS] = Field("", description="what a run costs at this scale, in words")
+    scale: Annotated[Literal["smoke", "small", "paper"], Role.IDENTITY] = Field(description="set by --scale")
+    seeds: Annotated[tuple[int, ...], Role.REPEATS] = Field(
         (0,), min_length=1, max_length=MOST_CELLS, description="one run per seed: initial weights and schedule"
     )
 
@@ -174,9 +174,11 @@ class RunSpec(SettingSpec):
     clients_per_round: int = Field(ge=1, description="participants of each round")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
     dtype: Literal["float32", "float64"] = Field("float32", description="arithmetic")
-    formulation: str = Field("auto", description="how local steps are computed; auto = timed calibration")
+    formulation: Annotated[str, Role.ROUNDING] = Field(
+        "auto", description="how local steps are computed; auto = timed calibration"
+    )
     evaluate_every: int = Field(10, ge=1, description="rounds between evaluations; the last round always counts")
-    checkpoint_seconds: float = Field(60.0, gt=0, description="seconds between checkpoints")
+    checkpoint_seconds: Annotated[float, Role.PACE] = Field(60.0, gt=0, description="seconds between checkpoints")
 
     @property
     def known_clients(self) -> int | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
 from experiments.core.block import Block
+from experiments.core.spec import role
+from experiments.core.spec.role import Role
 
 S = TypeVar("S", bound=Block)
 
@@ -28,7 +30,7 @@ MOST_CELLS = 10_000
 """Points of a grid times seeds: what one setting may ask for."""
 
 _NO_WORDS: Mapping[str, str] = {}
-_NEVER = ("grid", "seeds", "name", "paper", "scale", "experiment")
+_NEVER = (Role.IDENTITY, Role.EXPERIMENT, Role.REPEATS, Role.AXES)  # of fields that no axis can vary
 
 
 def points(
@@ -95,7 +97,7 @@ def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS
     """What is wrong with the axes of `spec`: too many points, two axes on one key, and whatever `_fault_at` finds."""
     if not axes:
         return []
-    if fault := _fault_of_axes(axes, words, len(getattr(spec, "seeds", (0,)))):
+    if fault := _fault_of_axes(axes, words, len(getattr(spec, "seeds", (0,))), role.keys(type(spec), *_NEVER)):
         return [f"grid: {fault}"]
     seen: set[str] = set()
     for point, keys in points(axes, words=words):
@@ -108,7 +110,7 @@ def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS
     return []
 
 
-def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int) -> str:
+def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int, never: Collection[str]) -> str:
     """What is wrong with the axes before any point is tried, "" for nothing."""
     choices = {axis: _choices(axis, values, words) for axis, values in axes.items()}
     if empty := [axis for axis, found in choices.items() if not found]:
@@ -121,7 +123,7 @@ def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int) -> str:
         for key in sorted({leaf for _, _, keys in found for leaf in _leaves(keys)}):
             if owner.setdefault(key, axis) != axis:
                 return f"{owner[key]} and {axis} both set {key}"
-    if banned := [key for key in owner if key.split(".")[0] in _NEVER]:
+    if banned := [key for key in owner if key.split(".")[0] in never]:
         return f"{banned[0]} cannot be varied"
     return ""
 

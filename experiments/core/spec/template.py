@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from experiments.core.spec.describe import blocks, plain, words, written
 from experiments.core.spec.fields import CustomModel
 from experiments.core.spec.load import Loaded
+from experiments.core.spec.role import Role, keys
 
-_OF_THE_FILE = ("paper", "name", "scale", "title", "reproduces", "cost")
 _WIDTH = 116
 
 
@@ -32,17 +32,24 @@ def template(small: Loaded, smoke: Loaded) -> str:
         "scales:",
     ]
     overlay = _difference(plain(small.spec), plain(smoke.spec))
-    shown = {key: value for key, value in overlay.items() if key not in _OF_THE_FILE}
+    of_the_file = _of_the_file(type(small.spec))
+    shown = {key: value for key, value in overlay.items() if key not in of_the_file}
     lines += (
         ["  smoke:", *(f"    {key}: {written(value)}" for key, value in shown.items())] if shown else ["  smoke: {}"]
     )
     return "\n".join([*lines, "  small: {}", "  paper: {}"]) + "\n"
 
 
+def _of_the_file(block: type[BaseModel]) -> frozenset[str]:
+    """The fields that a file of one's own has values of its own for."""
+    return keys(block, Role.IDENTITY, Role.WORDS)
+
+
 def _block(block: BaseModel, depth: int) -> Iterator[str]:
-    """The lines of a block's fields, those of the file itself left out at the top."""
+    """The lines of a block's fields, those of the file itself left out."""
+    of_the_file = _of_the_file(type(block))
     for key, field in type(block).model_fields.items():
-        if key != "kind" and not (depth == 0 and key in _OF_THE_FILE):
+        if key != "kind" and key not in of_the_file:
             yield from _field(key, field, getattr(block, key), depth)
 
 

@@ -14,7 +14,6 @@ from experiments.core.sweep.cell import Cell, Context, Row, parameters
 
 S = TypeVar("S", bound=SettingSpec)
 
-NOT_NUMBERS = {"title", "reproduces", "cost", "seeds", "checkpoint_seconds", "formulation", "grid"}
 _NO_AXES: Axes = {}
 _NO_WORDS: Mapping[str, str] = {}
 
@@ -48,7 +47,7 @@ def cells_of(
                 spec.scale,
                 seed,
                 name or paper.name,
-                **parameters(own, NOT_NUMBERS, seed=seed),
+                **parameters(own, seed=seed),
                 version=paper.version,
                 work=cost.seconds,
                 worlds=cost.worlds,

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from experiments.core.block import Block
 from experiments.core.errors import SpecError
+from experiments.core.spec.role import NO_NUMBER, keys
 
 COLUMNS = (
     "paper", "setting", "scale", "seed", "dataset", "partition", "model", "method", "metric", "subject", "round",
@@ -45,10 +46,11 @@ class Parameters(TypedDict):
     given: dict[str, Any]
 
 
-def parameters(spec: Block, leave_out: set[str], **more: Any) -> Parameters:
-    """The parameters of a cell: a spec's values but for the keys `leave_out`, and `more` that no spec holds."""
+def parameters(spec: Block, **more: Any) -> Parameters:
+    """The parameters of a cell: a spec's values but for those that change no number, and `more` that no spec holds."""
+    left_out = set(keys(type(spec), *NO_NUMBER))
     params, given = (
-        {**spec.model_dump(mode="json", exclude=leave_out, exclude_defaults=short), **more} for short in (False, True)
+        {**spec.model_dump(mode="json", exclude=left_out, exclude_defaults=short), **more} for short in (False, True)
     )
     return {"params": params, "given": given}
 

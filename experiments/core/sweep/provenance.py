@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import resource
 import subprocess
 import sys
 from importlib import metadata
@@ -16,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import experiments
+from experiments.core.memory import Peak
 from experiments.core.sweep.cell import Cell, Context, canonical
 
 _HOUSE = Path(experiments.__file__).resolve().parent.parent
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "transformers", "tokenizers")
 
 
-def provenance(cell: Cell, context: Context, spec: dict[str, Any], timing: dict[str, Any]) -> dict[str, Any]:
-    """The content of provenance.json; `timing` holds start, end (UTC), wall_s over all starts, and how many starts."""
+def provenance(
+    cell: Cell, context: Context, spec: dict[str, Any], timing: dict[str, Any], peak: Peak
+) -> dict[str, Any]:
+    """The content of provenance.json.
+
+    Args:
+        timing: start, end (UTC), wall_s over all starts, and how many starts.
+        peak: made when the cell's last start began; what it does not know is left blank.
+    """
+    resident, on_device = peak.resident(), peak.on_device()
     versions = {name: _version(name) for name in _PACKAGES}
     return {
         **timing,
@@ -37,7 +45,8 @@ def provenance(cell: Cell, context: Context, spec: dict[str, Any], timing: dict[
         "worlds": cell.worlds,
         "device": context.device,
         "threads": context.threads,
-        "peak_memory": peak_memory(),
+        "peak_memory": "" if resident is None else resident,
+        **({} if on_device is None else {"peak_device_memory": on_device}),
         "facts": json.loads(json.dumps(context.facts, sort_keys=True, default=str)),
     }
 
@@ -89,7 +98,6 @@ def device(name: str) -> dict[str, Any]:
             "cudnn_deterministic": torch.backends.cudnn.deterministic,
             "tf32": torch.backends.cuda.matmul.allow_tf32,
             "driver": _driver(),
-            "peak_device_memory": torch.cuda.max_memory_allocated(name),
         }
     return found
 
@@ -110,12 +118,6 @@ def _driver() -> str:
     except OSError:
         named = None
     return named.group(1) if named else ""
-
-
-def peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def command(argv: list[str]) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.core import clean
 from experiments.core.errors import BusyError, FedlabError, MissingError, SpecError
-from experiments.core.memory import is_out_of_memory, out_of_memory, require
+from experiments.core.memory import Peak, is_out_of_memory, out_of_memory, require
 from experiments.core.sealed import seal, set_aside, unseal
 from experiments.core.sweep import files, stored_spec
 from experiments.core.sweep.cell import Cell, Context, Row
@@ -81,6 +81,7 @@ def run_cells(
     out: Path,
     options: Options | None = None,
     given: dict[str, Any] | None = None,
+    shared: Collection[str] = (),
 ) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
@@ -92,6 +93,7 @@ def run_cells(
         out: the runs folder.
         options: how to run.
         given: the part of `spec` that is not at its default; None for all of it.
+        shared: keys of `spec` whose values may differ between results that lie in one folder (`role.SHARED`).
 
     Raises:
         SpecError: results of another spec are stored here, or a cell found its request wrong.
@@ -105,7 +107,7 @@ def run_cells(
     store, outcome = Store.of(out, cells[0]), Outcome()
     options = replace(options, tell=once(options.tell))
     try:
-        with stored_spec.claimed(store, spec, cells, options.overwrite, given):
+        with stored_spec.claimed(store, spec, cells, options.overwrite, given, shared):
             try:
                 _each(cells, spec, out, options, outcome)
             finally:
@@ -171,6 +173,7 @@ def run_cell(cell: Cell, spec: dict[str, Any], out: Path, options: Options) -> L
 
 
 def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, options: Options) -> None:
+    peak = Peak(options.device)
     clock = Clock(folder / "clock.json", lambda line: options.warn(cell, line))
     with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log:
 
@@ -204,7 +207,7 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
         rows = cell.compute(context)
         note(f"{len(rows)} rows after {clock.seconds:.1f} s")
     timing = {"start": clock.began, "end": _now(), "wall_s": round(clock.seconds, 3), "starts": clock.starts}
-    store.commit(cell, rows, provenance(cell, context, spec, timing))
+    store.commit(cell, rows, provenance(cell, context, spec, timing, peak))
 
 
 def once(tell: Callable[[str], None]) -> Callable[[str], None]:

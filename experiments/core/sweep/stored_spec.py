@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import yaml
@@ -14,8 +14,7 @@ from experiments.core.sweep import cell, files
 from experiments.core.sweep.cell import Cell, canonical
 from experiments.core.sweep.store import Store
 
-NEUTRAL = frozenset({"seeds", "title", "reproduces", "cost", "checkpoint_seconds"})
-"""Top-level keys of a spec that change no number of a cell: two specs that differ only here may share a folder."""
+NONE: frozenset[str] = frozenset()
 
 
 def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
@@ -28,11 +27,16 @@ def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
     return {prefix.removesuffix("."): canonical(spec)}
 
 
-def differences(stored: dict[str, Any], wanted: dict[str, Any], given: dict[str, Any] | None = None) -> tuple[str, ...]:
-    """`key: stored X, now Y` for every leaf that differs and can change a number; `given` as in `run_cells`."""
+def differences(
+    stored: dict[str, Any],
+    wanted: dict[str, Any],
+    given: dict[str, Any] | None = None,
+    shared: Collection[str] = NONE,
+) -> tuple[str, ...]:
+    """`key: stored X, now Y` for every leaf that differs and counts; `given` and `shared` as in `run_cells`."""
     found = cell.differences(stored, wanted, wanted if given is None else given)
     return tuple(
-        f"{key}: stored {_shown(old)}, now {_shown(new)}" for key, old, new in found if key.split(".")[0] not in NEUTRAL
+        f"{key}: stored {_shown(old)}, now {_shown(new)}" for key, old, new in found if key.split(".")[0] not in shared
     )
 
 
@@ -60,7 +64,12 @@ def read(store: Store) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def claimed(
-    store: Store, spec: dict[str, Any], cells: list[Cell], overwrite: bool, given: dict[str, Any] | None = None
+    store: Store,
+    spec: dict[str, Any],
+    cells: list[Cell],
+    overwrite: bool,
+    given: dict[str, Any] | None = None,
+    shared: Collection[str] = NONE,
 ) -> Iterator[None]:
     """Store `spec` as the one whose results lie here, and hold it so over the block. A folder without cells is free.
 
@@ -71,7 +80,7 @@ def claimed(
     wanted = json.loads(canonical(spec))
     with contextlib.ExitStack() as held:
         with store.lock_folder():
-            _settle(store, wanted, cells, overwrite, given)
+            _settle(store, wanted, cells, overwrite, given, shared)
             held.enter_context(store.in_use())
         try:
             yield
@@ -81,7 +90,12 @@ def claimed(
 
 
 def _settle(
-    store: Store, wanted: dict[str, Any], cells: list[Cell], overwrite: bool, given: dict[str, Any] | None
+    store: Store,
+    wanted: dict[str, Any],
+    cells: list[Cell],
+    overwrite: bool,
+    given: dict[str, Any] | None,
+    shared: Collection[str],
 ) -> None:
     occupied = any(store.folders())
     try:
@@ -90,7 +104,7 @@ def _settle(
         if occupied and not overwrite:
             raise
         stored = {}
-    found = differences(stored, wanted, given) if stored is not None else ()
+    found = differences(stored, wanted, given, shared) if stored is not None else ()
     if found and occupied and not overwrite:
         where = f"{store.root.parent.name}/{store.root.name}: " + "; ".join(found)
         todo = "--overwrite replaces them, another --out keeps both"

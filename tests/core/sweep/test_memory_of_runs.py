@@ -1,6 +1,7 @@
 """Runs that cannot fit do not start, and those that run out of memory say so: exit 4, one line."""
 
 import dataclasses
+import functools
 import json
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 
 from experiments.core.engine import device
 from experiments.core.errors import MissingError
+from experiments.core.memory import Peak
 from experiments.core.study import formulation
 from experiments.core.study.price import memory, size_of
 from experiments.core.sweep import plan, run
+from experiments.core.sweep.rows import from_csv
 from experiments.core.sweep.run import Options, run_cells
 from tests.toys import cells as toy
 from tests.toys import federated as tiny
@@ -109,3 +112,22 @@ def test_an_exact_hessian_that_is_too_large_is_refused_before_training(tmp_path,
     monkeypatch.setattr(run, "require", lambda *given: None)  # as where the plan knows no size
     assert fragile.command(config, tmp_path / "b") == 4 and not trained
     assert "leave `exact` out of methods" in capsys.readouterr().err
+
+
+def test_the_peak_of_memory_is_the_cells_own(tmp_path):
+    """A large cell, then a small one in the same process: the second does not have the peak of the first."""
+    large = 256 << 20
+
+    def held(size, context):
+        assert bytearray(b"x") * size
+        return []
+
+    sizes = {0: large, 1: 1 << 20}
+    ran = [dataclasses.replace(c, compute=functools.partial(held, sizes[c.seed])) for c in toy.cells(seeds=(0, 1))]
+    runs = run_cells(ran, toy.spec(), tmp_path).metrics.parent / "runs.csv"
+    peaks = [row["peak_memory"] for row in from_csv(runs.read_text())]
+    if Peak().resident() is None:
+        assert peaks == ["", ""]
+    else:
+        first, second = map(int, peaks)
+        assert first > large and second < first - large // 2

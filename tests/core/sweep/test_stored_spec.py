@@ -19,7 +19,9 @@ from tests.toys import cells as toy
 
 def test_only_leaves_that_change_numbers_differ():
     a = {"seeds": [0], "title": "a", "data": {"kind": "x", "clients": 3}, "fractions": (0.1, 0.2)}
-    assert differences(a, {**a, "seeds": [1, 2], "title": "b", "fractions": [0.1, 0.2]}) == ()
+    shared = frozenset({"seeds", "title"})
+    assert differences(a, {**a, "seeds": [1, 2], "title": "b", "fractions": [0.1, 0.2]}, shared=shared) == ()
+    assert differences(a, {**a, "title": "b"}) == ('title: stored "a", now "b"',)
     assert differences(a, {**a, "data": {"kind": "x", "clients": 4}}) == ("data.clients: stored 3, now 4",)
     assert differences(a, {**a, "data": {"kind": "y"}}) == (
         "data.clients: stored 3, now (absent)",
