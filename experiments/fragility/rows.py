@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.core.estimators.numerics.influence_function import group_influence
-from experiments.core.scores.correlation import pearson, spearman
+from experiments.core.scores.correlation import spearman
+from experiments.core.scores.rows import agreement
 from experiments.core.study.retraining import Groups, Truth, group_name, sample_name
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
@@ -40,11 +41,9 @@ class Rows:
     def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> None:
         """Pearson and Spearman correlation of the finite pairs; no row when there are too few, or one is constant."""
         pairs = np.array([(a, b) for a, b in zip(x, y, strict=True) if np.isfinite(a) and np.isfinite(b)])
-        if len(pairs) < 3:
-            return
-        found = {"pearson": pearson(*pairs.T), "spearman": spearman(*pairs.T)}
-        for name, correlation in found.items():
-            self.add(method, prefix + name, correlation.value, "", len(pairs), **words)
+        estimate, truth = pairs.reshape(-1, 2).T
+        for metric, value, n in agreement(estimate, truth, prefix + "{}"):
+            self.add(method, metric, value, "", n, **words)
 
 
 def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:

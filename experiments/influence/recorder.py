@@ -16,7 +16,7 @@ from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import Truth, parameter_change, truth
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, tensor_norms
 from experiments.core.report.subjects import of_client
-from experiments.core.scores.correlation import pearson, spearman
+from experiments.core.scores.rows import agreement
 from experiments.core.study.quality import status
 from experiments.core.sweep.cell import Row
 from experiments.influence.spec import InfluenceSpec
@@ -125,12 +125,8 @@ class Recorder:
         last = t == self._spec.rounds
         both = (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu()))
         for what, ours, theirs in both if self._classes else both[:1]:
-            for score, function in (("pearson", pearson), ("spearman", spearman)):
-                found = function(ours.numpy(), theirs.numpy())
-                self._add(name, f"{score}_{what}", "counted", t, found.value, found.n, "correlation")
-                if last:
-                    self._add(name, f"{score}_{what}_low", "counted", t, found.low, found.n, "correlation")
-                    self._add(name, f"{score}_{what}_high", "counted", t, found.high, found.n, "correlation")
+            for metric, value, n in agreement(ours.numpy(), theirs.numpy(), f"{{}}_{what}", interval=last):
+                self._add(name, metric, "counted", t, value, n, "correlation")
 
     def _fip(self, name: str, t: int, exact: Tensor) -> None:
         """Distance of estimated and exact FIP, and which flags are still on."""

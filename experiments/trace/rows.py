@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.core.scores.correlation import pearson, spearman
 from experiments.core.scores.localization import chance, localized, rank
+from experiments.core.scores.rows import agreement
 from experiments.core.sweep.cell import Row
 
 
@@ -78,12 +78,13 @@ def of_scores(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
     hit = _percent(localized(scores, _only(scope.fall.argmax(1), scores)))
     rows.add(method, "hit_truth", hit, "%", t=scope.t, n=len(scores), scope=scope.name)
     pairs = list(zip(scores.double().cpu().numpy(), scope.fall.double().cpu().numpy(), strict=True))
-    for name, correlation in (("pearson", pearson), ("spearman", spearman)) if scores.shape[1] > 2 else ():
-        # An input all of whose participants score the same has no correlation.
-        defined = [r for r in (correlation(a, b).value for a, b in pairs) if np.isfinite(r)]
-        if defined:
-            mean = float(np.mean(defined))
-            rows.add(method, f"{name}_truth", mean, t=scope.t, n=len(defined), scope=scope.name)
+    defined: dict[str, list[float]] = {}
+    for estimate, truth in pairs:  # an input all of whose participants score the same has no correlation
+        for metric, value, _ in agreement(estimate, truth, "{}_truth"):
+            defined.setdefault(metric, []).extend([value] if np.isfinite(value) else [])
+    for metric, values in defined.items():
+        if values:
+            rows.add(method, metric, float(np.mean(values)), t=scope.t, n=len(values), scope=scope.name)
 
 
 def _of_right(rows: Rows, method: str, scores: Tensor, scope: Scope) -> None:
