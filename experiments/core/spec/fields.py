@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
+from experiments.core.algorithms import kinds as algorithm_kinds
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.block import Block
 from experiments.core.data import kinds as data_kinds
 from experiments.core.data import partitions
@@ -68,29 +70,16 @@ def union(blocks: Iterable[type[Block]]) -> Any:
     return Annotated[Union[members], Field(discriminator="kind")] if len(members) > 1 else members[0]  # noqa: UP007
 
 
-class FedAvg(Block):
-    """Federated averaging (McMahan et al. 2017)."""
-
-    kind: Literal["fedavg"] = "fedavg"
-
-
-class FedProx(Block):
-    """FedAvg with a proximal term (Li et al. 2020)."""
-
-    kind: Literal["fedprox"] = "fedprox"
-    mu: float = Field(gt=0, description="weight of the proximal term")
-
-
 if TYPE_CHECKING:
     DataSpec = Any
     PartitionSpec = Any
     ModelSpec = Any
-    AlgorithmSpec = FedAvg | FedProx
+    AlgorithmSpec = Any
 else:
     DataSpec = union(data_kinds().values())
     PartitionSpec = union(partitions().values())
     ModelSpec = union([*model_kinds().values(), CustomModel])
-    AlgorithmSpec = union([FedAvg, FedProx])
+    AlgorithmSpec = union(algorithm_kinds().values())
 
 
 class LocalSpec(Block):
@@ -213,6 +202,9 @@ class RunSpec(SettingSpec):
             faults.append(f"clients_per_round: {self.clients_per_round} a round, but there are {known} clients")
         if self.evaluate_every > self.rounds:
             faults.append(f"evaluate_every: {self.evaluate_every} is more than the {self.rounds} rounds")
+        faults += self.algorithm.unfit(self.local)
+        if self.privacy is not None and not self.algorithm.private:
+            faults.append(f"privacy: clipping and noise do not protect all that {self.algorithm.kind} sends or keeps")
         return raised(self, faults)
 
 
