@@ -80,7 +80,8 @@ def execute(
     if request.dry_run:
         _plan(paper, ready, request, ended)
         return ended
-    again = "the same command goes on from the last checkpoint" if request.resume else "without --no-resume it goes on"
+    resumes = "repeat the command to resume from the last checkpoint"
+    again = resumes if request.resume else "without --no-resume it goes on"
     console.screen.after_interrupt = (again,)
     device = ""
     for setting in ready:
@@ -184,7 +185,7 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
     if outcome.failed:
         ended.worse(1)
     for cell in outcome.busy:
-        console.note(f"busy: another process is at work on {cell.id}; the same command takes it up once done")
+        console.note(f"busy: another process is computing {cell.id}; repeat the command when it is done")
     if outcome.busy:
         ended.worse(BusyError.exit_code)
     busy = f", {len(outcome.busy)} busy" if outcome.busy else ""
@@ -279,7 +280,7 @@ def _plan(paper: Paper, settings: list[Setting], request: Request, ended: Ended)
         f"free disk {console.size(found.free_disk)}"
     )
     if found.memory > found.free_memory:
-        console.say(f"this does not fit into the memory and would not start: {LOWER}")
+        console.say(f"this does not fit into memory and would not start: {LOWER}")
 
 
 def _bytes(count: int) -> str:

@@ -1,7 +1,7 @@
 """The way from a command line to an exit code. Loads nothing by itself, so that a Ctrl-C has its line from the start.
 
 0 done; 1 some cells failed; 2 usage or spec error; 3 outside tolerance; 4 data, device or disk space missing;
-5 another process is at work on some cells; 130 interrupted.
+5 another process is computing some cells; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _told(fault: Exception) -> FedlabError:
         return out_of_memory(fault, _place(fault))
     if isinstance(fault, OSError):
         where = str(fault.filename) if fault.filename is not None else _place(fault)
-        return MissingError(fault.strerror or str(fault), where, "give another path, or mend this one")
+        return MissingError(fault.strerror or str(fault), where, "give another path, or correct this one")
     what = f"unexpected {type(fault).__name__}: {(str(fault).splitlines() or [''])[0]}"
     return FedlabError(what, _place(fault), "repeat with -v to see the traceback")
 

@@ -43,10 +43,10 @@ ScaleOption = Annotated[Scale, typer.Option("--scale", help="smoke: seconds; sma
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 Seeds = Annotated[str | None, typer.Option("--seeds", "--seed", help="0,1,2 or 0-4; default: the setting's.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of runs.")]
-Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Skip finished cells, go on from checkpoints.")]
+Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Skip finished cells and resume from checkpoints.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace stored results of another spec.")]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="CPU threads that worlds spread over; default: all cores.")
+    int | None, typer.Option("--jobs", "-j", min=1, help="CPU threads that worlds are spread over; default: all cores.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and stop.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failing cell.")]
@@ -60,7 +60,7 @@ DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of data sets; default: $FEDLAB_DATA_DIR.", file_okay=False)
 ]
 StandIn = Annotated[
-    bool, typer.Option("--stand-in/--no-stand-in", help="Where its data are missing: run a setting on its stand-in.")
+    bool, typer.Option("--stand-in/--no-stand-in", help="If a setting's data are missing, run it on its stand-in.")
 ]
 Model = Annotated[
     str | None,
@@ -71,8 +71,8 @@ Model = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Result as JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No remarks and no progress.")]
-Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More remarks; tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes and no progress.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="More notes; tracebacks.")]
 
 RUNS = Path("results/runs")
 

@@ -122,7 +122,7 @@ LIGHT = [
     or m.parent.name == "spec"
     or m.relative_to(ROOT).as_posix().removeprefix("experiments/core/") in {f"{b}.py" for b in BASE}
     or (m.parent.name in PAPERS and m.stem in ("__init__", "spec"))
-    or (m.parent.parent.name == "core" and m.parent.name in ("data", "models"))
+    or (m.parent.parent.name == "core" and m.parent.name in ("algorithms", "data", "models"))
     or (m.parent.name == "estimators" and (m.stem == "__init__" or not m.stem.startswith("_")))
 ]
 

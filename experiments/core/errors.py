@@ -1,4 +1,4 @@
-"""The errors a user can cause or mend: what happened, where, what to do, and the exit code."""
+"""The errors a user can cause or correct: what happened, where, what to do, and the exit code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NumericalError(FedlabError):
 
 
 class BusyError(FedlabError):
-    """Another process is at work here now."""
+    """Another process is computing here now."""
 
     exit_code = 5
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
 from experiments.core.engine.device import Workers
@@ -18,10 +16,11 @@ from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from experiments.core.report.subjects import of_client, of_label
+from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of
 from experiments.core.study.quality import quality
-from experiments.core.sweep.cell import Cell, Context, Row, parameters
+from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
@@ -34,26 +33,10 @@ def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
     """The cells of one setting: one a seed."""
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
-    work, worlds, memory = estimate(spec)
-    return [
-        Cell(
-            PAPER.name,
-            spec.name,
-            spec.scale,
-            seed,
-            "influence",
-            **parameters(spec, seed=seed),
-            version=PAPER.version,
-            work=work,
-            worlds=worlds,
-            memory=memory,
-            compute=partial(compute, spec, seed),
-        )
-        for seed in spec.seeds
-    ]
+    return cells_of(PAPER, spec, estimate, compute)
 
 
-def compute(spec: InfluenceSpec, seed: int, context: Context) -> list[Row]:
+def compute(spec: InfluenceSpec, point: str, seed: int, context: Context) -> list[Row]:
     """Train the base world, the leave-one-out worlds and the estimators in one pass; then the cleansing worlds."""
     built = build(spec, seed, context)
     must_stand_still(built.problem.net, "its gradients")

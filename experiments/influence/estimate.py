@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from experiments.core.estimators.client_influence import Steps
-from experiments.core.study.price import RATE, memory, real, size_of, training
+from experiments.core.study.price import RATE, Price, memory, real, size_of, training
 from experiments.influence.spec import InfluenceSpec
 
 
-def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
-    """(seconds, worlds, bytes) of one seed; seconds and bytes are 0 where the data tells its size only when loaded."""
+def estimate(spec: InfluenceSpec) -> Price:
+    """The price of one seed; seconds and bytes are 0 where the data tells its size only when loaded."""
     size = size_of(spec)
     clients = spec.known_clients or (size.clients if size else 0)
     counted = spec.counted or clients
@@ -18,7 +18,7 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
         left = (spec.rounds - spec.cleansing.round) / spec.rounds
     worlds = counted + 1 + removal
     if size is None:
-        return 0.0, worlds, 0
+        return Price(worlds=worlds)
     pairs = spec.rounds * spec.clients_per_round * (spec.local.steps or spec.local.epochs or 1)
     steps = Steps(
         pairs, clients, min(spec.gradients, size.samples), size.samples, size.parameters, size.classes, size.forward
@@ -36,7 +36,7 @@ def estimate(spec: InfluenceSpec) -> tuple[float, int, int]:
         / RATE
     )
     seconds = training(spec, size, round(counted + 1 + left * removal)) + estimates + evaluated
-    return seconds, worlds, memory(spec, size, worlds) + of_estimates(spec, size.parameters, clients)
+    return Price(seconds, worlds, memory(spec, size, worlds) + of_estimates(spec, size.parameters, clients))
 
 
 def of_estimates(spec: InfluenceSpec, parameters: int, clients: int) -> int:

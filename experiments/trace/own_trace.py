@@ -163,7 +163,7 @@ def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
         raise SpecError(
             f"the model does not take input {i} of shape {list(x.shape[1:])}: {first}",
             own.described.model_from,
-            "save the inputs as they were in training, or mend the model",
+            "save the inputs as they were in training, or correct the model",
         ) from fault
 
 

@@ -14,7 +14,6 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
-from experiments.core.engine.truth import without_one_by_one
 from experiments.core.estimators.numerics.tracefl import Contributions, contributions, normalised
 from experiments.core.estimators.provenance import FaultFinder, ProvenanceMethod, Traced
 from experiments.core.study.quality import status
@@ -159,7 +158,8 @@ class Recorder:
         place = found.target[:, None]
         whole = self._outputs(theta, x).gather(1, place)[:, 0]
         falls = []
-        for state in without_one_by_one(record):
+        for client in record.participants:
+            state = record.without(client)
             moved = state if theta is record.aggregate else state + noise
             falls.append(whole - self._outputs(moved, x).gather(1, place)[:, 0])
         return torch.stack(falls, 1).double().cpu()

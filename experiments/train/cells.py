@@ -101,16 +101,17 @@ def _plain(spec: TrainSpec, built: Built, world: World, diary: _Diary, context: 
     saved = checkpoint(spec, context, "plain")
     content = saved.load()
     if content is None:
-        content = {"round": 0, "state": built.start.cpu(), "diary": diary.state()}
+        content = {"round": 0, "state": built.start.cpu(), "algorithm": {}, "diary": diary.state()}
     else:
         saved.resumes("round", content["round"] + 1, spec.rounds)
     diary.restore(content["diary"])
-    state = content["state"].to(built.start.device)
-    for t, after in simulate_plain(built.problem, world, state, content["round"] + 1):
+    device = built.start.device
+    state, memory = content["state"].to(device), {name: x.to(device) for name, x in content["algorithm"].items()}
+    for t, after in simulate_plain(built.problem, world, state, content["round"] + 1, memory):
         state = after
         diary.note(t, state)
         if saved.due() or t == spec.rounds:
-            saved.save({"round": t, "state": state, "diary": diary.state()})
+            saved.save({"round": t, "state": state, "algorithm": memory, "diary": diary.state()})
         context.progress("rounds", t, spec.rounds)
     return state
 

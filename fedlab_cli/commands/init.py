@@ -15,11 +15,11 @@ from experiments.core.spec.override import option
 from experiments.core.spec.template import template
 from fedlab_cli import console
 
-Name = Annotated[str, typer.Argument(metavar="PAPER", help="train, or the paper whose spec is wanted.")]
+Name = Annotated[str, typer.Argument(metavar="PAPER", help="train, or the paper to write a spec for.")]
 To = Annotated[
     Path | None, typer.Option("--out", "-o", help="File to write; default: PAPER.yaml here.", dir_okay=False)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
 
 
 def init(paper: Name, out: To = None, force: Force = False) -> None:
@@ -35,7 +35,7 @@ def init(paper: Name, out: To = None, force: Force = False) -> None:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(template(small, smoke))
     except FileExistsError:
-        raise SpecError("the file is there already", str(path), "name another with --out, or give --force") from None
+        raise SpecError("the file already exists", str(path), "name another with --out, or use --force") from None
     console.say(str(path))
     console.note(f"change it, then: fedlab {paper} --config {path} (in seconds: --scale smoke)")
 

@@ -64,16 +64,15 @@ def _row(path: Path, owner: str, scale: str, out: Path) -> dict[str, Any]:
 
 def kind_rows() -> list[dict[str, Any]]:
     """One row per kind of data, partition, model, algorithm and method: where it goes, its name, its fields."""
+    from experiments.core.algorithms import kinds as algorithm_kinds
     from experiments.core.data import kinds as data_kinds
     from experiments.core.data import partitions
     from experiments.core.estimators.method import families as method_families
     from experiments.core.models import kinds as model_kinds
-    from experiments.core.spec.describe import blocks, doc, fields
-    from experiments.core.spec.fields import RunSpec
+    from experiments.core.spec.describe import doc, fields
 
-    algorithms = {b.model_fields["kind"].default: b for b in blocks(RunSpec.model_fields["algorithm"].annotation)}
     families: dict[str, dict[str, Any]] = {
-        "data": data_kinds(), "partition": partitions(), "model": model_kinds(), "algorithm": algorithms,
+        "data": data_kinds(), "partition": partitions(), "model": model_kinds(), "algorithm": algorithm_kinds(),
         **method_families(),
     }  # fmt: skip
     return [

@@ -46,14 +46,14 @@ def report(
 
 
 def not_at_smoke(scale: o.Scale, where: str) -> None:
-    """Let nobody hold smoke numbers against a paper's.
+    """Reject smoke numbers in a comparison with a paper.
 
     Raises:
         SpecError: the scale is smoke.
     """
     if scale is o.Scale.smoke:
-        what = "a smoke run shows that things run; its numbers are not compared with a paper's"
-        raise SpecError(what, where, "give --scale small or paper")
+        what = "a smoke run only shows that the code runs; its numbers are not compared with a paper's"
+        raise SpecError(what, where, "use --scale small or paper")
 
 
 def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...]) -> None:

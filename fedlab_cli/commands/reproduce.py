@@ -16,7 +16,7 @@ from fedlab_cli import options as o
 from fedlab_cli.commands.report import DEST, Dest, told
 from fedlab_cli.execute import execute
 
-Names = Annotated[list[str] | None, typer.Argument(help="Papers; default: all that are here.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Papers; default: all.")]
 
 
 def reproduce(
@@ -35,7 +35,7 @@ def reproduce(
     quiet: o.Quiet = False,
     verbose: o.Verbose = 0,
 ) -> None:
-    """Run every setting of every paper, go on past failures, then write tables, plots and results/README.md."""
+    """Run every setting of every paper, continue past failures, then write tables, plots and results/README.md."""
     console.setup(quiet=quiet, verbose=verbose)
     request = o.Request(
         scale.value, (), device, out, resume, overwrite, jobs, dry_run, fail_fast, data_dir=data_dir, stand_in=stand_in

@@ -56,7 +56,7 @@ Active = Annotated[
 ]
 Csv = Annotated[
     Path | None,
-    typer.Option("--csv", metavar="FILE", help="Write one row an input and client there.", rich_help_panel=PANEL),
+    typer.Option("--csv", metavar="FILE", help="Write one row per input and client to FILE.", rich_help_panel=PANEL),
 ]
 Model = Annotated[
     str | None,
@@ -93,7 +93,7 @@ def beside(
 
     console.setup(as_json, quiet, verbose)
     if run is None:
-        raise SpecError("no run is named", "fedlab trace", "give --run DIR")
+        raise SpecError("no run is given", "fedlab trace", "give --run DIR")
     if csv is not None and not csv.parent.is_dir():  # told before the work, not after it
         raise MissingError("no folder to write the table into", str(csv), "make it, or name another file")
     own = open_round(run, round_, model, resolved_dir(data_dir))

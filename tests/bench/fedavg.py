@@ -68,7 +68,7 @@ def by_hand(threads: int) -> dict[str, float]:
 def ours(threads: int) -> dict[str, float]:
     """The engine, with what `fedlab train` does around it: calibration, schedule, progress."""
     began = time.perf_counter()
-    from experiments.core.engine.algorithms.fedavg import FedAvg
+    from experiments.core.algorithms.fedavg import FedAvg
     from experiments.core.engine.calibrate import choose
     from experiments.core.engine.federation import Federation
     from experiments.core.engine.local import LocalTraining

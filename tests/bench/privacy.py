@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining

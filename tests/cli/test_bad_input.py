@@ -127,7 +127,7 @@ DATA = {
     "words in csv": (spoil_csv("who,a,label\n0,1,0\n1,x,1\n"), CSV, 2, "'x' in line 3"),
     "no such column": (None, {**CSV, "label": "outcome"}, 2, "no column 'outcome'"),
     "a folder for a file": (lambda: Path("d").mkdir(), {"kind": "csv", "path": "d"}, 4, "cannot read the file"),
-    "cut npz": (cut_npz, {"kind": "image_npz", "path": "mine.npz"}, 2, "not a sound npz file"),
+    "cut npz": (cut_npz, {"kind": "image_npz", "path": "mine.npz"}, 2, "not a valid npz file"),
     "cut gzip": (cut_leaf, {"kind": "leaf_json", "path": "leaf"}, 2, "damaged gzip file"),
     "no image": (bad_image, {"kind": "image_folder", "path": "pets"}, 2, "not a readable image"),
     "no natural clients": (None, {"kind": "csv", "path": "cases.csv"}, 2, "no natural clients"),

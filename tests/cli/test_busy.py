@@ -55,13 +55,13 @@ def test_the_second_of_two_processes_is_told_that_the_cell_is_busy(tmp_path, mon
     with at_work(config, out):
         assert main([*line, str(config), "--json"]) == 5
         told = capsys.readouterr()
-        assert "busy: another process is at work on seed0-" in told.err and "0 failed, 1 busy" in told.err
+        assert "busy: another process is computing seed0-" in told.err and "0 failed, 1 busy" in told.err
         (setting,) = json.loads(told.out)["settings"]
         assert (setting["status"], setting["busy"], setting["failed"]) == ("busy", 1, 0)
         assert not list(out.rglob("*.failed.txt"))
         changed = str(tiny.write(tmp_path, paper="train", rounds=4))
         assert main([*line, changed, "--overwrite"]) == 5
-        assert "another process is at work" in capsys.readouterr().err
+        assert "another process is computing" in capsys.readouterr().err
     tiny.write(tmp_path, paper="train", rounds=30)
     assert main([*line, str(config)]) == tiny.command("train", config, tmp_path / "quiet") == 0
     tables = [next(folder.rglob("metrics.csv")).read_bytes() for folder in (out, tmp_path / "quiet")]

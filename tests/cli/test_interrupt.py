@@ -41,7 +41,7 @@ def test_while_torch_is_loaded(tmp_path):
     """The first line stands before torch is there; a Ctrl-C right after it falls into the loading."""
     err, code = interrupted_when(lambda err, folder: "synthetic_logreg at scale smoke" in err, tmp_path)
     assert code == 130
-    assert err.splitlines()[-1] == "interrupted; the same command goes on from the last checkpoint"
+    assert err.splitlines()[-1] == "interrupted; repeat the command to resume from the last checkpoint"
     assert "Traceback" not in err
 
 
@@ -52,7 +52,7 @@ def test_in_training_and_the_same_command_goes_on(tmp_path, monkeypatch, capsys)
 
     err, code = interrupted_when(saved, tmp_path)
     assert code == 130
-    assert err.splitlines()[-1] == "interrupted; the same command goes on from the last checkpoint"
+    assert err.splitlines()[-1] == "interrupted; repeat the command to resume from the last checkpoint"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console.Meter, "update", stopped_at_the_first_round)
     assert main(COMMAND[3:]) == 130

@@ -86,7 +86,7 @@ def _read(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.nda
     import numpy as np
 
     if labels.ndim != 1:
-        raise SpecError(f"labels of shape {labels.shape}", where, "give one label a sample")
+        raise SpecError(f"labels of shape {labels.shape}", where, "give one label per sample")
     if labels.dtype.kind in "iubf":
         return labels
     if labels.dtype.kind not in "UST":
@@ -94,7 +94,7 @@ def _read(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.nda
     try:
         texts = np.char.strip(np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels.astype(str))
     except UnicodeDecodeError as error:
-        raise SpecError("labels are bytes that are no UTF-8", where, _TODO) from error
+        raise SpecError("labels are bytes that are not UTF-8", where, _TODO) from error
     if (empty := np.flatnonzero(texts == "")).size:
         raise SpecError(f"{named(int(empty[0]))} has no label", where, "give it one, or remove it")
     return texts

@@ -195,7 +195,7 @@ def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
     """Raise SpecError where the file's own counts contradict its samples, the sign of a file cut and mended by hand."""
     named, counts = content.get("users", []), content.get("num_samples", [])
     if not (isinstance(named, list) and isinstance(counts, list) and all(isinstance(user, str) for user in named)):
-        raise SpecError("users or num_samples is no list", str(path), "leave both out, or write them as LEAF does")
+        raise SpecError("users or num_samples is not a list", str(path), "leave both out, or write them as LEAF does")
     for user, count in zip(named, counts, strict=False):
         held = len(users[user][1]) if user in users else 0
         if held != count:
@@ -212,11 +212,11 @@ def _arrays(samples: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray
         with np.errstate(over="ignore"):  # what no float32 holds is refused as infinite
             x, y = np.asarray(samples["x"], dtype=np.float32), np.asarray(samples["y"])
     except (ValueError, TypeError, OverflowError) as error:
-        raise SpecError(f"x or y is no table of numbers ({error})", where, "give lists of equal length") from error
+        raise SpecError(f"x or y is not a table of numbers ({error})", where, "give lists of equal length") from error
     if x.ndim and y.ndim and not len(y) and not len(x):
         return np.empty((0, 0), np.float32), np.empty(0, np.int64)
     if x.ndim != 2 or y.shape != (len(x),):
-        raise SpecError(f"x of shape {x.shape} with y of shape {y.shape}", where, "give a flat x and one y a sample")
+        raise SpecError(f"x of shape {x.shape} with y of shape {y.shape}", where, "give a flat x and one y per sample")
     if y.dtype.kind not in "iubfU":
         raise SpecError(f"labels are {y.dtype}", where, "give labels 0, 1, 2, ... or names of classes")
     return x, y

@@ -58,7 +58,7 @@ def read_image(
         raise
     except Exception as error:  # on a damaged file a decoder may raise anything
         reason = f"none of {', '.join(formats)}" if isinstance(error, UnidentifiedImageError) else first_line(error)
-        raise SpecError(f"not a readable image ({reason})", where, "mend or remove the file") from error
+        raise SpecError(f"not a readable image ({reason})", where, "repair or remove the file") from error
 
 
 def _pixels(image: Image, where: str, colour: Colour, size: tuple[int, int] | None) -> np.ndarray:

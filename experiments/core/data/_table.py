@@ -159,7 +159,7 @@ class Reader:
         ):
             return value
         raise SpecError(
-            f"column {name!r} holds {_short(cell)} in line {line}, which is no number", str(self.file),
+            f"column {name!r} holds {_short(cell)} in line {line}, which is not a number", str(self.file),
             self._advice(text, sign, other),
         )  # fmt: skip
 
@@ -218,7 +218,7 @@ def _rows(file: Path, dialect: Dialect) -> Generator[Row]:
                 yield line, cells
     except csv.Error as error:
         todo = "look for a quote that is never closed, or save the file again as csv"
-        raise SpecError(f"line {started} is not sound csv ({error})", where, todo) from error
+        raise SpecError(f"line {started} is not valid csv ({error})", where, todo) from error
 
 
 def _short(cell: str) -> str:

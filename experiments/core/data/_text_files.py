@@ -100,10 +100,10 @@ def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
         ) from error
     except csv.Error as error:
         todo = "fetch it again, or look for a quote that is never closed"
-        raise SpecError(f"not a sound csv file ({error})", where, todo) from error
+        raise SpecError(f"not a valid csv file ({error})", where, todo) from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         todo = "correct data.path, or fetch it again"
-        raise SpecError(f"neither a folder nor a sound tar archive ({first_line(error)})", str(place), todo) from error
+        raise SpecError(f"neither a folder nor a valid tar archive ({first_line(error)})", str(place), todo) from error
     except OSError as error:
         if error.errno is None:  # what bz2 says of damage
             raise SpecError(f"damaged archive ({first_line(error)})", str(place), "fetch it again") from error

@@ -88,7 +88,7 @@ def read_tokens(folder: Path) -> Tokens:
         raise
     except Exception as error:  # the library raises plain Exception
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SpecError(f"not a sound vocabulary ({first})", str(folder), "fetch its files again") from error
+        raise SpecError(f"not a valid vocabulary ({first})", str(folder), "fetch its files again") from error
 
 
 def _bert(file: Path) -> Tokens:

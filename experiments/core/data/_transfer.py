@@ -73,7 +73,7 @@ def receive(file: File, into: IO[bytes], progress: Callable[[str, int, int], Non
 def unsound(file: File, why: str) -> MissingError:
     """The error of a download that is not what it should be."""
     return MissingError(
-        f"the download of {file.path} is not sound: {why}", file.url, "try again; the old state is unchanged"
+        f"the download of {file.path} is damaged: {why}", file.url, "try again; the old state is unchanged"
     )
 
 

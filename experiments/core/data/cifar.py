@@ -102,7 +102,7 @@ class Cifar(ScaledImages):
         length = PIXELS + (2 if self.classes == 100 else 1)
         if not raw or len(raw) % length:
             what = f"{len(raw)} bytes are not whole records of {length} bytes"
-            raise SpecError(what, str(file), f"fetch CIFAR-{self.classes} again, or mend data.classes")
+            raise SpecError(what, str(file), f"fetch CIFAR-{self.classes} again, or correct data.classes")
         return np.frombuffer(raw, np.uint8).reshape(-1, length)
 
 
@@ -125,12 +125,14 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
                 if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
                     found[name] = read_stream(stream, archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise SpecError(f"not a sound tar archive ({first_line(error)})", str(archive), "fetch it again") from error
+        raise SpecError(f"not a valid tar archive ({first_line(error)})", str(archive), "fetch it again") from error
     missing = [name for name in wanted if name not in found]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])
     if missing:
-        raise SpecError(f"no {', '.join(missing)} in the archive", str(archive), "mend data.classes, or fetch it again")
+        raise SpecError(
+            f"no {', '.join(missing)} in the archive", str(archive), "correct data.classes, or fetch it again"
+        )
     return found
 
 

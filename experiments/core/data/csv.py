@@ -40,7 +40,7 @@ class Csv(TestRows):
     )
     client: str | None = Field(None, description="column that names the client of each row; read as text")
     features: Columns | None = Field(None, description="columns of features; default: all others")
-    ignore: Columns = Field((), description="columns that are no features")
+    ignore: Columns = Field((), description="columns that are not features")
     standardise: bool = Field(
         True, description="shift and scale each feature by mean and deviation of the training rows"
     )

@@ -66,7 +66,7 @@ def _found(data_dir: Path | None) -> Path | list[Path]:
                 return place
         if files := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
             return files
-    where = f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+    where = f"looked in {folder}" if folder else "no data folder is given (--data-dir or FEDLAB_DATA_DIR)"
     raise absent("FEMNIST (62 classes, by writer) is not there", where, "femnist", data_dir, STAND_IN)
 
 

@@ -272,7 +272,7 @@ def download(name: str, data_dir: Path | None, progress: Progress | None = None)
 
     Raises:
         SpecError: no such data set, or one that needs no download.
-        MissingError: no data folder is named, no network, a wrong checksum, no space.
+        MissingError: no data folder is given, no network, a wrong checksum, no space.
         BusyError: another process is downloading it.
     """
     known = catalogue().get(name)
@@ -281,7 +281,7 @@ def download(name: str, data_dir: Path | None, progress: Progress | None = None)
     if not known.files and not known.needs:
         raise SpecError(f"{name} needs no download", "--download", f"use it as data.kind: {known.kind}")
     if data_dir is None:
-        raise MissingError("no data folder is named", "--download", "name one with --data-dir or FEDLAB_DATA_DIR")
+        raise MissingError("no data folder is given", "--download", "name one with --data-dir or FEDLAB_DATA_DIR")
     for other in known.needs:
         download(other, data_dir, progress)
     if name == "mnist_by_writer":
@@ -309,7 +309,7 @@ def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
         return State(known.name, known.what, "built in", f"data.kind: {known.kind}")
     todo = f"fedlab data --download {known.name}" + (f"; {known.how}" if known.how else "")
     if data_dir is None:
-        return State(known.name, known.what, "missing", "no data folder is named (--data-dir or FEDLAB_DATA_DIR)")
+        return State(known.name, known.what, "missing", "no data folder is given (--data-dir or FEDLAB_DATA_DIR)")
     if known.name in ("femnist", "mnist_by_writer") and _has_leaf(data_dir / known.name):
         return State(known.name, known.what, "there", f"data.kind: {known.kind} (LEAF JSON)")
     if unpacked := _unpacked_texts(known, data_dir):

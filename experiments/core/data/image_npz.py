@@ -109,7 +109,7 @@ def _part(held: dict[str, np.ndarray], part: str, file: Path) -> _Part:
     images = _checked(_of(held, f"{part}_images", file), file)
     labels = _labels(_of(held, f"{part}_labels", file), file)
     if len(images) != len(labels):
-        raise SpecError(f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label an image")
+        raise SpecError(f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label per image")
     clients = held.get(f"{part}_clients")
     named = None if clients is None else _texts(clients, len(images), f"{part}_clients", str(file))
     return _Part(images, labels, named, str(file))
@@ -133,7 +133,7 @@ def _texts(values: np.ndarray, count: int, key: str, where: str) -> np.ndarray:
     try:
         return np.char.decode(flat, "utf-8") if flat.dtype.kind == "S" else flat.astype(str)
     except UnicodeDecodeError as error:
-        raise SpecError(f"{key} holds bytes that are no UTF-8", where, "give names as texts") from error
+        raise SpecError(f"{key} holds bytes that are not UTF-8", where, "give names as texts") from error
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
@@ -170,7 +170,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
 
 
 def _unsound(file: Path, reason: str) -> SpecError:
-    return SpecError(f"not a sound npz file ({reason})", str(file), "write it again with numpy.savez")
+    return SpecError(f"not a valid npz file ({reason})", str(file), "write it again with numpy.savez")
 
 
 def _checked(images: np.ndarray, file: Path) -> np.ndarray:
@@ -194,5 +194,5 @@ def _images(images: np.ndarray, where: str) -> np.ndarray:
 def _labels(labels: np.ndarray, file: Path) -> np.ndarray:
     """Labels as [N]."""
     if labels.ndim == 2 and labels.shape[1] != 1:
-        raise SpecError(f"{labels.shape[1]} labels an image", str(file), "give one label an image")
+        raise SpecError(f"{labels.shape[1]} labels per image", str(file), "give one label per image")
     return labels.reshape(-1)

@@ -47,6 +47,6 @@ def _found(data_dir: Path | None) -> Path:
 
     folder = None if data_dir is None else data_dir / "mnist_by_writer"
     if folder is None or not has_leaf(folder):
-        where = f"looked in {folder}" if folder else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+        where = f"looked in {folder}" if folder else "no data folder is given (--data-dir or FEDLAB_DATA_DIR)"
         raise absent("MNIST by writer is not there", where, "mnist_by_writer", data_dir, STAND_IN)
     return folder

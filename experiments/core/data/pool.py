@@ -151,17 +151,17 @@ def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: in
     if not len(x):
         raise SpecError(f"no {part} samples", where, "give at least one")
     if x.ndim < 2 or y.shape != ((len(x), 1) if classes == 1 else (len(x),)):
-        raise SpecError(f"{len(x)} {part} inputs but labels of shape {y.shape}", where, "give one label a sample")
+        raise SpecError(f"{len(x)} {part} inputs but labels of shape {y.shape}", where, "give one label per sample")
     if classes > 1 and not np.issubdtype(y.dtype, np.integer):
         raise SpecError(f"{part} labels are {y.dtype}, not integers", where, "give labels 0, 1, 2, ...")
     sound = np.isfinite(x.reshape(len(x), -1)).all(1) & np.isfinite(y.reshape(len(y), -1)).all(1)
     if not sound.all():
         row = int(np.flatnonzero(~sound)[0])
-        raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or mend that sample")
+        raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or correct that sample")
     wrong = np.flatnonzero((y < 0) | (y >= classes))
     if classes > 1 and len(wrong):
         raise SpecError(
             f"{part} sample {int(wrong[0])} has label {int(y[wrong[0]])}, outside 0..{classes - 1}",
             where,
-            "mend the label, or raise the number of classes",
+            "correct the label, or raise the number of classes",
         )

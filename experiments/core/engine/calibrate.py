@@ -88,7 +88,7 @@ def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: 
             dropped |= {n: why for n, why in failed.items() if why is not None}
             return Choice(candidates[name](net), seconds, dropped)
         dropped[name] = fault
-    raise SpecError(f"no formulation computes this model: {dropped[order[-1]]}", "model", "mend its forward pass")
+    raise SpecError(f"no formulation computes this model: {dropped[order[-1]]}", "model", "correct its forward pass")
 
 
 def _real(net: Net, federation: Federation) -> torch.dtype:

@@ -68,8 +68,18 @@ def halving(work: Callable[[slice], Tensor], rows: slice) -> Tensor:
     Raises:
         MissingError: when not even one row fits.
     """
+    parts = halved(work, rows)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def halved(work: Callable[[slice], T], rows: slice) -> list[T]:
+    """[work(rows)], or the results of its parts in order where memory does not suffice for all rows at once.
+
+    Raises:
+        MissingError: when not even one row fits.
+    """
     try:
-        return work(rows)
+        return [work(rows)]
     except (RuntimeError, MemoryError) as fault:
         if not is_out_of_memory(fault):
             raise
@@ -80,7 +90,7 @@ def halving(work: Callable[[slice], Tensor], rows: slice) -> Tensor:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = (rows.start + rows.stop) // 2
-    return torch.cat([halving(work, slice(rows.start, middle)), halving(work, slice(middle, rows.stop))])
+    return [*halved(work, slice(rows.start, middle)), *halved(work, slice(middle, rows.stop))]
 
 
 class Workers:

@@ -214,7 +214,7 @@ class _Training:
             raise SpecError(
                 f"the model cannot be trained: {first_line(fault)}",
                 "model",
-                "mend its forward pass in training mode",
+                "correct its forward pass in training mode",
             ) from fault
         self._keeps_its_parameters()
         buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}

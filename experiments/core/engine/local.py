@@ -78,7 +78,7 @@ class LocalTraining:
         return found
 
 
-Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
+Correction = Callable[[Tensor, Tensor], Tensor]
 
 
 def train_stack(
@@ -103,7 +103,7 @@ def train_stack(
         weight: [B, n] sample weights, or None.
         batches: rows of each step (see `LocalTraining.batches`).
         local, lr: the optimiser's settings and this round's learning rate.
-        correct: the algorithm's change to a gradient, (gradient [B, p], state, start) -> gradient.
+        correct: the algorithm's change to a gradient, (gradient [B, p], state) -> gradient.
         keep: where given, a copy of the first model's state before each step is appended to it.
         draws: number of the step -> the stream of what the model draws itself (see `Formulation.at`).
     """
@@ -116,7 +116,7 @@ def train_stack(
         way = formulation if draws is None else formulation.at(draws(i))
         step = way.gradient(theta, bx, by, bw)
         if correct is not None:
-            step = correct(step, theta, start)
+            step = correct(step, theta)
         move(step)
     return theta
 

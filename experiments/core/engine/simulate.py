@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from experiments.core.engine.algorithms.base import Algorithm
+from experiments.core.engine.algorithm import Algorithm, State, Turn
 from experiments.core.engine.checkpoint import Checkpoint
-from experiments.core.engine.device import Workers, free_bytes, halving
+from experiments.core.engine.device import Workers, free_bytes, halved
 from experiments.core.engine.draws import step_seed
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
@@ -20,6 +20,7 @@ from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.uploads import Collected, Done
 from experiments.core.engine.worlds import World, check, fork_rounds
 from experiments.core.errors import NumericalError
 
@@ -40,6 +41,10 @@ class Problem:
         """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
         return (lambda step: step_seed(self.seed, client=client, round=t, step=step)) if self.net.draws else None
 
+    def turn(self, t: int) -> Turn:
+        """What the algorithm is told of round t."""
+        return Turn(self.local.lr_at(t), self.local, self.net.p, len(self.federation.sizes))
+
 
 @dataclass
 class Round:
@@ -52,6 +57,9 @@ class Round:
         aggregate: [size] the state after averaging, before the noise of `Problem.privacy`; without it `after` itself.
         participants: C_t. sizes: [K] n_k of the participants.
         locals: [K, size] their local states w_t,m^k, after clipping.
+        uploads: [K, U] what they sent: `locals` itself where an algorithm sends models.
+        weights: [K] what the algorithm averages the uploads by: `sizes`, or ones.
+        step: the algorithm's server step from (mean of the uploads [U], number of participants) -> [size].
         iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
         batches: [K][m] rows of each local step within the client's data, None for the full batch.
         states: () -> [W, size], the states of all worlds after the round.
@@ -66,9 +74,28 @@ class Round:
     participants: tuple[int, ...]
     sizes: Tensor
     locals: Tensor
+    uploads: Tensor
+    weights: Tensor
+    step: Callable[[Tensor, int], Tensor]
     iterates: list[list[Tensor]] | None
     batches: list[list[Tensor | None]]
     states: Callable[[], Tensor]
+
+    def without(self, k: int) -> Tensor:
+        """The aggregate [size], had the participant k been left out of this round.
+
+        Until its local training a round is the same in that world, so nothing is trained again: the others' uploads are
+        averaged anew (for FedAvg sum_{j != k} n_j theta_j / (N - n_k), Eq. 4 of Xue et al. 2021), and the server takes
+        its step from the state that it had before. Compare with `aggregate`; with privacy all worlds then get the same
+        noise, `after - aggregate`. A round's only participant leaves the model as it was before (and without noise).
+        One state at a time: K of them need not fit into memory again.
+        """
+        if len(self.participants) == 1:
+            return self.before.clone()
+        weights = self.weights.clone()
+        weights[self.participants.index(k)] = 0
+        mean = (weights / weights.sum())[None] @ self.uploads
+        return self.step(mean[0], len(self.participants) - 1)
 
 
 class Observer(Protocol):
@@ -91,6 +118,7 @@ class _Stack:
     """The states of the worlds that have left the base world; the rest are the base world, in row 0."""
 
     states: Tensor
+    memory: State
     forks: list[int]
     live: list[int] = field(default_factory=list)
 
@@ -99,7 +127,13 @@ class _Stack:
         for i, first in enumerate(self.forks):
             if i and first == t:
                 self.states[i] = self.states[0]
+                self.memory.fork(i)
         self.live = [0] + [i for i, first in enumerate(self.forks) if i and first <= t]
+
+    def saved(self, t: int, observers: Sequence[Observer]) -> dict[str, Any]:
+        """The content of a checkpoint after round t."""
+        memory = {"server": self.memory.server, "clients": self.memory.clients}
+        return {"round": t, "states": self.states, "algorithm": memory, "observers": [o.state() for o in observers]}
 
     def expanded(self, t: int) -> Tensor:
         """[W, size], with worlds that have not forked by round t as copies of the base world."""
@@ -142,7 +176,8 @@ def simulate(
     """
     check(worlds, problem.federation.offsets)
     forks = fork_rounds(worlds, problem.schedule, problem.federation.offsets, first_round)
-    stack = _Stack(start.repeat(len(worlds), 1), forks)
+    memory = problem.algorithm.init(start, len(problem.federation.sizes), problem.net.p)
+    stack = _Stack(start.repeat(len(worlds), 1), memory.repeated(len(worlds)), forks)
     t0 = _resume(checkpoint, stack, observers, first_round)
     last = len(problem.schedule)
     if checkpoint is not None and t0 > first_round:
@@ -154,7 +189,7 @@ def simulate(
             for observer in observers:
                 observer.observe(record)
             if checkpoint is not None and (checkpoint.due() or t == last):
-                checkpoint.save({"round": t, "states": stack.states, "observers": [o.state() for o in observers]})
+                checkpoint.save(stack.saved(t, observers))
             if progress is not None:
                 progress(t - first_round + 1, last - first_round + 1)
     return stack.expanded(last)
@@ -170,6 +205,7 @@ def _resume(checkpoint: Checkpoint | None, stack: _Stack, observers: Sequence[Ob
     if saved is None:
         return first_round
     stack.states.copy_(saved["states"])
+    stack.memory.copy_(State(**saved["algorithm"]))
     for observer, state in zip(observers, saved["observers"], strict=True):
         observer.restore(state)
     return int(saved["round"]) + 1
@@ -188,7 +224,7 @@ class _Task:
     first: bool
 
     def of(self, states: Tensor, some: slice) -> Tensor:
-        """The states of `some` of these worlds; for one world a view, so that a large model is not copied."""
+        """Rows `some` of a tensor over worlds; for one world a view, so that a large model is not copied."""
         return states[self.rows[some]] if self.only is None else states[self.only].unsqueeze(0)
 
 
@@ -207,42 +243,51 @@ def _round(
     drawn, lr = problem.schedule[t - 1], problem.local.lr_at(t)
     batches = [problem.local.batches(federation.sizes[k], problem.seed, k, t) for k in drawn]
     kept: list[list[Tensor]] = [[] for _ in drawn]
-    correct = problem.algorithm.correct if problem.algorithm.corrects else None
+    algorithm, turn = problem.algorithm, problem.turn(t)
 
-    def work(task: _Task) -> tuple[_Task, Tensor]:
+    def work(task: _Task) -> tuple[_Task, list[Done]]:
         x, y = federation.of(task.client)
         weight = _weights(federation, task, stack.states)
         keep = kept[task.place] if iterates_wanted and task.first else None
 
-        def train(some: slice) -> Tensor:
+        def train(some: slice) -> Done:
             with_base = keep if some.start == 0 else None
             if with_base is not None:
                 with_base.clear()
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
             steps, draws = batches[task.place], problem.draws_of(task.client, t)
-            trained = train_stack(formulation, rows, x, y, weights, steps, problem.local, lr, correct, with_base, draws)
+            own = task.of(stack.memory.server, some), task.of(stack.memory.clients[:, task.client], some)
+            part = algorithm.local(turn, rows, *own)
+            trained = train_stack(
+                formulation, rows, x, y, weights, steps, problem.local, lr, part.gradient, with_base, draws
+            )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
-            return trained
+            finished, base = part.finish(trained, len(steps)), task.first and not some.start
+            return Done(some, finished, trained[0] if base else None, finished.sent is trained)
 
-        return task, halving(train, slice(0, len(task.rows)))
+        return task, halved(train, slice(0, len(task.rows)))
 
-    before = stack.states[0].clone()
-    share = _shares(federation, [worlds[i] for i in stack.live], t, drawn)
-    mean = torch.zeros_like(stack.states)
-    locals_ = before.new_empty(len(drawn), before.shape[0])
-    for task, trained in workers.map(
+    before, server = stack.states[0].clone(), stack.memory.server[:1].clone()
+    share = _shares(problem, [worlds[i] for i in stack.live], t, drawn)
+    collected = Collected(stack.states, stack.memory, len(drawn))
+    for task, parts in workers.map(
         work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)
     ):
-        if task.first:
-            locals_[task.place] = trained[0]
-        mean.index_add_(0, task.rows, trained.mul_(task.share[:, None]))
-    rows = _aggregate(problem.algorithm, stack, mean, share, t)
+        for done in parts:
+            collected.take(task.rows[done.some], task.client, task.place, task.share[done.some], done)
+    rows = _aggregate(algorithm, turn, stack, collected.mean, share, t)
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
         # The same in every world that had a participant: a truth holds no difference of noise.
         stack.states[rows, : net.real] += problem.privacy.draw(before[: net.real], problem.seed, t, len(drawn))
         after = stack.states[0].clone()
+    sizes = torch.tensor([federation.sizes[k] for k in drawn], dtype=before.dtype, device=before.device)
+
+    def step(mean: Tensor, participants: int) -> Tensor:
+        count = mean.new_full((1, 1), participants)
+        return algorithm.server(turn, before[None], mean[None], count, server)[0][0]
+
     return Round(
         t,
         len(problem.schedule),
@@ -251,16 +296,20 @@ def _round(
         after,
         aggregate,
         drawn,
-        torch.tensor([federation.sizes[k] for k in drawn], dtype=before.dtype, device=before.device),
-        locals_,
+        sizes,
+        collected.locals,
+        collected.sent,
+        sizes if algorithm.weighting == "samples" else torch.ones_like(sizes),
+        step,
         kept if iterates_wanted else None,
         batches,
         lambda: stack.expanded(t),
     )
 
 
-def _shares(federation: Federation, live: Sequence[World], t: int, drawn: Sequence[int]) -> Tensor:
-    """[live worlds, K] aggregation weights n_k / N over who is left (Eq. 4); a row of zeros where nobody is."""
+def _shares(problem: Problem, live: Sequence[World], t: int, drawn: Sequence[int]) -> Tensor:
+    """[live worlds, K] aggregation weights over who is left, n_k / N (Eq. 4) or 1 / K; zeros where nobody is."""
+    federation = problem.federation
     counts = torch.zeros(len(live), len(drawn), dtype=torch.float64)
     full = torch.tensor([federation.sizes[k] for k in drawn], dtype=torch.float64)
     for row, world in enumerate(live):
@@ -270,6 +319,8 @@ def _shares(federation: Federation, live: Sequence[World], t: int, drawn: Sequen
         for place, k in enumerate(drawn) if world.samples else ():
             gone = sum(federation.offsets[k] <= s < federation.offsets[k + 1] for s in world.samples)
             counts[row, place] = (counts[row, place] - gone).clamp(min=0)
+    if problem.algorithm.weighting == "clients":
+        counts = (counts > 0).double()
     return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -307,15 +358,19 @@ def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None
     return weight
 
 
-def _aggregate(algorithm: Algorithm, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:
+def _aggregate(algorithm: Algorithm, turn: Turn, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:
     """Take the algorithm's step in every live world that had a participant; the others stay as they are.
 
     Returns:
         The rows of these worlds; all of them as a slice, so that a large model is not copied.
     """
-    moved = torch.tensor(stack.live)[share.sum(1) > 0].to(mean.device)
+    count = (share > 0).sum(1)
+    moved = torch.tensor(stack.live)[count > 0].to(mean.device)
     rows: Tensor | slice = moved if len(moved) < len(mean) else slice(None)
-    stack.states[rows] = algorithm.aggregate(stack.states[rows], mean[rows])
+    participants, server = count[count > 0, None].to(mean), stack.memory.server
+    stack.states[rows], server[rows] = algorithm.server(
+        turn, stack.states[rows], mean[rows], participants, server[rows]
+    )
     finite = torch.isfinite(stack.states[rows]).all(1)
     if not bool(finite.all()):
         raise NumericalError(

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.engine.algorithm import Plain, Reply
 from experiments.core.engine.draws import drawing
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone
@@ -22,22 +22,31 @@ from experiments.core.engine.worlds import World, check
 from experiments.core.errors import NumericalError
 
 
-def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: int = 1) -> Iterator[tuple[int, Tensor]]:
+def simulate_plain(
+    problem: Problem, world: World, start: Tensor, first_round: int = 1, memory: dict[str, Tensor] | None = None
+) -> Iterator[tuple[int, Tensor]]:
     """Train one world; yields (t, global state [size]) after each round.
 
+    Args:
+        problem: what the engine trains.
+        world: the world.
+        start: [size] the global state before `first_round`.
+        first_round: where to begin.
+        memory: what the algorithm's plain form remembers before `first_round`; written to as the rounds go on.
+
     Raises:
-        SpecError: an impossible world. NumericalError: the state is no longer finite.
+        SpecError: an impossible world; an algorithm without a plain form. NumericalError: the state is no longer
+            finite.
     """
     check([world], problem.federation.offsets)
-    state = start.clone()
+    state, algorithm = start.clone(), problem.algorithm.plain(problem.net.p, len(problem.federation.sizes))
+    algorithm.memory = {} if memory is None else memory
     for t in range(first_round, len(problem.schedule) + 1):
-        total, parts = 0, []
-        for k in world.participants(t, problem.schedule[t - 1]):
-            local, n = _train(problem, world, state, k, t)
-            parts.append((n, _clipped(problem, state, local)))
-            total += n
-        if total:
-            state = torch.stack([local * (n / total) for n, local in parts]).sum(0)
+        here = world.participants(t, problem.schedule[t - 1])
+        replies = [_train(problem, world, algorithm, state, k, t) for k in here]
+        replies = [reply for reply in replies if reply.samples]
+        if replies:
+            state = algorithm.server(state, replies, problem.turn(t))
             if problem.privacy is not None and problem.privacy.noise:
                 some = slice(problem.net.real)
                 state[some] += problem.privacy.draw(state[some], problem.seed, t, len(problem.schedule[t - 1]))
@@ -46,18 +55,19 @@ def simulate_plain(problem: Problem, world: World, start: Tensor, first_round: i
         yield t, state
 
 
-def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tuple[Tensor, int]:
-    """One client's local training in one world: (local state, samples that counted)."""
+def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: int, t: int) -> Reply:
+    """One client's local training in one world, by the samples that count there."""
     local, offsets = problem.local, problem.federation.offsets
     x, y = problem.federation.of(k)
     module = load(problem.net, state)
     trained = [p for p in module.parameters() if p.requires_grad]
-    anchor = [p.detach().clone() for p in trained] if isinstance(problem.algorithm, FedProx) else []
+    anchor = [p.detach().clone() for p in trained]
     optimiser, draws = _optimiser(local, trained, t), problem.draws_of(k, t)
     gone = torch.tensor(
         [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
     )
-    for i, rows in enumerate(local.batches(len(y), problem.seed, k, t)):
+    batches = local.batches(len(y), problem.seed, k, t)
+    for i, rows in enumerate(batches):
         optimiser.zero_grad()
         with nullcontext() if draws is None else drawing(draws(i), x.device):
             loss = _loss(problem.net, module, x, y, rows, gone)
@@ -66,12 +76,10 @@ def _train(problem: Problem, world: World, state: Tensor, k: int, t: int) -> tup
         if loss is None:
             for p in trained:
                 p.grad = torch.zeros_like(p)
-        if isinstance(problem.algorithm, FedProx):
-            for p, a in zip(trained, anchor, strict=True):
-                if p.grad is not None:
-                    p.grad = p.grad + problem.algorithm.mu * (p.detach() - a)
+        algorithm.correct(k, trained, anchor)
         optimiser.step()
-    return flatten(problem.net, module), len(y) - len(gone)
+    after = _clipped(problem, state, flatten(problem.net, module))
+    return Reply(k, len(y) - len(gone), len(batches), after)
 
 
 def _loss(net: Net, module: nn.Module, x: Tensor, y: Tensor, rows: Tensor | None, gone: Tensor) -> Tensor | None:

@@ -101,7 +101,7 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
         raise SpecError(what, str(folder), "use a whole checkpoint of this family")
     for name, tensor in model.state_dict().items():
         if name not in drawn and not bool(tensor.isfinite().all()):
-            raise SpecError(f"{name} holds NaN or infinity", str(folder), "use weights of a sound training")
+            raise SpecError(f"{name} holds NaN or infinity", str(folder), "use weights of a training run without NaN")
     return model, drawn
 
 

@@ -30,9 +30,7 @@ def load_factory(name: str) -> Factory:
     path, colon, attribute = name.partition(":")
     where = f"--model {name}"
     if not (path and colon and attribute):
-        raise SpecError(
-            "a model of one's own is named package.module:callable", where, "for example --model nets:small"
-        )
+        raise SpecError("your own model is given as package.module:callable", where, "for example --model nets:small")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

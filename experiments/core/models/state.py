@@ -37,11 +37,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise SpecError(f"{name!r} in the file is a {type(tensor).__name__}, not a tensor", str(path), todo)
         if not _is_dense(tensor):
-            raise SpecError(f"{name} is no dense tensor of real numbers", str(path), todo)
+            raise SpecError(f"{name} is not a dense tensor of real numbers", str(path), todo)
     found = {name: _computable(name, tensor, path) for name, tensor in held.items()}
     for name, tensor in found.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a sound training")
+            raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a training run without NaN")
     return found
 
 
@@ -73,7 +73,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             raise
         except Exception as error:  # numpy and the zip reader raise whatever they stumble upon
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            what = f"not a sound {path.suffix} file ({first})"
+            what = f"not a valid {path.suffix} file ({first})"
             raise SpecError(what, str(path), "write it again with numpy") from error
 
 
@@ -143,7 +143,7 @@ def _read_safetensors(path: Path, todo: str) -> Any:
             pass
         return load_file(path)
     except SafetensorError as error:
-        raise SpecError(f"not a sound safetensors file ({error})", str(path), todo) from error
+        raise SpecError(f"not a valid safetensors file ({error})", str(path), todo) from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -179,7 +179,7 @@ def _read_torch(path: Path, todo: str) -> Any:
         raise SpecError("not a file of tensors only, or damaged", str(path), todo) from error
     except Exception as error:  # torch and the zip reader raise whatever they stumble upon
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SpecError(f"not a sound file of weights ({first})", str(path), todo) from error
+        raise SpecError(f"not a valid file of weights ({first})", str(path), todo) from error
 
 
 def _unreadable(path: Path, error: OSError) -> MissingError:

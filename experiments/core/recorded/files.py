@@ -75,7 +75,7 @@ def _located(run: Path, index: int | None) -> Path:
     if model_file(run, GLOBAL):
         told = read_round_file(run)
         if index is not None and (told is None or told.index != index):
-            raise SpecError(f"round {index} is not recorded", shown(run), "only one round lies here: leave --round out")
+            raise SpecError(f"round {index} is not recorded", shown(run), "only one round is recorded: omit --round")
         return run
     for folder in (run / ROUNDS, run):
         known = {int(f.name): f for f in folder.glob("*") if f.is_dir() and f.name.isdecimal()}
@@ -120,7 +120,7 @@ def _span(rounds: Sequence[int]) -> str:
 def _no_round(folder: Path, below: Sequence[Path]) -> FedlabError:
     """The error of a folder without a recorded round: several runs inside it, pickles in their place, or nothing."""
     if below:
-        return SpecError(f"{len(below)} recorded runs lie here", shown(folder), f"name one: {below[0].name}, ...")
+        return SpecError(f"{len(below)} recorded runs are here", shown(folder), f"name one: {below[0].name}, ...")
     for path in sorted(folder.iterdir()):
         if path.stem == GLOBAL:
             refuse_pickle(path)

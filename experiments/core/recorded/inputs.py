@@ -137,7 +137,7 @@ def _check(x: np.ndarray, spec: RecordSpec, path: Path) -> None:
         )
     bad = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(1)) if x.dtype.kind == "f" else np.zeros(0)
     if len(bad):
-        raise SpecError(f"input {int(bad[0])} holds NaN or infinity", shown(path), "remove or mend that input")
+        raise SpecError(f"input {int(bad[0])} holds NaN or infinity", shown(path), "remove or correct that input")
 
 
 def _tensor(x: np.ndarray, spec: RecordSpec, path: Path) -> Tensor:
@@ -163,6 +163,6 @@ def _labels(labels: np.ndarray, count: int, spec: RecordSpec, path: Path) -> Ten
         raise SpecError(
             f"label {int(flat[wrong[0]])} of input {int(wrong[0])} is outside 0..{spec.classes - 1}",
             shown(path),
-            "mend it",
+            "correct it",
         )
     return torch.from_numpy(flat.astype(np.int64))

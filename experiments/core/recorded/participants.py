@@ -47,7 +47,7 @@ def read_round_file(folder: Path) -> Told | None:
         return Told(None if index is None else int(index), clients, tuple(map(int, sizes)))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as fault:
         what = f"no {fault}" if isinstance(fault, KeyError) else str(fault)
-        raise SpecError(f"not a sound {ROUND_FILE} ({what})", shown(path), "mend it, or remove it") from fault
+        raise SpecError(f"not a valid {ROUND_FILE} ({what})", shown(path), "repair it, or remove it") from fault
 
 
 def model_file(folder: Path, stem: str) -> Path | None:

@@ -41,7 +41,7 @@ class OwnRound:
         """
         path = self.files.home / INPUTS_FILE
         if not path.is_file():
-            raise SpecError("no inputs are named", shown(self.files.home), "give --inputs FILE")
+            raise SpecError("no inputs are given", shown(self.files.home), "give --inputs FILE")
         return path
 
     @property

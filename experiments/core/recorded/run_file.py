@@ -51,7 +51,7 @@ Spreads = tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
 class RecordSpec(Block):
     """The content of `run.yaml`."""
 
-    model: ModelSpec = Field(description="the model: a block of a known kind, never foreign code")
+    model: ModelSpec = Field(description="the model: a block of a known kind, never code")
     classes: int = Field(ge=2, description="number of outputs of the model")
     shape: tuple[PositiveInt, ...] | None = Field(None, description="shape of one input; default: that of the inputs")
     mean: Channels = Field((), description="subtracted from each channel of uint8 images, once in 0..1")
@@ -82,7 +82,7 @@ def read_run_file(folder: Path, model: str | None = None) -> Described:
     """Read `folder`/run.yaml; `model` of the command line, a torchvision name or "package.module:callable", wins.
 
     Raises:
-        SpecError: the file is missing or faulty, no model is named, or the file names foreign code.
+        SpecError: the file is missing or faulty, no model is given, or the file names foreign code.
     """
     path = folder / RUN_FILE
     if not path.is_file():
@@ -104,7 +104,7 @@ def _with_model(tree: Tree, model: str | None, name: str) -> Tree:
         return merge(tree, planted(("model",), {"kind": kind, key: model}, f"--model {model}"))
     if tree.value.get("model") is None:
         raise SpecError(
-            "no model is named",
+            "no model is given",
             name,
             "add `model: {kind: ...}`, or give --model NAME or --model package.module:callable",
         )

@@ -131,7 +131,7 @@ def _read(path: Path) -> pd.DataFrame:
     except ValueError as error:
         where = "/".join(path.parts[-3:])
         raise MissingError(
-            "a published table cannot be read", where, "restore it, or publish its scale anew"
+            "a published table cannot be read", where, "restore it, or publish its scale again"
         ) from error
 
 
@@ -180,7 +180,7 @@ def _pending(folder: Path) -> str:
     if frame.empty:
         return ""
     lines = [
-        f"Not finished at scale {folder.parent.name} (the checkpoint is taken up by the same command):\n",
+        f"Not finished at scale {folder.parent.name} (repeat the command to resume from the checkpoint):\n",
         *summary(frame),
     ]
     return "\n".join(lines) + "\n\n"

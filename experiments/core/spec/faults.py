@@ -1,4 +1,4 @@
-"""pydantic's errors told as `file:line: key: message; did you mean 'x'?`."""
+"""pydantic's errors as `file:line: key: message; did you mean 'x'?`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _path(loc: tuple[int | str, ...], value: Any) -> Key:
 
 
 def _crosswise(message: str, path: Key, tree: Tree) -> list[Fault]:
-    """Faults of a check across fields: lines of "key: message", told at the place of `key`."""
+    """Faults of a check across fields: lines of "key: message", reported at the place of `key`."""
     found = []
     for line in message.splitlines():
         head, colon, rest = line.partition(": ")

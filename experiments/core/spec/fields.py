@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, model_validator
 
+from experiments.core.algorithms import kinds as algorithm_kinds
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.block import Block
 from experiments.core.data import kinds as data_kinds
 from experiments.core.data import partitions
@@ -44,7 +46,7 @@ _LISTED = 10**6  # clients whose names are written out to check a spec; beyond, 
 
 
 class CustomModel(Block):
-    """A model of the user's own. Accepted from `--model` only: reading a file runs no foreign code."""
+    """The user's own model. Accepted from `--model` only: reading a file runs no code."""
 
     kind: Literal["custom"] = "custom"
     factory: str = Field(
@@ -63,34 +65,21 @@ class CustomModel(Block):
 
 
 def union(blocks: Iterable[type[Block]]) -> Any:
-    """A union of blocks told apart by `kind`."""
+    """A union of blocks distinguished by `kind`."""
     members = tuple(blocks)
     return Annotated[Union[members], Field(discriminator="kind")] if len(members) > 1 else members[0]  # noqa: UP007
-
-
-class FedAvg(Block):
-    """Federated averaging (McMahan et al. 2017)."""
-
-    kind: Literal["fedavg"] = "fedavg"
-
-
-class FedProx(Block):
-    """FedAvg with a proximal term (Li et al. 2020)."""
-
-    kind: Literal["fedprox"] = "fedprox"
-    mu: float = Field(gt=0, description="weight of the proximal term")
 
 
 if TYPE_CHECKING:
     DataSpec = Any
     PartitionSpec = Any
     ModelSpec = Any
-    AlgorithmSpec = FedAvg | FedProx
+    AlgorithmSpec = Any
 else:
     DataSpec = union(data_kinds().values())
     PartitionSpec = union(partitions().values())
     ModelSpec = union([*model_kinds().values(), CustomModel])
-    AlgorithmSpec = union([FedAvg, FedProx])
+    AlgorithmSpec = union(algorithm_kinds().values())
 
 
 class LocalSpec(Block):
@@ -100,8 +89,8 @@ class LocalSpec(Block):
     steps: int | None = Field(None, ge=1, description="m, full-batch gradient steps; excludes epochs")
     epochs: int | None = Field(None, ge=1, description="passes over the client's data in mini-batches")
     batch_size: int | None = Field(None, ge=1, description="samples of a mini-batch; goes with epochs")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="as in torch.optim, anew in every round")
-    momentum: float = Field(0.0, ge=0, lt=1, description="as in torch.optim.SGD, from zero in every round")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="as in torch.optim, reset in every round")
+    momentum: float = Field(0.0, ge=0, lt=1, description="as in torch.optim.SGD, reset to zero in every round")
     nesterov: bool = Field(False, description="Nesterov's momentum")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty, added to the gradient (adamw: beside it)")
     lr_schedule: Literal["constant", "step", "exponential", "cosine"] = Field(
@@ -169,7 +158,7 @@ class RunSpec(SettingSpec):
     )
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")
-    privacy: PrivacySpec | None = Field(None, description="differentially private averaging; null = none")
+    privacy: PrivacySpec | None = Field(None, description="differentially private averaging; null: none")
     rounds: int = Field(ge=1, description="T, number of rounds")
     clients_per_round: int = Field(ge=1, description="participants of each round")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
@@ -182,7 +171,7 @@ class RunSpec(SettingSpec):
 
     @property
     def known_clients(self) -> int | None:
-        """K where the spec alone tells it, else None."""
+        """K where the spec alone determines it, else None."""
         for block in (self.partition, self.data):
             for key in ("clients", "writers"):
                 if getattr(block, key, None) is not None:
@@ -213,6 +202,9 @@ class RunSpec(SettingSpec):
             faults.append(f"clients_per_round: {self.clients_per_round} a round, but there are {known} clients")
         if self.evaluate_every > self.rounds:
             faults.append(f"evaluate_every: {self.evaluate_every} is more than the {self.rounds} rounds")
+        faults += self.algorithm.unfit(self.local)
+        if self.privacy is not None and not self.algorithm.private:
+            faults.append(f"privacy: clipping and noise do not protect all that {self.algorithm.kind} sends or keeps")
         return raised(self, faults)
 
 

@@ -113,8 +113,8 @@ def _told(faults: list[Fault], name: str) -> SpecError:
     if len(faults) == 1:
         (fault,) = faults
         what = f"{fault.key}: {fault.what}" if fault.key else fault.what
-        return SpecError(what, fault.where or name, fault.hint or "mend this value", lines)
-    return SpecError(f"{len(faults)} faults in the spec", name, "mend these lines", lines)
+        return SpecError(what, fault.where or name, fault.hint or "correct this value", lines)
+    return SpecError(f"{len(faults)} faults in the spec", name, "correct these lines", lines)
 
 
 def _place(fault: Fault) -> tuple[str, int, str]:

@@ -33,7 +33,7 @@ def _joined(faults: list[MissingError], data_dir: Path | None) -> MissingError:
     fetched = [fault for fault in faults if isinstance(fault, MissingDataError) and fault.downloads]
     names = tuple(dict.fromkeys(name for fault in fetched for name in fault.downloads))
     others = [f"{fault.what}: {fault.todo}" for fault in faults if fault not in fetched]
-    where = f"data folder {data_dir}" if data_dir else "no data folder is named (--data-dir or FEDLAB_DATA_DIR)"
+    where = f"data folder {data_dir}" if data_dir else "no data folder is given (--data-dir or FEDLAB_DATA_DIR)"
     todo = "; ".join([*others, *([how_to_get(names, data_dir)] if names else [])])
     return MissingDataError("; ".join(fault.what for fault in faults), where, todo, names)
 

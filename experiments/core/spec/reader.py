@@ -93,7 +93,7 @@ def _parsed(text: str, name: str) -> Tree:
         mark = getattr(fault, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         what = " ".join(str(getattr(fault, "problem", None) or fault).split())
-        raise SpecError(f"bad YAML: {what}", f"{name}{line}", "mend this line") from fault
+        raise SpecError(f"bad YAML: {what}", f"{name}{line}", "correct this line") from fault
 
 
 def _events(text: str, name: str) -> list[Any]:

@@ -11,9 +11,6 @@ import torch
 from torch import Tensor
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithms.base import Algorithm
-from experiments.core.engine.algorithms.fedavg import FedAvg
-from experiments.core.engine.algorithms.fedprox import FedProx
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import available_on, resolve_device
 from experiments.core.engine.examine import examine
@@ -72,7 +69,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     local = LocalTraining(**spec.local.model_dump())
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
-    problem = Problem(net, federation, schedule, local, _algorithm(spec), seed, privacy)
+    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy)
     _statistics_fit(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
     return Built(problem, net.flat(), columns)
@@ -133,7 +130,8 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context, 
     Raises:
         MissingError: the states of `worlds` worlds and `more` bytes do not fit into memory.
     """
-    require_room(of_states(spec, problem.net.size, worlds) + more, problem.federation.x.device)
+    states = of_states(spec, problem.net.size, worlds, len(problem.federation.sizes))
+    require_room(states + more, problem.federation.x.device)
     return chosen(spec, problem.net, problem.federation, worlds, context)
 
 
@@ -221,10 +219,6 @@ def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
         for labels in (federation.y, federation.test_y)
     )
     return replace(federation, y=y, test_y=test_y)
-
-
-def _algorithm(spec: RunSpec) -> Algorithm:
-    return FedProx(spec.algorithm.mu) if spec.algorithm.kind == "fedprox" else FedAvg()
 
 
 def _privacy(spec: RunSpec) -> Privacy | None:

@@ -50,7 +50,7 @@ def settled(context: Context, device: str, wanted: str, choose: Callable[[str], 
     timed = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in sorted(choice.seconds.items(), key=lambda i: i[1]))
     context.log(f"formulation: {name}" + (f" (per model and step: {timed})" if timed else ""))
     for name, why in choice.dropped.items():
-        context.log(f"formulation {name} is out of the race: {why}")
+        context.log(f"formulation {name} is not used: {why}")
     return choice.formulation
 
 

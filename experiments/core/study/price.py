@@ -107,9 +107,14 @@ def real(dtype: str) -> int:
     return {"float32": 4, "float64": 8}[dtype]
 
 
-def of_states(spec: RunSpec, parameters: int, worlds: int) -> int:
-    """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant."""
-    return real(spec.dtype) * parameters * (4 * worlds + spec.clients_per_round)
+def of_states(spec: RunSpec, parameters: int, worlds: int, clients: int) -> int:
+    """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant.
+
+    Besides, what the algorithm remembers of each world: of the server and of all `clients`.
+    """
+    start = torch.empty(parameters, device="meta")
+    remembered = spec.algorithm.init(start, clients, parameters).numbers
+    return real(spec.dtype) * (parameters * (4 * worlds + spec.clients_per_round) + remembered * worlds)
 
 
 def central(spec: CentralSpec, size: Size, worlds: int) -> Price:
@@ -130,7 +135,7 @@ def of_descent(spec: CentralSpec, parameters: int, worlds: int) -> int:
 def memory(spec: RunSpec, size: Size, worlds: int) -> int:
     """Bytes to train `worlds` models side by side on data that are held twice while they are dealt to clients."""
     data = 2 * real(spec.dtype) * size.inputs * (1 + TEST_SHARE) * size.clients * size.samples
-    return BASE + of_states(spec, size.parameters, worlds) + int(data)
+    return BASE + of_states(spec, size.parameters, worlds, size.clients) + int(data)
 
 
 def operations(module: nn.Module, x: torch.Tensor) -> float:

@@ -152,9 +152,7 @@ def _measured(
     names = [world.name for world in worlds[1:]]
     lost = [name for name, row in zip(names, after[1:], strict=True) if not bool(row.isfinite().all())]
     if lost:
-        context.warn(
-            f"{len(lost)} worlds left the finite numbers ({', '.join(lost[:3])}): they count in no correlation"
-        )
+        context.warn(f"{len(lost)} worlds diverged ({', '.join(lost[:3])}): they are left out of all correlations")
     return Truth(
         {name: (row - after[0]).numpy() for name, row in zip(names, after[1:], strict=True)},
         {name: float(norm) for name, norm in zip(names, norms[1:], strict=True)},

@@ -1,1 +1,1 @@
-"""Spec -> cells -> stored rows: what is computed, where it lies, and how a run goes on after a kill."""
+"""Spec -> cells -> stored rows: what is computed, where it lies, and how a run resumes after a kill."""

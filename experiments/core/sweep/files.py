@@ -88,7 +88,7 @@ def lock(path: Path, what: str, wait: bool = False, shared: bool = False) -> Ite
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise BusyError(f"another process is at work on {what}", todo="wait for it, then repeat") from None
+            raise BusyError(f"another process is computing {what}", todo="wait for it, then repeat") from None
         try:
             yield
         finally:
@@ -114,7 +114,7 @@ def is_disk_full(error: BaseException, folder: Path) -> bool:
 def disk_full(what: str) -> MissingError:
     """The one error a full disk becomes."""
     return MissingError(
-        "disk full", what, "free some space and repeat the command: it goes on from the last checkpoint"
+        "disk full", what, "free some space and repeat the command: it resumes from the last checkpoint"
     )
 
 

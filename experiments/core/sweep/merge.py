@@ -55,7 +55,7 @@ def _belonging(store: Store, cells: list[Cell], warn: Callable[[str], None]) -> 
     found = []
     for folder in store.finished():
         if why := fault(folder):
-            warn(f"the stored cell {folder.name} is damaged ({why}) and left out; the command that made it mends it")
+            warn(f"the stored cell {folder.name} is damaged ({why}) and left out; repeat its command to repair it")
             continue
         told = read_json(folder / "cell.json")
         other = told["version"] == cells[0].version and (told["seed"], told["method"]) not in covered

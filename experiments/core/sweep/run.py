@@ -1,4 +1,4 @@
-"""Running cells: skip what is done, go on where a kill left off, go past a failure, merge what there is.
+"""Running cells: skip what is done, resume after a kill, continue past failures, merge the results.
 
 `run_cell` is one cell from lock to commit, and depends on nothing but its arguments; `run_cells` is the loop around it.
 Another executor replaces the loop, not the cell.
@@ -32,7 +32,7 @@ class Options:
 
     Attributes:
         device, threads, data_dir: handed to the cells, see Context.
-        resume: skip finished cells and go on from checkpoints; otherwise compute all of them anew.
+        resume: skip finished cells and go on from checkpoints; otherwise compute all of them again.
         overwrite: replace stored results of another spec. fail_fast: stop at the first failing cell.
         progress: (what, done, total) of the cell under way. status: words beside it, see Context.
         log: receives every line of log.txt.
@@ -66,7 +66,7 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What became of the cells, and the merged table. Another process is at work on those that are `busy`."""
+    """What became of the cells, and the merged table. Another process is computing those that are `busy`."""
 
     done: list[Cell] = field(default_factory=list)
     skipped: list[Cell] = field(default_factory=list)
@@ -85,7 +85,7 @@ def run_cells(
 ) -> Outcome:
     """Compute the cells of one setting and merge its tables, whatever happened in between.
 
-    A failing cell is noted and the next one tried. A cell that another process is at work on is left to it.
+    A failing cell is noted and the next one tried. A cell that another process is computing is left to it.
 
     Args:
         cells: all of one paper, setting and scale.

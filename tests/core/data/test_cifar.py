@@ -92,7 +92,7 @@ def test_what_is_missing_or_damaged(tmp_path):
     archive = tmp_path / "part" / ARCHIVES[10]
     packed(archive, content, FOLDERS[10])
     archive.write_bytes(archive.read_bytes()[:-2000])
-    with pytest.raises(SpecError, match="not a sound tar archive"):
+    with pytest.raises(SpecError, match="not a valid tar archive"):
         Cifar(path="part").load(0, tmp_path)
 
 

@@ -59,7 +59,7 @@ WRONG = {
     "empty": (["a", " "], "training sample 1 has no label"),
     "complex": ([1j], "labels are complex128"),
     "a table": ([[0, 1]], r"labels of shape \(1, 2\)"),
-    "foreign bytes": ([b"\xff"], "no UTF-8"),
+    "foreign bytes": ([b"\xff"], "not UTF-8"),
 }
 
 

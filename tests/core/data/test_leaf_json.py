@@ -89,8 +89,8 @@ BAD = {
     "truncated gz": ("a.json.gz", gzip.compress(json.dumps(leaf({"u": 5}, d=4)).encode())[:-40], "damaged gzip"),
     "no json": ("a.json", b'{"users": [', "not JSON"),
     "another json": ("a.json", b"[1, 2]", "not LEAF JSON"),
-    "ragged": ("a.json", {"user_data": {"u": {"x": [[1, 2], [1]], "y": [0, 1]}}}, "no table of numbers"),
-    "text": ("a.json", {"user_data": {"u": {"x": [["a"], ["b"]], "y": [0, 1]}}}, "no table of numbers"),
+    "ragged": ("a.json", {"user_data": {"u": {"x": [[1, 2], [1]], "y": [0, 1]}}}, "not a table of numbers"),
+    "text": ("a.json", {"user_data": {"u": {"x": [["a"], ["b"]], "y": [0, 1]}}}, "not a table of numbers"),
     "short y": ("a.json", {"user_data": {"u": {"x": [[1], [2]], "y": [0]}}}, "y of shape"),
     "fractional label": (
         "a.json",

@@ -47,14 +47,14 @@ def test_npz_grey_images_have_no_owner(tmp_path):
 
 WRONG_NPZ = {
     "missing key": (lambda a: {k: v for k, v in a.items() if k != "test_labels"}, "no test_labels"),
-    "pickled": (lambda a: a | {"train_images": np.array([{}], dtype=object)}, "not a sound npz"),
+    "pickled": (lambda a: a | {"train_images": np.array([{}], dtype=object)}, "not a valid npz"),
     "NaN": (
         lambda a: a | {"train_images": np.where(a["train_images"] == 0, 1.0, np.nan)},
         "training sample 0 holds NaN",
     ),
     "label": (lambda a: a | {"train_labels": a["train_labels"] + 5}, "training sample 0 has label 5, outside 0..2"),
     "counts": (lambda a: a | {"train_labels": a["train_labels"][:-1]}, "6 train images but 5 labels"),
-    "two labels": (lambda a: a | {"test_labels": np.zeros((3, 2), int)}, "2 labels an image"),
+    "two labels": (lambda a: a | {"test_labels": np.zeros((3, 2), int)}, "2 labels per image"),
     "fractions": (
         lambda a: a | {"test_labels": np.array([0, 1.5, 2])},
         "test sample 1 has the label 1.5, which is not",
@@ -83,7 +83,7 @@ def test_truncated_and_foreign_npz(tmp_path):
     whole = (tmp_path / "mine.npz").read_bytes()
     for content in (whole[:-50], b"hello", b"", whole[:200] + b"\xff" * 60 + whole[260:]):
         (tmp_path / "mine.npz").write_bytes(content)
-        with pytest.raises(SpecError, match="not a sound npz"):
+        with pytest.raises(SpecError, match="not a valid npz"):
             ImageNpz(path="mine.npz").load(0, tmp_path)
     with pytest.raises(MissingError):
         ImageNpz(path="other.npz").load(0, tmp_path)

@@ -113,10 +113,10 @@ def test_an_archive_is_read_as_it_is(tmp_path):
     assert torch.equal(packed.x, plain.x) and packed.name == "news_csv" and packed.classes == 4
     assert not (tmp_path / "news_csv").exists()
     (tmp_path / "news_csv.tgz").write_bytes((tmp_path / "news_csv.tgz").read_bytes()[:200])
-    with pytest.raises(SpecError, match="nor a sound tar archive") as caught:
+    with pytest.raises(SpecError, match="nor a valid tar archive") as caught:
         TextCsv(path="news_csv").load(0, tmp_path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(SpecError, match="nor a sound tar archive") as caught:  # a file where a folder is meant
+    with pytest.raises(SpecError, match="nor a valid tar archive") as caught:  # a file where a folder is meant
         TextCsv(path="plain/news_csv/train.csv").load(0, tmp_path)
     assert "\n" not in str(caught.value) and caught.value.where.endswith("train.csv")
 
@@ -184,7 +184,7 @@ def test_wrong_vocabularies(tmp_path):
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn/vocab.json").write_text('{"a": 0')
     (tmp_path / "torn/merges.txt").write_text("#version: 0.2\na b\n")
-    with pytest.raises(SpecError, match="not a sound vocabulary"):
+    with pytest.raises(SpecError, match="not a valid vocabulary"):
         read_tokens(tmp_path / "torn")
 
 

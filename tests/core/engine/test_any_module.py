@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.descent import Descent, descend

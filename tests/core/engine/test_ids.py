@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.engine import evaluate as module_under_test
-from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate

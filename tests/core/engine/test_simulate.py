@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.core.engine.algorithms.fedavg import FedAvg
-from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.algorithms.fedavg import FedAvg
+from experiments.core.algorithms.fedprox import FedProx
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
@@ -116,7 +116,7 @@ def test_stacked_equals_plain(name, model, local):
 
 @pytest.mark.parametrize("local", ["full batch", "adam", "adamw"])
 def test_fedprox_equals_plain_and_differs_from_fedavg(local):
-    p = problem(local=local, algorithm=FedProx(0.7))
+    p = problem(local=local, algorithm=FedProx(mu=0.7))
     f = make(p, "looped")
     prox = simulate(p, WORLDS, p.net.flat(), f)
     for row, world in zip(prox, WORLDS, strict=True):

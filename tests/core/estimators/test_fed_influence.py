@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.engine.device import Workers
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations

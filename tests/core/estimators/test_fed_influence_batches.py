@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.core.engine.algorithms.fedavg import FedAvg
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.examine import examine

@@ -129,7 +129,7 @@ def test_arrays_that_hold_something_else(tmp_path):
         (np.array(["a", "b"]), "a holds numbers of type <U1"),
         (np.zeros(2, dtype="V2"), r"a holds numbers of type \|V2"),  # bfloat16, as numpy saves it
         (np.zeros(2, dtype=np.longdouble), "a holds numbers of type float128"),
-        (np.array([Trap(fled), None], dtype=object), "not a sound .npz file"),
+        (np.array([Trap(fled), None], dtype=object), "not a valid .npz file"),
         (np.array([1.0, np.inf]), "a holds NaN or infinity"),
         (np.zeros(2, dtype=np.complex64), "a is no dense tensor"),
     ):

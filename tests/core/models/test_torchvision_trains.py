@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.data.dirichlet_balanced import DirichletBalanced
 from experiments.core.data.pool import Pool
-from experiments.core.engine.algorithms.fedavg import FedAvg
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise

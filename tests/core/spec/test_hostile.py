@@ -1,4 +1,4 @@
-"""Whatever stands in a spec file, reading it ends at once: in a spec, or in an error that names what to mend."""
+"""Whatever stands in a spec file, reading it ends at once: in a spec, or in an error that names what to correct."""
 
 import os
 import signal

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from experiments.core.engine.algorithms.fedprox import FedProx
+from experiments.core.algorithms.fedprox import FedProx
 from experiments.core.engine.net import initialise
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule

@@ -64,7 +64,7 @@ def test_the_plan_says_what_does_not_fit(tmp_path, monkeypatch, capsys):
     config = tiny.write(tmp_path, paper="train")
     assert tiny.command("train", config, tmp_path / "out", "--dry-run") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "does not fit into the memory" in told and "lower the number" in told
+    assert "does not fit into memory" in told and "lower the number" in told
     assert tiny.command("train", config, tmp_path / "out", "--dry-run", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["free_memory"] == 10 << 20 < told["memory"]

@@ -1,0 +1,91 @@
+"""FedDyn (Acar et al. 2021): a dynamic regulariser makes local optima agree with the global one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from experiments.core.block import Block
+from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, State, Turn, mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FedDyn(Block, Algorithm):
+    """Dynamic regularisation (Acar et al. 2021, Algorithm 1).
+
+    Clients train on f_k(theta) - <g_k, theta> + alpha / 2 |theta - w|^2 and then set g_k to g_k - alpha (theta_k - w);
+    the server sets h to h - alpha / N sum_k (theta_k - w), and w to the participants' plain mean minus h / alpha. All
+    begin at zero. The paper minimises exactly; here a client takes its local steps. Buffers are averaged plainly, each
+    client alike. With privacy it is rejected: h gathers updates without noise.
+    """
+
+    kind: Literal["feddyn"] = "feddyn"
+    alpha: float = Field(gt=0, description="strength of the regulariser")
+    weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+
+    def init(self, start: Tensor, clients: int, p: int) -> State:
+        """Zeros: h [p], and g_k [p] of every client."""
+        return State(start.new_zeros(1, p), start.new_zeros(1, clients, p))
+
+    def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
+        """Regularised local training; the model is sent."""
+        return _Regularised(self.alpha, turn, start, client)
+
+    def server(
+        self, turn: Turn, start: Tensor, mean: Tensor, participants: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Move h by the participants' sum over N, and go to the mean minus h / alpha."""
+        after, p = mean.clone(), turn.p
+        h = state - self.alpha * participants / turn.clients * (mean[:, :p] - start[:, :p])
+        after[:, :p] -= h / self.alpha
+        return after, h
+
+    def plain(self, p: int, clients: int) -> Plain:
+        """The paper's loop over clients, g_k by the client's number."""
+        return _PlainDyn(p, clients, self.alpha)
+
+
+class _Regularised(Local):
+    def __init__(self, alpha: float, turn: Turn, start: Tensor, client: Tensor) -> None:
+        self._alpha, self._p, self._start, self._client = alpha, turn.p, start, client
+
+    def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
+        return gradient.sub_(self._client).add_(theta[:, : self._p] - self._start[:, : self._p], alpha=self._alpha)
+
+    def finish(self, theta: Tensor, steps: int) -> Finished:
+        p = self._p
+        return Finished(theta, self._client - self._alpha * (theta[:, :p] - self._start[:, :p]))
+
+
+class _PlainDyn(Plain):
+    def __init__(self, p: int, clients: int, alpha: float) -> None:
+        super().__init__(p, clients)
+        self._alpha = alpha
+
+    def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
+        import torch
+
+        linear, at = self._of(f"client {client}", torch.cat([anchor.flatten() for anchor in start])), 0
+        for parameter, anchor in zip(trained, start, strict=True):
+            part = linear[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+            added = self._alpha * (parameter.detach() - anchor) - part
+            parameter.grad = added if parameter.grad is None else parameter.grad + added
+
+    def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
+        w, h = before[: self.p], self._of("server", before[: self.p]).clone()
+        for reply in replies:
+            drift = self._alpha * (reply.model[: self.p] - w)
+            h -= drift / self.clients
+            self.memory[f"client {reply.client}"] = self._of(f"client {reply.client}", w) - drift
+        self.memory["server"] = h
+        after = mean([r.model for r in replies], [1] * len(replies))
+        after[: self.p] -= h / self._alpha
+        return after
+
+    def _of(self, name: str, like: Tensor) -> Tensor:
+        return self.memory.get(name, like.new_zeros(len(like)))

@@ -1,0 +1,104 @@
+"""SCAFFOLD (Karimireddy et al. 2020): control variates correct the drift of local training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from experiments.core.block import Block
+from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, State, Turn, mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Scaffold(Block, Algorithm):
+    """Stochastic controlled averaging (Karimireddy et al. 2020, Algorithm 1 with option II).
+
+    Clients step along g - c_k + c; then c_k becomes c_k - c + (w - w_k) / (steps * eta_l). The server goes lr times the
+    plain mean of the clients' updates, and moves c by |S| / N times the mean change of c_k. All variates begin at zero.
+    Buffers are averaged plainly, each client alike. With privacy it is rejected: variates are not clipped.
+    """
+
+    kind: Literal["scaffold"] = "scaffold"
+    lr: float = Field(1.0, gt=0, description="eta_g, the server's step")
+    weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+
+    def init(self, start: Tensor, clients: int, p: int) -> State:
+        """Zeros: c [p], and c_k [p] of every client."""
+        return State(start.new_zeros(1, p), start.new_zeros(1, clients, p))
+
+    def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
+        """Corrected local training; the model and the change of c_k are sent."""
+        return _Controlled(turn, start, server, client)
+
+    def server(
+        self, turn: Turn, start: Tensor, mean: Tensor, participants: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Go lr times the mean update, and move c by |S| / N of the mean change."""
+        size, p = start.shape[1], turn.p
+        after = mean[:, :size].clone()
+        after[:, :p] = start[:, :p] + self.lr * (mean[:, :p] - start[:, :p])
+        return after, state + participants / turn.clients * mean[:, size:]
+
+    def plain(self, p: int, clients: int) -> Plain:
+        """The paper's loop over clients, variates by the client's number."""
+        return _PlainScaffold(p, clients, self.lr)
+
+    def unfit(self, local: Any) -> list[str]:
+        """Option II reads the mean gradient off the update, which takes plain steps."""
+        fits = local.optimizer == "sgd" and not local.momentum
+        return [] if fits else ["local: scaffold's control variates are derived for plain sgd (no momentum, no adam)"]
+
+
+class _Controlled(Local):
+    def __init__(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> None:
+        self._turn, self._start, self._client = turn, start, client
+        self._server, self._shift = server, server - client
+
+    def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
+        return gradient.add_(self._shift)
+
+    def finish(self, theta: Tensor, steps: int) -> Finished:
+        import torch
+
+        p, lr = self._turn.p, self._turn.lr
+        if lr:  # a cosine schedule ends at 0, where an update tells nothing of gradients
+            change = (self._start[:, :p] - theta[:, :p]) / (steps * lr) - self._server
+        else:
+            change = self._client.new_zeros(self._client.shape)
+        return Finished(torch.cat([theta, change], 1), self._client + change)
+
+
+class _PlainScaffold(Plain):
+    def __init__(self, p: int, clients: int, lr: float) -> None:
+        super().__init__(p, clients)
+        self._lr = lr
+
+    def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
+        import torch
+
+        like = torch.cat([anchor.flatten() for anchor in start])
+        shift, at = self._of("server", like) - self._of(f"client {client}", like), 0
+        for parameter in trained:
+            part = shift[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+            parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
+
+    def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
+        w, c = before[: self.p], self._of("server", before[: self.p])
+        after = mean([r.model for r in replies], [1] * len(replies))
+        after[: self.p] = w + self._lr * (after[: self.p] - w)
+        moved = c.clone()
+        for reply in replies if turn.lr else ():
+            old = self._of(f"client {reply.client}", w)
+            new = old - c + (w - reply.model[: self.p]) / (reply.steps * turn.lr)
+            moved += (new - old) / self.clients
+            self.memory[f"client {reply.client}"] = new
+        self.memory["server"] = moved
+        return after
+
+    def _of(self, name: str, like: Tensor) -> Tensor:
+        return self.memory.get(name, like.new_zeros(len(like)))

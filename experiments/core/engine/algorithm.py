@@ -1,0 +1,196 @@
+"""What a federated algorithm is to the engine: frozen hyper-parameters, and a state that the engine carries per world.
+
+An algorithm never holds what it remembers. `init` makes the state of one world; the engine copies it when a world is
+forked, cuts it with the worlds into chunks, counts it in the plan's memory, and saves and restores it with the run.
+Imports no torch: the blocks of a spec are algorithms themselves.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from experiments.core.errors import SpecError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from experiments.core.engine.local import LocalTraining
+
+
+@dataclass(frozen=True)
+class State:
+    """What an algorithm remembers between rounds, of W worlds.
+
+    Attributes:
+        server: [W, S] numbers of the server (momentum, a control variate, ...); S may be 0.
+        clients: [W, K, C] numbers of each of the K clients; C may be 0.
+    """
+
+    server: Tensor
+    clients: Tensor
+
+    def repeated(self, worlds: int) -> State:
+        """`worlds` copies of the state of one world."""
+        return State(self.server.repeat(worlds, 1), self.clients.repeat(worlds, 1, 1))
+
+    def fork(self, world: int) -> None:
+        """Make `world` remember what the base world (row 0) remembers."""
+        self.server[world] = self.server[0]
+        self.clients[world] = self.clients[0]
+
+    def copy_(self, other: State) -> None:
+        """Take over the numbers of another state of the same shape."""
+        self.server.copy_(other.server)
+        self.clients.copy_(other.clients)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it holds."""
+        return self.server.numel() + self.clients.numel()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What every client and the server know of one round.
+
+    Attributes:
+        lr: the local learning rate of this round. local: the settings of local training.
+        p: number of trained parameters: the first p of a state's `size` numbers; the rest are buffers.
+        clients: N, the number of clients of the *base* world. A world without client c keeps it where an algorithm
+            divides by N (SCAFFOLD, FedDyn): leaving out a client that never takes part then changes nothing, and a
+            world equals the base world until c first takes part (law 4).
+    """
+
+    lr: float
+    local: LocalTraining
+    p: int
+    clients: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one client hands over in B worlds.
+
+    Attributes:
+        sent: [B, U] uploads, which the engine averages. client: [B, C] the client's new state; None: as it was.
+    """
+
+    sent: Tensor
+    client: Tensor | None = None
+
+
+class Local:
+    """One client's part of a round in B worlds; this base is FedAvg's: plain gradients, and the model is sent.
+
+    It is made anew for every piece of work and writes no state: the engine takes what `finish` returns once the piece
+    is done for good, because work that ran out of memory runs again in smaller pieces.
+    """
+
+    def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
+        """The gradient to step along, from the loss's [B, p] (may be overwritten) at `theta` [B, size]."""
+        return gradient
+
+    def finish(self, theta: Tensor, steps: int) -> Finished:
+        """What is sent after `steps` local steps have ended at `theta` [B, size] (clipped, where privacy is on)."""
+        return Finished(theta)
+
+
+class Plain:
+    """The same algorithm as anybody would write it for one world: the twin that the stacked form is tested against.
+
+    This base is FedAvg's. A form may keep tensors in `memory` between rounds, by name; its caller saves and restores
+    them.
+    """
+
+    def __init__(self, p: int, clients: int) -> None:
+        self.p, self.clients = p, clients
+        self.memory: dict[str, Tensor] = {}
+
+    def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
+        """Change the `.grad` of the parameters `trained`, which were `start` when the round began."""
+
+    def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
+        """The next global state [size] from the clients' replies (at least one) in round `turn`."""
+        return mean([r.model for r in replies], [r.samples for r in replies])
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One client's result on the plain path: who, its samples and local steps, and its model [size]."""
+
+    client: int
+    samples: int
+    steps: int
+    model: Tensor
+
+
+def mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The weighted mean of tensors."""
+    import torch
+
+    total = sum(weights)
+    return torch.stack([value * (weight / total) for value, weight in zip(values, weights, strict=True)]).sum(0)
+
+
+class Algorithm(ABC):
+    """A federated algorithm: hyper-parameters that never change, and pure functions of the state they are given.
+
+    Features at a split of the network (representations, logits) are not among what `Local` sees: it corrects gradients
+    of the model's own loss. An algorithm whose objective needs features has to bring a formulation that can give them.
+
+    Attributes:
+        weighting: uploads are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
+        private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
+            where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
+    """
+
+    weighting: ClassVar[Literal["samples", "clients"]] = "samples"
+    private: ClassVar[bool] = False
+
+    def init(self, start: Tensor, clients: int, p: int) -> State:
+        """The state of one world ([1, S], [1, K, C]) before the first round, whose model is `start` [size].
+
+        By default nothing is remembered. Also called on the meta device, to count memory.
+        """
+        return State(start.new_empty(1, 0), start.new_empty(1, clients, 0))
+
+    @abstractmethod
+    def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
+        """One client's part in B worlds, from the global states `start` [B, size], `server` [B, S], `client` [B, C]."""
+
+    @abstractmethod
+    def server(
+        self, turn: Turn, start: Tensor, mean: Tensor, participants: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The server's step in B worlds.
+
+        Args:
+            turn: the round.
+            start: [B, size] the global states before it.
+            mean: [B, U] the weighted means of the uploads.
+            participants: [B, 1] how many clients took part in each world.
+            state: [B, S] the server's state.
+
+        Returns:
+            [B, size] the next global states, and [B, S] the next server state; neither in place of the arguments.
+        """
+
+    def plain(self, p: int, clients: int) -> Plain:
+        """The ordinary form of this algorithm for models of p trained parameters and N `clients`.
+
+        Raises:
+            SpecError: it has none.
+        """
+        name = getattr(self, "kind", type(self).__name__)
+        raise SpecError(
+            f"the algorithm {name} has no plain form, in which single worlds are trained",
+            "algorithm.kind",
+            "write `plain` in its file, or train the world under `fedlab influence`, which does without",
+        )
+
+    def unfit(self, local: Any) -> list[str]:
+        """What in the local training `local` (optimizer, momentum, ...) the algorithm is not made for: "key: why"."""
+        return []

@@ -1,1 +1,0 @@
-"""Federated algorithms, one file each."""
