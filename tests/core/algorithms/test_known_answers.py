@@ -51,12 +51,11 @@ def end(p):
 
 @pytest.mark.parametrize("algorithm", [Scaffold(), FedDyn(alpha=1.0)], ids=["scaffold", "feddyn"])
 def test_drift_is_gone_at_the_optimum_of_heterogeneous_quadratics(algorithm):
-    local = LocalTraining(0.05, steps=5)
-    p = quadratics(algorithm, local, 150)
+    p = quadratics(algorithm, LocalTraining(0.1, steps=5), 200)
     target = optimum(p, [1 / 3] * 3)
-    torch.testing.assert_close(end(p), target, rtol=1e-4, atol=1e-5)
-    alike = dataclasses.replace(p, algorithm=Alike())
-    assert float((end(alike) - target).norm()) > 1e-2  # the same mean without correction stays off
+    off = float((end(dataclasses.replace(p, algorithm=Alike())) - target).norm())
+    assert off > 1e-2  # the same mean without correction
+    assert float((end(p) - target).norm()) < 1e-2 * off
 
 
 class Alike(FedAvg):
