@@ -1,5 +1,6 @@
 """What the documentation says is true: its commands run or parse, its recipes work, its links and targets exist."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -177,6 +178,27 @@ def test_an_added_hessian_method_is_compared_with_the_others(checkout):
     (table,) = checkout.folder.rglob("methods-iris.csv")
     assert ",diagonal," in table.read_text()
     assert "probes: integer, default 30; random vectors of signs" in checkout.fedlab("list", "--kinds")
+
+
+@pytest.mark.slow
+def test_an_added_algorithm_is_not_fedavg(checkout):
+    name = "experiments/core/algorithms/damped.py"
+    checkout.add(name, RECIPES[name])
+    command = ("train", "--config", "synthetic_logreg", "--scale", "smoke", "--out")
+    damped = ("--set", "algorithm.kind=damped")
+    checkout.fedlab(*command, "fedavg")
+    checkout.fedlab(*command, "damped", *damped)
+    checkout.fedlab(*command, "whole", *damped, "--set", "algorithm.step=1")
+    checkout.fedlab(*command, "without", *damped, "--exclude-clients", "7")
+
+    def losses(folder):
+        (path,) = checkout.folder.glob(f"{folder}/train/*/metrics.csv")
+        rows = list(csv.DictReader(path.open()))
+        return [float(row["value"]) for row in rows if row["metric"] == "loss"]
+
+    assert losses("damped") != pytest.approx(losses("fedavg"), rel=1e-3)
+    assert losses("whole") == pytest.approx(losses("fedavg"), rel=1e-5)
+    assert losses("without") == pytest.approx(losses("damped"), rel=0.2)
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class FedlabError(Exception):
@@ -26,6 +28,19 @@ class SpecError(FedlabError):
     def __init__(self, what: str, where: str = "", todo: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(what, where, todo)
         self.faults = faults
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+
+
+def unknown(what: str, given: str, known: Iterable[str], where: str) -> SpecError:
+    """The error for a word that is none of those known: `what` is its sort, as in "unknown scale 'x'"."""
+    shown = given if len(given) <= 60 else f"{given[:40]}...{given[-15:]}"
+    return SpecError(f"unknown {what} {shown!r}", where, suggestion(given, known))
 
 
 class MissingError(FedlabError):

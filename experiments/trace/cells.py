@@ -9,10 +9,11 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
+from experiments.core.estimators.provenance import Inputs
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import build, checkpoint, formulation, progress_of
-from experiments.core.study.price import of_run
+from experiments.core.study.price import Price, of_run, size_of
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import Cell, Context, Row
@@ -24,7 +25,18 @@ from experiments.trace.spec import ORDER, WORDS, TraceSpec
 
 def cells(spec: TraceSpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
-    return cells_of(PAPER, spec, of_run, compute, spec.grid, ORDER, WORDS)
+    return cells_of(PAPER, spec, _price, compute, spec.grid, ORDER, WORDS)
+
+
+def _price(spec: TraceSpec) -> Price:
+    """What a cell costs: the run, and all methods in all traced rounds."""
+    price, size = of_run(spec), size_of(spec)
+    if size is None:
+        return price
+    n = spec.inputs.per_label * size.classes + (spec.inputs.wrong if spec.faults else 0)
+    inputs = Inputs(n, spec.clients_per_round, size.parameters, size.forward)
+    traced = spec.rounds / spec.trace_every * sum(method.price(inputs) for method in spec.methods)
+    return replace(price, seconds=price.seconds + traced)
 
 
 def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Row]:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import SpecError, unknown
 from experiments.core.paper import papers
-from experiments.core.spec.faults import suggestion
 from experiments.core.spec.load import load
 from experiments.core.spec.override import option
 from experiments.core.spec.template import template
@@ -26,7 +25,7 @@ def init(paper: Name, out: To = None, force: Force = False) -> None:
     """Write a commented spec that runs as it is: every field, what it means, its default."""
     known = papers()
     if paper not in known:
-        raise SpecError(f"no paper {paper!r}", "fedlab init", suggestion(paper, known))
+        raise unknown("paper", paper, known, "fedlab init")
     path = out or Path(f"{paper}.yaml")
     main = known[paper].main
     bare = (option("grid", {}, "fedlab init"),) if _has_grid(main, paper) else ()

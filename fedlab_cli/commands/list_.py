@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import SpecError, unknown
 from experiments.core.paper import papers
-from experiments.core.spec.faults import suggestion
 from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
 from fedlab_cli import console
@@ -39,7 +38,7 @@ def list_(
             console.listing(line for row in rows for line in _kind_lines(row))
         return
     if paper is not None and paper not in papers():
-        raise SpecError(f"no paper {paper!r}", "fedlab list", suggestion(paper, papers()))
+        raise unknown("paper", paper, papers(), "fedlab list")
     rows = [_row(path, owner, scale.value, out) for owner, paths in settings(paper).items() for path in paths]
     _print(f"settings at --scale {scale.value}", rows)
 

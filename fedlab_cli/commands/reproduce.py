@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from experiments.core.errors import FedlabError, MissingError, SpecError
+from experiments.core.errors import FedlabError, MissingError, unknown
 from experiments.core.paper import printed
-from experiments.core.spec.faults import suggestion
 from experiments.core.spec.find import settings
 from fedlab_cli import console
 from fedlab_cli import options as o
@@ -61,7 +60,7 @@ def picked(names: list[str] | None) -> list[str]:
     known = printed()
     for name in names or ():
         if name not in known:
-            raise SpecError(f"no paper {name!r}", "PAPER", suggestion(name, known))
+            raise unknown("paper", name, known, "PAPER")
     return list(names or known)
 
 

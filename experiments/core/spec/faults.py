@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from experiments.core.errors import suggestion
 from experiments.core.spec.values import Fault, Key, Tree, brief
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-
 
 MOST_ERRORS = 1000
 """Errors that are looked at; a list of wrong values makes one each."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import SpecError, suggestion
 from experiments.core.paper import papers
-from experiments.core.spec.faults import suggestion
 from experiments.core.spec.reader import is_file, shown
 from experiments.core.spec.values import brief
 from experiments.paths import configs_dir, expanded

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from experiments.core.errors import SpecError
+from experiments.core.errors import SpecError, suggestion, unknown
 from experiments.core.paper import Paper, papers
-from experiments.core.spec.faults import faults_of, suggestion
+from experiments.core.spec.faults import faults_of
 from experiments.core.spec.find import find
 from experiments.core.spec.override import Override, overridden
 from experiments.core.spec.reader import shown
@@ -65,7 +65,7 @@ def load(
         SpecError: with every fault found, as "file:line: key: message".
     """
     if scale not in SCALES:
-        raise SpecError(f"unknown scale {scale!r}", "--scale", suggestion(scale, SCALES))
+        raise unknown("scale", scale, SCALES, "--scale")
     path = find(source, paper)
     tree, overlay = parted(gather(path, scale))
     owner = _owner(tree, path, paper)

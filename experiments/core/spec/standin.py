@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments.core.errors import SpecError
-from experiments.core.spec.faults import suggestion
+from experiments.core.errors import SpecError, unknown
 from experiments.core.spec.tree import STAND_IN, merge, put, subtree
 from experiments.core.spec.values import Fault, Tree
 
@@ -60,7 +59,7 @@ def stood_in(tree: Tree, kind: str, overlay: Tree) -> Tree:
     known = kinds()
     chosen = WORDS.get(kind, kind)
     if chosen not in known:
-        raise SpecError(f"unknown data {kind!r}", "--data", suggestion(kind, [*WORDS, *known]))
+        raise unknown("data", kind, [*WORDS, *known], "--data")
     data, origin = tree.value.get("data"), f"--data {kind}"
     if data is None:
         raise SpecError("this setting uses no data set", "--data", "leave --data out")

@@ -197,7 +197,7 @@ def test_the_experiment_chooses_the_class(spec):
         ("cleansing.round=250", "cleansing.round"), ("cleansing.fractions=[0, 1]", "cleansing.fractions"),
         ("counted=1001", "counted"), ("tracked_client=1000", "tracked_client"),
         ("clients_per_round=1", "clients_per_round"),
-        ("variants=[basic, basic]", "variants"), ("variants=[basc]", "variants.0"), ("lwet=both", "lwet"),
+        ("variants=[basic, basic]", "variants"), ("variants=[basc]", "variants.0.kind"), ("lwet=both", "lwet"),
         ("ranking_share=0.7", "ranking_share"),
     ],
 )  # fmt: skip
