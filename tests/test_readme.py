@@ -202,6 +202,14 @@ def test_an_added_algorithm_is_not_fedavg(checkout):
 
 
 @pytest.mark.slow
+def test_an_added_trace_method_is_scored(checkout):
+    name = "experiments/core/estimators/peak.py"
+    checkout.add(name, RECIPES[name])
+    checkout.fedlab("trace", "--setting", "faults", "--scale", "smoke", "--set", "methods=[norm,peak]", "--stand-in")
+    assert re.search(r"^.*,peak,.*$", checkout.metrics("trace"), re.M)
+
+
+@pytest.mark.slow
 def test_an_added_estimator_is_scored(checkout):
     checkout.add("experiments/core/estimators/direct.py", RECIPES["experiments/core/estimators/direct.py"])
     (checkout.folder / "score.py").write_text(RECIPES["score.py"])
