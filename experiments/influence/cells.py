@@ -41,6 +41,10 @@ def compute(spec: InfluenceSpec, point: str, seed: int, context: Context) -> lis
     built = build(spec, seed, context)
     must_stand_still(built.problem.net, "its gradients")
     problem, clients = built.problem, len(built.problem.federation.sizes)
+    if spec.algorithm.kind != "fedavg":
+        context.warn(
+            f"the truth is that of {spec.algorithm.kind}; the estimates are derived for FedAvg's mean (Eq. 10)"
+        )
     counted = _counted(spec, seed, clients)
     chosen = formulation(spec, problem, len(counted) + 1, context, of_estimates(spec, problem.net.size, clients))
     columns = _columns(spec, counted, clients)

@@ -55,8 +55,10 @@ class InfluenceSpec(RunSpec):
         if known is not None and (self.counted or 0) > known:
             faults.append(f"counted: {self.counted} clients, but there are {known}")
         faults += self.faults_of_names("tracked_client", [self.tracked_client] if self.tracked_client else [])
-        if self.algorithm.kind != "fedavg" or self.local.momentum or self.local.weight_decay:
-            faults.append("local: Eq. 10 is derived for FedAvg and plain gradient steps (no momentum, no weight decay)")
+        if self.algorithm.kind != "fedavg" and self.cleansing is not None:
+            faults.append("cleansing: goes on from a round's model alone, which only fedavg can; set cleansing=null")
+        if self.local.momentum or self.local.weight_decay:
+            faults.append("local: Eq. 10 is derived for plain gradient steps (no momentum, no weight decay)")
         if self.local.optimizer != "sgd":
             faults.append(
                 f"local.optimizer: Eq. 10 is derived for plain gradient steps, not for {self.local.optimizer}"
