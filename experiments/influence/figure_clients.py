@@ -12,8 +12,9 @@ from experiments.core.names import shortened
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import STAR, look, new_figure
 from experiments.core.report.subjects import clients, have_names, without_label
+from experiments.core.report.tables import KEYS
 from experiments.influence.figure_parts import band, line
-from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
+from experiments.influence.reading import cleansing, only, pick, printed, ranking_round, ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

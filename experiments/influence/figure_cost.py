@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.style import formula, look, new_figure
-from experiments.influence.reading import KEYS
+from experiments.core.report.tables import KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import formula, look, new_figure
+from experiments.core.report.tables import KEYS
 from experiments.trace.figure_parts import (
     LABELS,
     SERIES,
@@ -23,7 +24,6 @@ from experiments.trace.figure_parts import (
     star,
 )
 from experiments.trace.reading import (
-    KEYS,
     axes,
     ordered,
     panel_words,
