@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide
 from experiments.core.report.style import formula, new_figure
 from experiments.fragility import blanks
-from experiments.fragility.figure_parts import hide
 from experiments.fragility.reading import axes, by_place, correlations, ordered, pick, point_words, undefined
 
 if TYPE_CHECKING:
