@@ -51,8 +51,8 @@ def build() -> typer.Typer:
 
     runs, look = "Run", "Look"
     add("train", train.train, rich_help_panel=runs)
-    for found in printed().values():
-        add(found.name, paper.command(found), rich_help_panel=runs, help=paper.help_of(found))
+    for publication in printed().values():
+        add(publication.name, paper.command(publication), rich_help_panel=runs, help=paper.help_of(publication))
     add("reproduce", reproduce.reproduce, rich_help_panel=runs)
     for name, function in (
         ("compare", compare.compare), ("report", report.report), ("list", list_.list_), ("show", show.show),

@@ -116,10 +116,14 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] 
 def compact(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Rows for a narrow screen: means over seeds where there are any, without columns that say nothing new."""
     means = [row for row in rows if row.get("seed") == "mean"]
-    kept = means or list(rows)
+    shown_rows = means or list(rows)
     known = {"setting", "scale", *(["seed"] if means else [])}
-    names = [n for n in (kept[0] if kept else ()) if n not in known and any(shown(row.get(n)) for row in kept)]
-    return [{name: row.get(name) for name in names} for row in kept]
+    names = [
+        n
+        for n in (shown_rows[0] if shown_rows else ())
+        if n not in known and any(shown(row.get(n)) for row in shown_rows)
+    ]
+    return [{name: row.get(name) for name in names} for row in shown_rows]
 
 
 def shown(value: Any) -> str:

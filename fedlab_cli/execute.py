@@ -76,7 +76,7 @@ def execute(
     blocked = [setting.blocked for setting in settings if setting.blocked]
     if blocked and not optional:
         raise blocked[0]
-    ready = _told_skipped(settings, ended)
+    ready = _skip_lacking(settings, ended)
     if request.dry_run:
         _plan(paper, ready, request, ended)
         return ended
@@ -122,14 +122,14 @@ def _run(paper: Paper, setting: Setting, request: Request, ended: Ended) -> None
             cells, spec_dump(setting.loaded.spec), request.out, _options(request, meter),
             spec_dump(setting.loaded.spec, given=True), keys(type(setting.loaded.spec), *SHARED),
         )  # fmt: skip
-    _told(paper, setting, outcome, request, ended)
+    _reported(paper, setting, outcome, request, ended)
 
 
-def _to_do(found: Plan) -> str:
+def _to_do(cells_plan: Plan) -> str:
     """How many cells, and how long those will take that are not done."""
-    cells, done = len(found.lines), sum(line.state == "done" for line in found.lines)
+    cells, done = len(cells_plan.lines), sum(line.state == "done" for line in cells_plan.lines)
     stored = f", {done} of them stored" if done else ""
-    time = f"; about {console.span(found.seconds)} on 2 CPU cores" if found.seconds >= _WORTH_TELLING else ""
+    time = f"; about {console.span(cells_plan.seconds)} on 2 CPU cores" if cells_plan.seconds >= _WORTH_TELLING else ""
     return f"{cells} cell{'s' * (cells != 1)}{stored}{time}"
 
 
@@ -159,7 +159,7 @@ def _options(request: Request, meter: console.Meter) -> Options:
     )
 
 
-def _told_skipped(settings: list[Setting], ended: Ended) -> list[Setting]:
+def _skip_lacking(settings: list[Setting], ended: Ended) -> list[Setting]:
     """The settings that can run; a line about each of the others."""
     for setting in settings:
         if setting.blocked:
@@ -177,7 +177,7 @@ def _past(item: Loaded, fault: FedlabError, ended: Ended) -> None:
     ended.worse(fault.exit_code)
 
 
-def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, ended: Ended) -> None:
+def _reported(paper: Paper, setting: Setting, outcome: Outcome, request: Request, ended: Ended) -> None:
     """Tables on stdout, what failed and where everything lies on stderr."""
     item = setting.loaded
     for failure in outcome.failed:
@@ -190,7 +190,7 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
         ended.worse(BusyError.exit_code)
     busy = f", {len(outcome.busy)} busy" if outcome.busy else ""
     console.note(f"{len(outcome.done)} done, {len(outcome.skipped)} already there, {len(outcome.failed)} failed{busy}")
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "setting": item.spec.name, "status": "failed" if outcome.failed else "busy" if outcome.busy else "done",
         "done": len(outcome.done), "skipped": len(outcome.skipped), "busy": len(outcome.busy),
         "failed": len(outcome.failed), "metrics": str(outcome.metrics),
@@ -198,13 +198,13 @@ def _told(paper: Paper, setting: Setting, outcome: Outcome, request: Request, en
     }  # fmt: skip
     if outcome.metrics.is_file():
         tables, paths = _published(paper, item, outcome.metrics, request)
-        told |= {
+        report |= {
             "tables": {made.name: made.frame.to_dict("records") for made in tables},
             "files": [str(path) for path in paths],
         }
         if not console.screen.as_json:
             _shown(tables, paths, outcome.metrics, item.spec.scale)
-    ended.settings.append(told)
+    ended.settings.append(report)
 
 
 def _failure(cell: str, error: Exception, note: Path | None) -> None:
@@ -256,30 +256,30 @@ def _plan(paper: Paper, settings: list[Setting], request: Request, ended: Ended)
     for setting in settings:
         if setting.lacks:
             console.note(instead(setting))
-    found = plan([cell for setting in settings for cell in cells_of(paper, setting.loaded)], request.out)
-    rows = [line.table() for line in found.lines]
+    planned = plan([cell for setting in settings for cell in cells_of(paper, setting.loaded)], request.out)
+    rows = [line.table() for line in planned.lines]
     ended.settings += [{"setting": setting.loaded.spec.name, "status": "planned"} for setting in settings]
     if console.screen.as_json:
         total = {
-            "seconds": found.seconds, "worlds": found.worlds, "memory": found.memory,
-            "free_memory": found.free_memory, "free_disk": found.free_disk,
+            "seconds": planned.seconds, "worlds": planned.worlds, "memory": planned.memory,
+            "free_memory": planned.free_memory, "free_disk": planned.free_disk,
         }  # fmt: skip
         console.dump({"paper": paper.name, "scale": request.scale, "cells": rows, **total})
         return
-    told = [
+    lines = [
         {**row, "seconds": console.span(row["seconds"]) if row["seconds"] else "", "memory": _bytes(row["memory"]),
          "disk": _bytes(row["disk"])}
         for row in rows
     ]  # fmt: skip
-    console.table(f"{paper.name}: plan", told)
-    unknown = any(line.state != "done" and not line.seconds for line in found.lines)
-    time = "time not estimated" if unknown else f"about {console.span(found.seconds)} on 2 CPU cores"
+    console.table(f"{paper.name}: plan", lines)
+    unknown = any(line.state != "done" and not line.seconds for line in planned.lines)
+    time = "time not estimated" if unknown else f"about {console.span(planned.seconds)} on 2 CPU cores"
     console.say(
-        f"to do: {found.worlds} worlds, {time}; "
-        f"memory {_bytes(found.memory) or 'not estimated'} of {console.size(found.free_memory)} available, "
-        f"free disk {console.size(found.free_disk)}"
+        f"to do: {planned.worlds} worlds, {time}; "
+        f"memory {_bytes(planned.memory) or 'not estimated'} of {console.size(planned.free_memory)} available, "
+        f"free disk {console.size(planned.free_disk)}"
     )
-    if found.memory > found.free_memory:
+    if planned.memory > planned.free_memory:
         console.say(f"this does not fit into memory and would not start: {LOWER}")
 
 

@@ -43,13 +43,13 @@ def settled(read: Callable[[bool], Loaded], folder: Path | None, stand_in: bool)
     Raises:
         SpecError: the spec has faults.
     """
-    own = read(False)
-    lacks = missing(own.spec, folder)
+    as_written = read(False)
+    lacks = missing(as_written.spec, folder)
     if lacks is None:
-        return Setting(own)
-    other = _stand_in(read) if stand_in and own.stand_in else None
-    if other is None or other.spec.name == own.spec.name or missing(other.spec, folder):
-        return Setting(own, lacks, lacks)
+        return Setting(as_written)
+    other = _stand_in(read) if stand_in and as_written.stand_in else None
+    if other is None or other.spec.name == as_written.spec.name or missing(other.spec, folder):
+        return Setting(as_written, lacks, lacks)
     how = how_to_get(lacks.downloads, folder) if isinstance(lacks, MissingDataError) else lacks.todo
     return Setting(other, lacks, how=how)
 

@@ -112,13 +112,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         SpecError: on anything else.
     """
-    found: list[int] = []
+    seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise SpecError(f"cannot read the seeds {brief(text)}", "--seeds", "write 0,1,2 or 0-4")
         named = range(int(match[1]), int(match[2] or match[1]) + 1)
-        if len(found) + len(named) > MOST_CELLS:
+        if len(seeds) + len(named) > MOST_CELLS:
             raise SpecError(f"more than {MOST_CELLS} seeds", "--seeds", "give fewer")
-        found += named
-    return tuple(dict.fromkeys(found))
+        seeds += named
+    return tuple(dict.fromkeys(seeds))

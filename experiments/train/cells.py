@@ -154,8 +154,8 @@ class _Diary:
 
     def last(self) -> tuple[float, float]:
         """Test loss and accuracy (in [0, 1]; NaN of numbers to predict) when the model was evaluated last."""
-        told = {row["metric"]: row["value"] for row in self.rows}
-        return told["loss"], told.get("accuracy", math.nan) / 100
+        values = {row["metric"]: row["value"] for row in self.rows}
+        return values["loss"], values.get("accuracy", math.nan) / 100
 
     def _record(self, record: Round) -> None:
         """One folder a round: global.safetensors (before privacy's noise), client_<k>.safetensors, round.json."""
@@ -164,8 +164,8 @@ class _Diary:
         _save(self._problem, record.aggregate, self._context, f"{folder}/global.safetensors")
         for k, local in zip(record.participants, record.locals, strict=True):
             _save(self._problem, local, self._context, f"{folder}/client_{k}.safetensors")
-        told = {"round": record.index, "participants": record.participants, "sizes": record.sizes.tolist()}
-        files.atomic_write(self._context.folder / folder / "round.json", json.dumps(told).encode())
+        note = {"round": record.index, "participants": record.participants, "sizes": record.sizes.tolist()}
+        files.atomic_write(self._context.folder / folder / "round.json", json.dumps(note).encode())
         for name in names:
             self._recorded[f"{folder}/{name}"] = files.sha256(self._context.folder / folder / name)
 

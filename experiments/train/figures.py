@@ -43,9 +43,9 @@ def _curves(frame: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     labels = {"loss": "test loss [nats]", "accuracy": "test accuracy [%]"}
-    there = [metric for metric in labels if (frame["metric"] == metric).any()]
-    figure, axes = plt.subplots(1, len(there), figsize=(3.5 * len(there), 2.8), layout="constrained", squeeze=False)
-    for axis, metric in zip(axes[0], there, strict=True):
+    metrics = [metric for metric in labels if (frame["metric"] == metric).any()]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.5 * len(metrics), 2.8), layout="constrained", squeeze=False)
+    for axis, metric in zip(axes[0], metrics, strict=True):
         for (method, seed), line in frame[frame["metric"] == metric].groupby(["method", "seed"]):
             ordered = line.sort_values("round")
             axis.plot(ordered["round"], ordered["value"], label=f"{method}, seed {seed}")

@@ -45,5 +45,5 @@ def compare(
         if frame.empty:
             console.note(f"{name}: no printed numbers to compare with (experiments/{name}/reference.csv)")
             continue
-        kept = frame.assign(kind="") if setup else frame
-        console.table(f"{name}, scale {scale.value}", summary(kept))
+        chosen_rows = frame.assign(kind="") if setup else frame
+        console.table(f"{name}, scale {scale.value}", summary(chosen_rows))

@@ -66,27 +66,29 @@ def _devices() -> list[dict[str, Any]]:
         return [_row("cpu", "wrong", f"torch cannot be loaded ({first}); pip install --force-reinstall torch")]
     rows = [_row("cpu", "ok", f"{os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}")]
     for i in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_properties(i)
-        rows.append(_row(f"cuda:{i}", "ok", f"{found.name}, {console.size(found.total_memory)}"))
+        device = torch.cuda.get_device_properties(i)
+        rows.append(_row(f"cuda:{i}", "ok", f"{device.name}, {console.size(device.total_memory)}"))
     if not torch.cuda.is_available():
         rows.append(_row("cuda", "absent", "runs use the CPU"))
     return rows
 
 
 def _compiler() -> dict[str, Any]:
-    found = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
-    return _row("C++ compiler", "ok" if found else "absent", found or "optional: makes convolutions faster on a CPU")
+    compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
+    return _row(
+        "C++ compiler", "ok" if compiler else "absent", compiler or "optional: makes convolutions faster on a CPU"
+    )
 
 
 def _writable(out: Path) -> dict[str, Any]:
     """Whether the nearest existing folder above `out` can be written to."""
-    there = files.nearest(out)
+    existing = files.nearest(out)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as fault:
         return _row("write access", "wrong", f"{out}: {fault.strerror}; give another --out")
-    return _row("write access", "ok", f"{out}, {console.size(shutil.disk_usage(there).free)} free")
+    return _row("write access", "ok", f"{out}, {console.size(shutil.disk_usage(existing).free)} free")
 
 
 def _data(folder: Path | None) -> list[dict[str, Any]]:

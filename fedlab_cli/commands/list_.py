@@ -47,18 +47,18 @@ def _row(path: Path, owner: str, scale: str, out: Path) -> dict[str, Any]:
     try:
         spec = load(path, owner, scale).spec
     except SpecError as fault:
-        told = {
+        row = {
             "paper": owner,
             "setting": path.stem,
             "title": f"cannot be read: {fault.what}",
             "reproduces": "",
             "cost": "",
         }
-        return {**told, "stored": "-"}
+        return {**row, "stored": "-"}
     stored = out / owner / f"{spec.name}-{scale}"
     cells = len(list(stored.glob("*/DONE")))
-    told = {"paper": owner, "setting": spec.name, "title": spec.title, "reproduces": spec.reproduces, "cost": spec.cost}
-    return {**told, "stored": f"{cells} cells" if cells else "-"}
+    row = {"paper": owner, "setting": spec.name, "title": spec.title, "reproduces": spec.reproduces, "cost": spec.cost}
+    return {**row, "stored": f"{cells} cells" if cells else "-"}
 
 
 def kind_rows() -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ def command(paper: Paper) -> Callable[..., None]:
         if ended.code:
             raise typer.Exit(ended.code)
 
-    own = beside(paper.name)
-    return run if own is None else joined(paper.name, run, own)
+    special = beside(paper.name)
+    return run if special is None else joined(paper.name, run, special)
 
 
 def beside(name: str) -> Callable[..., None] | None:
@@ -78,22 +78,24 @@ def beside(name: str) -> Callable[..., None] | None:
     return getattr(importlib.import_module(module), "beside", None)
 
 
-def joined(name: str, shared: Callable[..., None], own: Callable[..., None]) -> Callable[..., None]:
+def joined(name: str, shared: Callable[..., None], special: Callable[..., None]) -> Callable[..., None]:
     """One command of two functions of options: `own` when its first option is given, else `shared`.
 
     An option that both have is passed to the one that is called; one that only the other has may not be given.
     """
-    theirs, mine = (inspect.signature(body, eval_str=True).parameters for body in (shared, own))
+    theirs, mine = (inspect.signature(body, eval_str=True).parameters for body in (shared, special))
     both = {**theirs, **mine}
     switch = next(iter(mine.values()))
 
     def run(**given: Any) -> None:
-        called, body, other = (shared, theirs, mine) if given[switch.name] == switch.default else (own, mine, theirs)
+        called, body, other = (
+            (shared, theirs, mine) if given[switch.name] == switch.default else (special, mine, theirs)
+        )
         _refuse(
             (p for p in other.values() if p.name not in body and given[p.name] != p.default),
             name,
             switch,
-            called is own,
+            called is special,
         )
         called(**{key: given[key] for key in body})
 

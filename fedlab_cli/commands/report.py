@@ -36,7 +36,7 @@ def report(
     console.setup(as_json, quiet, verbose)
     if check:
         not_at_smoke(scale, "fedlab report --check")
-    told(out, scale.value, dest, check, tuple(names or ()))
+    publish(out, scale.value, dest, check, tuple(names or ()))
     if readme is not None:
         from experiments.core.paper import printed
         from experiments.core.report import site
@@ -56,7 +56,7 @@ def not_at_smoke(scale: o.Scale, where: str) -> None:
         raise SpecError(what, where, "use --scale small or paper")
 
 
-def told(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...]) -> None:
+def publish(out: Path, scale: str, dest: Path, check: bool, names: tuple[str, ...]) -> None:
     """Write the report and print what stands where.
 
     Raises:
@@ -87,5 +87,5 @@ def summary(comparison: object) -> list[dict[str, object]]:
     if not isinstance(comparison, pd.DataFrame) or comparison.empty:
         return []
     shown = ["key", "setting", "ours", "sd", "seeds", "reference", "unit", "difference", "status", "source"]
-    kept = comparison.loc[comparison["kind"] != "setup", shown]
-    return [{str(key): value for key, value in row.items()} for row in kept.to_dict("records")]
+    shown_rows = comparison.loc[comparison["kind"] != "setup", shown]
+    return [{str(key): value for key, value in row.items()} for row in shown_rows.to_dict("records")]

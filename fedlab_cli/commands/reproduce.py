@@ -12,7 +12,7 @@ from experiments.core.paper import printed
 from experiments.core.spec.find import settings
 from fedlab_cli import console
 from fedlab_cli import options as o
-from fedlab_cli.commands.report import DEST, Dest, told
+from fedlab_cli.commands.report import DEST, Dest, publish
 from fedlab_cli.execute import execute
 
 Names = Annotated[list[str] | None, typer.Argument(help="Papers; default: all.")]
@@ -75,7 +75,7 @@ def _paper(name: str, request: o.Request) -> int:
 
 def _report(out: Path, scale: str, dest: Path, names: tuple[str, ...]) -> int:
     try:
-        told(out, scale, dest, False, names)
+        publish(out, scale, dest, False, names)
     except MissingError as fault:  # nothing ran, e.g. every setting lacks its data
         console.failure(fault)
         return fault.exit_code

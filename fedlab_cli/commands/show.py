@@ -28,19 +28,19 @@ def show(
 ) -> None:
     """The resolved spec of a setting, defaults filled in."""
     console.setup(as_json)
-    found = load(name, None, scale.value, read_overrides(set_ or ()), data_override=data)
-    values = found.spec.model_dump(mode="json")
+    loaded = load(name, None, scale.value, read_overrides(set_ or ()), data_override=data)
+    values = loaded.spec.model_dump(mode="json")
     if as_json:
-        console.dump({"file": shown(found.path), "spec": values, **({"origins": found.origins} if origin else {})})
+        console.dump({"file": shown(loaded.path), "spec": values, **({"origins": loaded.origins} if origin else {})})
         return
-    console.say(f"# {shown(found.path)} at --scale {scale.value}")
+    console.say(f"# {shown(loaded.path)} at --scale {scale.value}")
     if not origin:
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
         console.listing(text.rstrip().split("\n"))
         return
-    width = max(map(len, found.origins))
-    for key, place in found.origins.items():
+    width = max(map(len, loaded.origins))
+    for key, source in loaded.origins.items():
         value: object = values
         for part in key.split("."):
             value = value[part] if isinstance(value, dict) else None
-        console.say(f"{key:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {place}")
+        console.say(f"{key:<{width}}  {json.dumps(value, ensure_ascii=False)}  # {source}")

@@ -96,11 +96,11 @@ def beside(
         raise SpecError("no run is given", "fedlab trace", "give --run DIR")
     if csv is not None and not csv.parent.is_dir():  # told before the work, not after it
         raise MissingError("no folder to write the table into", str(csv), "make it, or name another file")
-    own = open_round(run, round_, model, resolved_dir(data_dir))
-    given = read_inputs(inputs or own.inputs_file, own.described.spec)
+    recorded = open_round(run, round_, model, resolved_dir(data_dir))
+    given = read_inputs(inputs or recorded.inputs_file, recorded.described.spec)
     choices = Choices(decay, shares, bias.value, active)
     with console.meter(1) as meter:
-        traced = trace_own(own, given, choices, resolve_device(device), lambda a, b: meter.update("inputs", a, b))
+        traced = trace_own(recorded, given, choices, resolve_device(device), lambda a, b: meter.update("inputs", a, b))
     if csv is not None:
         try:
             files.atomic_write(csv, own_report.as_csv(traced))
@@ -131,7 +131,7 @@ def _shown(traced: Traced, top: int, csv: Path | None) -> None:
         console.note(f"numbers: {csv}")
 
 
-def _title(told: dict[str, Any]) -> str:
+def _title(traced: dict[str, Any]) -> str:
     """What was predicted, and whether that is right."""
-    truth = "" if told["label"] is None else " (right)" if told["right"] else f" (wrong: it is {told['label']})"
-    return f"input {told['input']}: predicted {told['predicted']}{truth}, logit {told['logit']:.4g}"
+    truth = "" if traced["label"] is None else " (right)" if traced["right"] else f" (wrong: it is {traced['label']})"
+    return f"input {traced['input']}: predicted {traced['predicted']}{truth}, logit {traced['logit']:.4g}"

@@ -27,11 +27,11 @@ def validate(paths: Paths = None, as_json: o.Json = False) -> None:
     console.setup(as_json)
     checked = {name: faults(source) if source else [f"{name}: no YAML files"] for name, source in _sources(paths)}
     if as_json:
-        console.dump([{"spec": name, "faults": found} for name, found in checked.items()])
+        console.dump([{"spec": name, "faults": spec_faults} for name, spec_faults in checked.items()])
     else:
-        for name, found in checked.items():
-            console.listing(found or [f"{name}: ok at {', '.join(SCALES)}"])
-    wrong = sum(bool(found) for found in checked.values())
+        for name, spec_faults in checked.items():
+            console.listing(spec_faults or [f"{name}: ok at {', '.join(SCALES)}"])
+    wrong = sum(bool(spec_faults) for spec_faults in checked.values())
     if wrong:
         console.note(f"{wrong} of {len(checked)} specs have faults")
         raise typer.Exit(2)
@@ -39,16 +39,16 @@ def validate(paths: Paths = None, as_json: o.Json = False) -> None:
 
 def faults(source: str | Path) -> list[str]:
     """The faults of a spec at all scales, each once, as `file:line: key: message`."""
-    found: dict[str, None] = {}
+    seen: dict[str, None] = {}
     for scale in SCALES:
         try:
             load(source, None, scale)
         except FedlabError as error:
             parts = getattr(error, "faults", ()) or (_line(error),)
-            found.update(dict.fromkeys(parts))
+            seen.update(dict.fromkeys(parts))
         except Exception as error:  # a block of one's own that breaks must not silence the other files
-            found[f"{source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"] = None
-    return list(found)
+            seen[f"{source}: unexpected {type(error).__name__}: {' '.join(str(error).split())}"] = None
+    return list(seen)
 
 
 def _line(error: FedlabError) -> str:
@@ -58,7 +58,7 @@ def _line(error: FedlabError) -> str:
 def _sources(paths: list[str] | None) -> list[tuple[str, str | Path | None]]:
     """(name to print, what to load) of every spec asked for; nothing to load for a folder without specs."""
     if not paths:
-        return [(shown(path), path) for found in settings().values() for path in found]
+        return [(shown(path), path) for paths_of_paper in settings().values() for path in paths_of_paper]
     sources: list[tuple[str, str | Path | None]] = []
     for name in paths:
         inside = _inside(name)

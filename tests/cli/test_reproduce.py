@@ -11,7 +11,7 @@ def reported(monkeypatch):
     """`train` as the only paper, and what the report was asked to do."""
     asked: list[tuple] = []
     monkeypatch.setattr(reproduce, "printed", lambda: {"train": PAPER})
-    monkeypatch.setattr(reproduce, "told", lambda *given: asked.append(given))
+    monkeypatch.setattr(reproduce, "publish", lambda *given: asked.append(given))
     monkeypatch.delenv("FEDLAB_DATA_DIR", raising=False)
     return asked
 
@@ -58,5 +58,5 @@ def test_nothing_to_report_is_missing(reported, tmp_path, monkeypatch):
     def none(*args):
         raise MissingError("no results", "runs", "run it")
 
-    monkeypatch.setattr(reproduce, "told", none)
+    monkeypatch.setattr(reproduce, "publish", none)
     assert run(tmp_path) == 4

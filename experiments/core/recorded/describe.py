@@ -23,17 +23,17 @@ def describe(spec: RunSpec, federation: Federation, folder: Path) -> None:
 
     A model of the user's own is left out of run.yaml: it is named on the command line only.
     """
-    told: dict[str, Any] = {} if spec.model.kind == "custom" else {"model": spec.model.model_dump(mode="json")}
-    told |= {"classes": federation.classes, "shape": list(federation.x.shape[1:])}
+    record: dict[str, Any] = {} if spec.model.kind == "custom" else {"model": spec.model.model_dump(mode="json")}
+    record |= {"classes": federation.classes, "shape": list(federation.x.shape[1:])}
     if federation.scale is not None:
-        told["mean"], told["deviation"] = map(list, federation.scale)
-    told["sizes"] = {str(k): n for k, n in enumerate(federation.sizes)}
+        record["mean"], record["deviation"] = map(list, federation.scale)
+    record["sizes"] = {str(k): n for k, n in enumerate(federation.sizes)}
     if any(name != str(k) for k, name in enumerate(federation.clients)):
-        told["clients"] = {str(k): name for k, name in enumerate(federation.clients)}
+        record["clients"] = {str(k): name for k, name in enumerate(federation.clients)}
     head = "# What `fedlab trace --run` needs to know of the rounds recorded here.\n"
-    if "model" not in told:
+    if "model" not in record:
         head += f"# The model is named on the command line: --model {spec.model.factory}\n"
-    files.atomic_write(folder / RUN_FILE, head + yaml.safe_dump(told, sort_keys=False, default_flow_style=None))
+    files.atomic_write(folder / RUN_FILE, head + yaml.safe_dump(record, sort_keys=False, default_flow_style=None))
     files.atomic_write(folder / INPUTS_FILE, _inputs(federation))
 
 

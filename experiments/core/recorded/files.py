@@ -60,12 +60,12 @@ def _found(run: Path, index: int | None) -> RoundFiles:
     whole = model_file(folder, GLOBAL)
     if whole is None:
         raise _no_round(folder, [])
-    told, home = read_round_file(folder), _home(folder)
-    models = client_files(folder, told)
-    number, name = told.index if told else None, _place(folder).name
+    note, home = read_round_file(folder), _home(folder)
+    models = client_files(folder, note)
+    number, name = note.index if note else None, _place(folder).name
     if number is None and home != _place(folder) and name.isdecimal():
         number = int(name)
-    return RoundFiles(home, folder, number, whole, tuple(models), tuple(models.values()), told.sizes if told else None)
+    return RoundFiles(home, folder, number, whole, tuple(models), tuple(models.values()), note.sizes if note else None)
 
 
 def _located(run: Path, index: int | None) -> Path:
@@ -73,8 +73,8 @@ def _located(run: Path, index: int | None) -> Path:
     if not run.is_dir():
         raise MissingError("no folder of a recorded run", shown(run), "name one that `fedlab train --record` wrote")
     if model_file(run, GLOBAL):
-        told = read_round_file(run)
-        if index is not None and (told is None or told.index != index):
+        note = read_round_file(run)
+        if index is not None and (note is None or note.index != index):
             raise SpecError(f"round {index} is not recorded", shown(run), "only one round is recorded: omit --round")
         return run
     for folder in (run / ROUNDS, run):
@@ -101,8 +101,8 @@ def _home(folder: Path) -> Path:
     places = [_place(folder)]
     while places[-1].name == ROUNDS or places[-1].name.isdecimal():
         places.append(_place(places[-1].parent))
-    run = places[-1] if any(place.name == ROUNDS for place in places) else places[0]
-    return next((place for place in places if (place / RUN_FILE).is_file()), run)
+    run = places[-1] if any(folder.name == ROUNDS for folder in places) else places[0]
+    return next((folder for folder in places if (folder / RUN_FILE).is_file()), run)
 
 
 def _place(folder: Path) -> Path:

@@ -64,19 +64,19 @@ def read_inputs(path: Path, spec: RecordSpec) -> OwnInputs:
     if name.endswith("images"):
         x, remarks = _scaled(_channels_first(x, spec), spec, path)
     _check(x, spec, path)
-    found = next((arrays[key] for key in LABELS if key in arrays), None)
-    return OwnInputs(_tensor(x, spec, path), None if found is None else _labels(found, len(x), spec, path), remarks)
+    labels = next((arrays[key] for key in LABELS if key in arrays), None)
+    return OwnInputs(_tensor(x, spec, path), None if labels is None else _labels(labels, len(x), spec, path), remarks)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of the file, by its name."""
     refuse_pickle(path, "save the inputs with numpy.savez(path, inputs=x)")
     try:
-        there = path.is_file()
+        exists = path.is_file()
     except OSError as fault:
         what = f"cannot read the inputs ({fault.strerror})"
         raise MissingError(what, shown(path), "check the name, and that you may read it") from fault
-    if not there:
+    if not exists:
         raise MissingError("no file of inputs", shown(path), "name a .npz, .npy or .safetensors file with --inputs")
     if path.suffix == ".safetensors":
         return {key: _numpy(tensor) for key, tensor in read_state(path).items()}

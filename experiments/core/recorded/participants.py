@@ -38,8 +38,8 @@ def read_round_file(folder: Path) -> Told | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        index, clients, sizes = told.get("round"), tuple(map(str, told["participants"])), tuple(told["sizes"])
+        note = json.loads(path.read_text(encoding="utf-8"))
+        index, clients, sizes = note.get("round"), tuple(map(str, note["participants"])), tuple(note["sizes"])
         if len(clients) != len(sizes) or not all(0 < n <= MOST_SAMPLES and n == int(n) for n in sizes):
             raise ValueError("each participant needs one whole number of samples above 0")
         if len(set(clients)) < len(clients):
@@ -56,13 +56,13 @@ def model_file(folder: Path, stem: str) -> Path | None:
     Raises:
         SpecError: there are two, of different endings.
     """
-    found = [path for ending in ENDINGS if (path := folder / f"{stem}{ending}").is_file()]
-    if len(found) > 1:
-        raise SpecError(f"both {found[0].name} and {found[1].name} are there", shown(folder), "remove one")
-    return found[0] if found else None
+    files = [path for ending in ENDINGS if (path := folder / f"{stem}{ending}").is_file()]
+    if len(files) > 1:
+        raise SpecError(f"both {files[0].name} and {files[1].name} are there", shown(folder), "remove one")
+    return files[0] if files else None
 
 
-def client_files(folder: Path, told: Told | None) -> dict[str, Path]:
+def client_files(folder: Path, note: Told | None) -> dict[str, Path]:
     """The models of the participants by id, in the order of round.json; else in natural order.
 
     Raises:
@@ -72,9 +72,9 @@ def client_files(folder: Path, told: Told | None) -> dict[str, Path]:
     for path in sorted(folder.glob(f"{_HEAD}*")):
         if path.stem.removeprefix(_HEAD) not in ids:
             refuse_pickle(path)
-    there = {k: file for k in sorted(ids, key=natural) if (file := model_file(folder, CLIENT.format(k)))}
-    _agree(folder, tuple(there) if told is None else told.clients, there)
-    return there if told is None else {k: there[k] for k in told.clients}
+    models = {k: file for k in sorted(ids, key=natural) if (file := model_file(folder, CLIENT.format(k)))}
+    _agree(folder, tuple(models) if note is None else note.clients, models)
+    return models if note is None else {k: models[k] for k in note.clients}
 
 
 def refuse_pickle(path: Path, todo: str = _UNPICKLE) -> None:
@@ -87,14 +87,14 @@ def refuse_pickle(path: Path, todo: str = _UNPICKLE) -> None:
         raise SpecError("a pickled file is not read: it could run foreign code", shown(path), todo)
 
 
-def _agree(folder: Path, clients: tuple[str, ...], there: Mapping[str, Path]) -> None:
+def _agree(folder: Path, clients: tuple[str, ...], models: Mapping[str, Path]) -> None:
     """Raise SpecError unless the client models are those of the participants, all of them, and more than one."""
-    lost, extra = sorted(set(clients) - set(there)), sorted(set(there) - set(clients))
+    lost, extra = sorted(set(clients) - set(models)), sorted(set(models) - set(clients))
     if lost:
         name = CLIENT.format(lost[0]) + ENDINGS[0]
         raise SpecError(f"no {name}, though {ROUND_FILE} names client {lost[0]}", shown(folder), "add it")
     if extra:
-        what = f"{there[extra[0]].name} is there, but {ROUND_FILE} names no client {extra[0]}"
+        what = f"{models[extra[0]].name} is there, but {ROUND_FILE} names no client {extra[0]}"
         raise SpecError(what, shown(folder), "remove one")
     if not clients:
         for path in sorted(folder.glob("client*")):

@@ -56,13 +56,13 @@ class OwnRound:
         Raises:
             SpecError: run.yaml leaves out a participant.
         """
-        told = self.described.spec.sizes
-        if self.files.sizes is not None or not told:
+        sizes = self.described.spec.sizes
+        if self.files.sizes is not None or not sizes:
             return self.files.sizes
-        lost = [k for k in self.files.clients if k not in told]
+        lost = [k for k in self.files.clients if k not in sizes]
         if lost:
             raise SpecError(f"sizes: no number of samples for client {lost[0]}", self._run_file, "add it")
-        return tuple(told[k] for k in self.files.clients)
+        return tuple(sizes[k] for k in self.files.clients)
 
     @property
     def shares(self) -> Tensor:

@@ -33,8 +33,8 @@ def read_named(module: nn.Module, path: Path) -> tuple[dict[str, Tensor], str]:
     Raises:
         MissingError, SpecError: see `read_state` and `own_names`.
     """
-    found = own_names(module, read_state(path), shown(path))
-    return _all_names(module, found.tensors), found.note
+    named = own_names(module, read_state(path), shown(path))
+    return _all_names(module, named.tensors), named.note
 
 
 class RoundStates:
@@ -68,12 +68,12 @@ class RoundStates:
         first = self._read_client(0)
         lost = missing(net.module, whole)
         filled = tuple(name for name in lost if name in first)
-        kept = tuple(name for name in lost if name not in first)
-        self._refuse_untold(kept)
+        unsaved = tuple(name for name in lost if name not in first)
+        self._refuse_untold(unsaved)
         self.after = self._laid(net.flat(), whole, files.whole)
         if filled:
             self.after = self._laid(self.after, self._mean(filled, shares), files.whole)
-        self._say_left_out(filled, kept, tuple(n for n in missing(net.module, first) if n in whole))
+        self._say_left_out(filled, unsaved, tuple(n for n in missing(net.module, first) if n in whole))
 
     @property
     def notes(self) -> list[str]:
@@ -86,10 +86,10 @@ class RoundStates:
         Raises:
             MissingError, SpecError: as above.
         """
-        found = self.after.new_empty(len(places), len(self.after))
+        states = self.after.new_empty(len(places), len(self.after))
         for row, k in enumerate(places):
-            found[row] = self._laid(self.after, self._read_client(k), self._files.models[k])
-        return found
+            states[row] = self._laid(self.after, self._read_client(k), self._files.models[k])
+        return states
 
     def _read_client(self, k: int) -> dict[str, Tensor]:
         """Client k's state, once it holds what the first one's does."""
@@ -147,12 +147,12 @@ class RoundStates:
                 f"save the whole state_dict() of the model whose predictions you ask about as {self._files.whole.name}",
             )
 
-    def _say_left_out(self, filled: Sequence[str], kept: Sequence[str], unsent: Sequence[str]) -> None:
+    def _say_left_out(self, filled: Sequence[str], unsaved: Sequence[str], unsent: Sequence[str]) -> None:
         if filled:
             self._notes[_FILLED.format(self._words(filled))] = {}
-        if kept:
-            plain = all(bool(((t == 0) | (t == 1)).all()) for t in map(self._tensors.__getitem__, kept))
-            self._notes[_KEPT.format(self._words(kept), " (zeros and ones)" if plain else "")] = {}
+        if unsaved:
+            plain = all(bool(((t == 0) | (t == 1)).all()) for t in map(self._tensors.__getitem__, unsaved))
+            self._notes[_KEPT.format(self._words(unsaved), " (zeros and ones)" if plain else "")] = {}
         if unsent:
             self._notes[_UNSENT.format(self._words(unsent))] = {}
 
@@ -177,7 +177,7 @@ def _all_names(module: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tenso
     """`tensors` with every name of a tensor that layers share: a safetensors file holds it under one of them."""
     wanted = module.state_dict(keep_vars=True)
     given = {id(wanted[name]): tensor for name, tensor in tensors.items() if name in wanted}
-    return {**{name: given[id(own)] for name, own in wanted.items() if id(own) in given}, **tensors}
+    return {**{name: given[id(tensor)] for name, tensor in wanted.items() if id(tensor) in given}, **tensors}
 
 
 def _of_files(names: Sequence[str]) -> str:

@@ -36,24 +36,24 @@ def cells_of(
         axes: the grid. order, words: see `grid.points`.
         setting: the name of the folder, where it is not the spec's.
     """
-    made = []
+    cells = []
     for point, keys in points(axes, order, words):
-        own, name = (at(spec, keys) if keys else spec), label(point)
-        cost = price(own)
-        made += [
+        point_spec, name = (at(spec, keys) if keys else spec), label(point)
+        cost = price(point_spec)
+        cells += [
             Cell(
                 paper.name,
                 setting or spec.name,
                 spec.scale,
                 seed,
                 name or paper.name,
-                **parameters(own, seed=seed),
+                **parameters(point_spec, seed=seed),
                 version=paper.version,
                 work=cost.seconds,
                 worlds=cost.worlds,
                 memory=cost.memory,
-                compute=partial(compute, own, name, seed),
+                compute=partial(compute, point_spec, name, seed),
             )
             for seed in spec.seeds
         ]
-    return made
+    return cells

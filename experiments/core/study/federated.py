@@ -198,9 +198,9 @@ def tell_data(federation: Federation, loss: str, context: Context) -> None:
     if federation.predicts_numbers and loss != "squared":
         what = f"{federation.name} has numbers to predict, and loss: {loss} is for classes"
         raise SpecError(what, "loss", "set loss: squared, or data.target: class")
-    told = f"{len(federation.test_y)} test samples: {federation.test_from}"
-    context.facts["test_set"] = told
-    context.tell(f"truth is measured on {told}")
+    test_set = f"{len(federation.test_y)} test samples: {federation.test_from}"
+    context.facts["test_set"] = test_set
+    context.tell(f"truth is measured on {test_set}")
     for note in federation.notes:
         context.tell(note)
     if federation.own_tests:

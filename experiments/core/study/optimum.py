@@ -70,9 +70,11 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     columns = _COLUMNS if problem.net.p <= _WRITTEN_OUT else 1
     objective = problem.objective().fitted(problem.start, columns)
     if spec.optimizer == "lbfgs":
-        told = progress_of(context, "steps to optimum")
-        found = minimise(objective, problem.start, spec.tolerance, spec.steps, told, problem.net.p <= _WRITTEN_OUT)
-        theta, moments, step = found.theta, None, found.steps
+        progress = progress_of(context, "steps to optimum")
+        solution = minimise(
+            objective, problem.start, spec.tolerance, spec.steps, progress, problem.net.p <= _WRITTEN_OUT
+        )
+        theta, moments, step = solution.theta, None, solution.steps
     else:
         ended = descend(
             problem.way, problem.start[None], problem.data.x, problem.data.y, None, descent_of(problem), spec.steps,
@@ -83,8 +85,8 @@ def train(problem: Problem, context: Context, workers: Workers) -> Optimum:
     if not bool(theta.isfinite().all()):
         raise NumericalError("training left the finite numbers", problem.spec.name, "lower train.lr")
     norm, seconds = float(objective.gradient(theta).norm()), time.perf_counter() - began
-    kept = list(moments.means) if moments is not None else []
-    saved.save({"theta": theta, "means": kept, "step": step, "seconds": seconds, "gradient_norm": norm})
+    means_to_save = list(moments.means) if moments is not None else []
+    saved.save({"theta": theta, "means": means_to_save, "step": step, "seconds": seconds, "gradient_norm": norm})
     return Optimum(theta, moments, step, seconds, norm)
 
 
@@ -101,16 +103,16 @@ def top5(problem: Problem, theta: Tensor) -> float:
 
 def described(problem: Problem, optimum: Optimum, workers: Workers) -> dict[str, float]:
     """Losses, accuracies and whether the outputs depend on the input at all."""
-    found: dict[str, float] = {}
+    facts: dict[str, float] = {}
     for part, x, y in (
         ("train", problem.data.x, problem.data.y),
         ("test", problem.data.test_x, problem.data.test_y),
     ):
         result = evaluate(problem.frozen_way, optimum.theta[None], x, y, workers)
-        found |= {f"{part}_loss": float(result.loss[0]), f"{part}_accuracy": float(result.accuracy[0])}
+        facts |= {f"{part}_loss": float(result.loss[0]), f"{part}_accuracy": float(result.accuracy[0])}
     outputs = problem.frozen_way.outputs(optimum.theta[None], problem.data.test_x[:512])[0]
     spec = problem.spec
-    return found | {
+    return facts | {
         "test_accuracy_top5": top5(problem, optimum.theta),
         "gradient_norm": optimum.gradient_norm,
         "converged": float(optimum.gradient_norm <= spec.train.converged),

@@ -19,23 +19,23 @@ def test_points(names: tuple[str, ...], losses: _Floats) -> dict[str, int]:
         SpecError: an index or a place outside the test set.
     """
     falling = np.argsort(-losses, kind="stable")
-    found: dict[str, int] = {}
+    samples: dict[str, int] = {}
     for name in names:
         if name.startswith("i"):
-            place, order = int(name[1:]), np.arange(len(losses))
+            rank, order = int(name[1:]), np.arange(len(losses))
         elif name.startswith("max"):
-            place, order = int(name[3:] or 1) - 1, falling
+            rank, order = int(name[3:] or 1) - 1, falling
         else:
             at, letter = _percentile(name)
-            place, order = letter, np.argsort(np.abs(losses - np.percentile(losses, at)), kind="stable")
-        if place >= len(losses):
+            rank, order = letter, np.argsort(np.abs(losses - np.percentile(losses, at)), kind="stable")
+        if rank >= len(losses):
             raise SpecError(
                 f"test point {name}: the test set has {len(losses)} samples, numbered 0 to {len(losses) - 1}",
                 "test_points",
                 "name another",
             )
-        found[name] = int(order[place])
-    return found
+        samples[name] = int(order[rank])
+    return samples
 
 
 def _percentile(name: str) -> tuple[float, int]:

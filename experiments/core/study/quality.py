@@ -26,29 +26,33 @@ def quality(
     no_better = floor.beats(loss, accuracy)
     if no_better:
         context.warn(_warning(floor, loss, accuracy, no_better))
-    found = [("base_loss", loss, unit), ("majority_loss", floor.loss, unit), ("no_better", float(bool(no_better)), "")]
+    numbers = [
+        ("base_loss", loss, unit),
+        ("majority_loss", floor.loss, unit),
+        ("no_better", float(bool(no_better)), ""),
+    ]
     if not math.isnan(floor.accuracy):
-        found += [
+        numbers += [
             ("base_accuracy", 100 * accuracy, "%"),
             ("majority_accuracy", 100 * floor.accuracy, "%"),
             ("majority_class", float(floor.label), ""),
         ]
     common = {"method": METHOD, "subject": point, "n": len(federation.test_y)}
-    return [{**common, "metric": metric, "value": value, "unit": unit} for metric, value, unit in found]
+    return [{**common, "metric": metric, "value": value, "unit": unit} for metric, value, unit in numbers]
 
 
 def _warning(floor: Baseline, loss: float, accuracy: float, no_better: list[str]) -> str:
-    told = f"loss {loss:.4g} against {floor.loss:.4g} of one answer to every input"
+    losses = f"loss {loss:.4g} against {floor.loss:.4g} of one answer to every input"
     if not math.isnan(floor.accuracy):
         majority = f"{100 * floor.accuracy:.1f} % of class {floor.label} always"
-        told = f"accuracy {100 * accuracy:.1f} % against {majority}, {told}"
+        losses = f"accuracy {100 * accuracy:.1f} % against {majority}, {losses}"
     return (
-        f"in {' and '.join(no_better)} the base model is no better than the majority ({told}): correlations and "
+        f"in {' and '.join(no_better)} the base model is no better than the majority ({losses}): correlations and "
         "rankings say little of a model that has learned"
     )
 
 
 def status(loss: float, accuracy: float) -> str:
     """What the progress line says of the base model; accuracy in [0, 1], NaN of numbers to predict."""
-    told = f"base loss {loss:.4g}"
-    return told if math.isnan(accuracy) else f"{told}, accuracy {100 * accuracy:.1f} %"
+    line = f"base loss {loss:.4g}"
+    return line if math.isnan(accuracy) else f"{line}, accuracy {100 * accuracy:.1f} %"

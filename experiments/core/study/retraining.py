@@ -121,7 +121,7 @@ def _optima(
     p = problem.net.p
     if p > _LARGEST:
         raise SpecError(f"newton writes out the Hessian of {p} parameters", "retrain.method", "use continue")
-    found = newton_worlds(
+    optima = newton_worlds(
         problem.frozen_way,
         optimum.theta.expand(len(worlds), -1).contiguous(),
         problem.data.x,
@@ -134,10 +134,10 @@ def _optima(
         most=int(problem.spec.retrain.steps or 1),
         workers=workers,
     )
-    missed = int((found.gradient_norms > problem.spec.train.converged).sum())
+    missed = int((optima.gradient_norms > problem.spec.train.converged).sum())
     if missed:
         context.warn(f"{missed} of {len(worlds)} worlds did not reach their optimum: raise retrain.steps")
-    return found.states
+    return optima.states
 
 
 def _measured(

@@ -65,10 +65,10 @@ def differences(stored: Any, wanted: Any, given: Any, key: str = "") -> Iterator
     later, and what is stored was computed as its default says.
     """
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        own = given if isinstance(given, dict) else {}
-        for name in sorted(key for key in stored.keys() | wanted.keys() if key in stored or key in own):
+        known = given if isinstance(given, dict) else {}
+        for name in sorted(key for key in stored.keys() | wanted.keys() if key in stored or key in known):
             old, new = stored.get(name, ABSENT), wanted.get(name, ABSENT)
-            yield from differences(old, new, own.get(name, ABSENT), f"{key}.{name}".lstrip("."))
+            yield from differences(old, new, known.get(name, ABSENT), f"{key}.{name}".lstrip("."))
     elif isinstance(stored, list) and isinstance(wanted, list) and len(stored) == len(wanted):
         each = given if isinstance(given, list) else [ABSENT] * len(wanted)
         if any(any(differences(*parts)) for parts in zip(stored, wanted, each, strict=True)):
@@ -157,13 +157,13 @@ class Cell:
             word = f"{word[:_LONGEST]}-{hashlib.sha256(self.method.encode()).hexdigest()[:10]}"
         return f"seed{self.seed}-{word}-"
 
-    def is_told_by(self, told: Any) -> bool:
+    def is_described_by(self, stored: Any) -> bool:
         """Whether a cell.json, perhaps of code that knew fewer parameters, describes this cell."""
-        own = self.describe()
-        if not isinstance(told, dict) or {**told, "params": None} != {**own, "params": None}:
+        described = self.describe()
+        if not isinstance(stored, dict) or {**stored, "params": None} != {**described, "params": None}:
             return False
-        given = own["params"] if self.given is None else json.loads(canonical(self.given))
-        return not any(differences(told.get("params"), own["params"], given))
+        given = described["params"] if self.given is None else json.loads(canonical(self.given))
+        return not any(differences(stored.get("params"), described["params"], given))
 
     def describe(self) -> dict[str, Any]:
         """The content of cell.json."""

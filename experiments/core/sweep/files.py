@@ -121,7 +121,7 @@ def disk_full(what: str) -> MissingError:
 def nearest(folder: Path) -> Path:
     """`folder`, or the nearest folder above it that is there."""
     whole = Path(os.path.abspath(folder))  # noqa: PTH100  (resolving raises on links in a circle)
-    return next(place for place in (whole, *whole.parents) if os.path.isdir(place))  # noqa: PTH112
+    return next(parent for parent in (whole, *whole.parents) if os.path.isdir(parent))  # noqa: PTH112
 
 
 def size_of(folder: Path) -> int:

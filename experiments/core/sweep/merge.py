@@ -52,16 +52,16 @@ def merge(store: Store, cells: list[Cell], warn: Callable[[str], None] = lambda 
 def _belonging(store: Store, cells: list[Cell], warn: Callable[[str], None]) -> list[Path]:
     planned = {cell.id for cell in cells}
     covered = {(cell.seed, cell.method) for cell in cells}
-    found = []
+    folders = []
     for folder in store.finished():
         if why := fault(folder):
             warn(f"the stored cell {folder.name} is damaged ({why}) and left out; repeat its command to repair it")
             continue
-        told = read_json(folder / "cell.json")
-        other = told["version"] == cells[0].version and (told["seed"], told["method"]) not in covered
+        stored = read_json(folder / "cell.json")
+        other = stored["version"] == cells[0].version and (stored["seed"], stored["method"]) not in covered
         if folder.name in planned or other:
-            found.append(folder)
-    return found
+            folders.append(folder)
+    return folders
 
 
 def _run(folder: Path) -> dict[str, str]:
@@ -73,6 +73,6 @@ def _run(folder: Path) -> dict[str, str]:
 
 
 def _spec_rows(store: Store, cell: Cell) -> list[dict[str, str]]:
-    own = {"paper": cell.paper, "setting": cell.setting, "scale": cell.scale}
+    columns = {"paper": cell.paper, "setting": cell.setting, "scale": cell.scale}
     leaves = stored_spec.flatten(stored_spec.read(store) or {})
-    return [{**own, "key": key, "value": value} for key, value in sorted(leaves.items())]
+    return [{**columns, "key": key, "value": value} for key, value in sorted(leaves.items())]

@@ -71,7 +71,7 @@ def plan(cells: list[Cell], out: Path) -> Plan:
 
 def _line(cell: Cell, store: Store) -> Line:
     work = store.work(cell)
-    if store.is_done(cell) or (is_whole(work) and cell.is_told_by(read_json(work / "cell.json"))):
+    if store.is_done(cell) or (is_whole(work) and cell.is_described_by(read_json(work / "cell.json"))):
         state = "done"
     elif any(work.rglob("*.ckpt")):
         state = "resume"

@@ -54,14 +54,14 @@ def provenance(
 @functools.lru_cache(maxsize=1)
 def code() -> dict[str, Any]:
     """Version of fedlab; in a checkout also the commit, and whether (and by which hash) the tree differs from it."""
-    found: dict[str, Any] = {"fedlab": _version("fedlab-influence"), "git": "", "dirty": False, "diff_sha256": ""}
+    version: dict[str, Any] = {"fedlab": _version("fedlab-influence"), "git": "", "dirty": False, "diff_sha256": ""}
     if not (_HOUSE / ".git").exists():
-        return found
+        return version
     head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     if head:
-        found |= {"git": head.strip(), "dirty": bool(changed.strip())}
-        found["diff_sha256"] = hashlib.sha256(_git("diff", "HEAD").encode()).hexdigest() if changed.strip() else ""
-    return found
+        version |= {"git": head.strip(), "dirty": bool(changed.strip())}
+        version["diff_sha256"] = hashlib.sha256(_git("diff", "HEAD").encode()).hexdigest() if changed.strip() else ""
+    return version
 
 
 def _git(*arguments: str) -> str:
@@ -84,13 +84,13 @@ def _version(package: str) -> str:
 def device(name: str) -> dict[str, Any]:
     """The hardware in words, and what decides about its arithmetic."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"hardware": f"{processor()}, {cores} cores"}
+    facts: dict[str, Any] = {"hardware": f"{processor()}, {cores} cores"}
     torch = sys.modules.get("torch")
     if torch is None:
-        return found
-    found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+        return facts
+    facts["deterministic"] = torch.are_deterministic_algorithms_enabled()
     if name.startswith("cuda") and torch.cuda.is_available():
-        found |= {
+        facts |= {
             "hardware": torch.cuda.get_device_name(name),
             "device_count": torch.cuda.device_count(),
             "cuda": torch.version.cuda,
@@ -99,7 +99,7 @@ def device(name: str) -> dict[str, Any]:
             "tf32": torch.backends.cuda.matmul.allow_tf32,
             "driver": _driver(),
         }
-    return found
+    return facts
 
 
 @functools.lru_cache(maxsize=1)

@@ -23,11 +23,11 @@ def complete_row(cell: Cell, row: Row) -> dict[str, str]:
     unknown = sorted(set(row) - set(COLUMNS))
     if unknown or "metric" not in row or "value" not in row:
         raise ValueError(f"a row needs 'metric' and 'value' and knows no {unknown}: {row}")
-    own = {"paper": cell.paper, "setting": cell.setting, "scale": cell.scale, "seed": cell.seed}
-    for key, value in own.items():
+    columns = {"paper": cell.paper, "setting": cell.setting, "scale": cell.scale, "seed": cell.seed}
+    for key, value in columns.items():
         if row.get(key, value) != value:
             raise ValueError(f"a row of cell {cell.id} says {key}={row[key]!r}, the cell says {value!r}")
-    full = {"method": cell.method, **row, **own, "value": float(row["value"])}
+    full = {"method": cell.method, **row, **columns, "value": float(row["value"])}
     return {c: "" if full.get(c) is None else repr(full[c]) if c == "value" else str(full[c]) for c in COLUMNS}
 
 
@@ -42,9 +42,9 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) 
 
 def from_csv(text: str) -> list[dict[str, str]]:
     """The rows of a CSV text, all values as text."""
-    found = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text))
     return [
-        {key: clean.meant(value) if isinstance(value, str) else value for key, value in row.items()} for row in found
+        {key: clean.meant(value) if isinstance(value, str) else value for key, value in row.items()} for row in reader
     ]
 
 

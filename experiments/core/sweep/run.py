@@ -212,11 +212,11 @@ def _compute(cell: Cell, spec: dict[str, Any], store: Store, folder: Path, optio
 
 def once(tell: Callable[[str], None]) -> Callable[[str], None]:
     """`tell`, deaf to a line that it has been told before."""
-    told: set[str] = set()
+    said: set[str] = set()
 
     def fresh(line: str) -> None:
-        if line not in told:
-            told.add(line)
+        if line not in said:
+            said.add(line)
             tell(line)
 
     return fresh
@@ -226,9 +226,9 @@ class Clock:
     """Time spent on a cell over all its starts; a kill loses at most a few seconds of it."""
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        told = _told(path, warn)
-        self._path, self._before = path, float(told.get("seconds", 0.0))
-        self.starts, self.began = int(told.get("starts", 0)) + 1, str(told.get("began", _now()))
+        stored = _told(path, warn)
+        self._path, self._before = path, float(stored.get("seconds", 0.0))
+        self.starts, self.began = int(stored.get("starts", 0)) + 1, str(stored.get("began", _now()))
         self._start = self._written = time.monotonic()
         self._write()
 
@@ -244,8 +244,8 @@ class Clock:
             self._write()
 
     def _write(self) -> None:
-        told = {"seconds": round(self.seconds, 3), "starts": self.starts, "began": self.began}
-        files.atomic_write(self._path, seal(told))
+        state = {"seconds": round(self.seconds, 3), "starts": self.starts, "began": self.began}
+        files.atomic_write(self._path, seal(state))
 
 
 def _told(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -261,8 +261,8 @@ def _told(path: Path, warn: Callable[[str], None]) -> dict[str, Any]:
 
 def _note(cell: Cell, error: Exception, out: Path) -> Path:
     path = Store.of(out, cell).failed(cell)
-    told = without_paths("".join(traceback.format_exception(error)))
-    files.atomic_write(path, "\n".join(map(clean.line, told.split("\n"))))
+    trace = without_paths("".join(traceback.format_exception(error)))
+    files.atomic_write(path, "\n".join(map(clean.line, trace.split("\n"))))
     return path
 
 

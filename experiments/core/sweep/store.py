@@ -85,8 +85,8 @@ class Store:
     def _alike(self, cell: Cell, ending: str = "") -> Iterator[Path]:
         """The other folders of cells of this seed and method; `ending` is that of the folder's name."""
         alike = re.compile(re.escape(cell.prefix) + "[0-9a-f]{10}" + re.escape(ending))
-        found = self.root.iterdir() if self.root.is_dir() else ()
-        yield from sorted(f for f in found if alike.fullmatch(f.name) and f.name != cell.id + ending)
+        folders = self.root.iterdir() if self.root.is_dir() else ()
+        yield from sorted(f for f in folders if alike.fullmatch(f.name) and f.name != cell.id + ending)
 
     def finished(self) -> Iterator[Path]:
         """The folder of every cell that came to its end, whole or damaged, in the order of their names."""
@@ -197,7 +197,7 @@ class Store:
     @staticmethod
     def _describes(folder: Path, cell: Cell) -> bool:
         try:
-            return cell.is_told_by(read_json(folder / "cell.json"))
+            return cell.is_described_by(read_json(folder / "cell.json"))
         except SpecError:  # it holds what no cell.json does, such as NaN
             return False
 

@@ -20,10 +20,10 @@ NONE: frozenset[str] = frozenset()
 def flatten(spec: Any, prefix: str = "") -> dict[str, str]:
     """Dotted key -> canonical JSON of every leaf; a list is one leaf."""
     if isinstance(spec, dict) and (spec or not prefix):
-        found: dict[str, str] = {}
+        leaves: dict[str, str] = {}
         for key, value in spec.items():
-            found.update(flatten(value, f"{prefix}{key}."))
-        return found
+            leaves.update(flatten(value, f"{prefix}{key}."))
+        return leaves
     return {prefix.removesuffix("."): canonical(spec)}
 
 
@@ -34,9 +34,9 @@ def differences(
     shared: Collection[str] = NONE,
 ) -> tuple[str, ...]:
     """`key: stored X, now Y` for every leaf that differs and counts; `given` and `shared` as in `run_cells`."""
-    found = cell.differences(stored, wanted, wanted if given is None else given)
+    leaves = cell.differences(stored, wanted, wanted if given is None else given)
     return tuple(
-        f"{key}: stored {_shown(old)}, now {_shown(new)}" for key, old, new in found if key.split(".")[0] not in shared
+        f"{key}: stored {_shown(old)}, now {_shown(new)}" for key, old, new in leaves if key.split(".")[0] not in shared
     )
 
 
@@ -104,12 +104,12 @@ def _settle(
         if occupied and not overwrite:
             raise
         stored = {}
-    found = differences(stored, wanted, given, shared) if stored is not None else ()
-    if found and occupied and not overwrite:
-        where = f"{store.root.parent.name}/{store.root.name}: " + "; ".join(found)
+    conflicts = differences(stored, wanted, given, shared) if stored is not None else ()
+    if conflicts and occupied and not overwrite:
+        where = f"{store.root.parent.name}/{store.root.name}: " + "; ".join(conflicts)
         todo = "--overwrite replaces them, another --out keeps both"
-        raise SpecError("results of another spec are stored here", where, todo, found)
-    if found:
+        raise SpecError("results of another spec are stored here", where, todo, conflicts)
+    if conflicts:
         with store.in_use(shared=False):
             store.remove_others(cells)
     files.atomic_write(store.root / "spec.yaml", yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))

@@ -55,8 +55,8 @@ def read_json(path: Path) -> Any:
 
 
 def _is_described(path: Path) -> bool:
-    told = read_json(path)
-    return isinstance(told, dict) and all(type(told.get(key)) is kind for key, kind in _DESCRIBED.items())
+    cell = read_json(path)
+    return isinstance(cell, dict) and all(type(cell.get(key)) is kind for key, kind in _DESCRIBED.items())
 
 
 def _is_mapping(path: Path) -> bool:

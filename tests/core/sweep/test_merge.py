@@ -15,7 +15,7 @@ def read(path, name):
 
 def test_other_seeds_of_the_same_spec_stay_in_the_table(tmp_path):
     run_cells(toy.cells(seeds=(0, 1)), toy.spec(), tmp_path)
-    run_cells(toy.cells(seeds=(2,)), toy.spec() | {"seeds": [2]}, tmp_path)
+    run_cells(toy.cells(seeds=(2,)), toy.spec() | {"seeds": [2]}, tmp_path, shared={"seeds"})
     assert sorted({row["seed"] for row in read(tmp_path, "metrics.csv")}) == ["0", "1", "2"]
     together = run_cells(toy.cells(seeds=(0, 1, 2)), toy.spec(), tmp_path / "together").metrics
     assert together.read_bytes() == (tmp_path / "toy/setting1-small/metrics.csv").read_bytes()

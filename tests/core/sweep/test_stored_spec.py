@@ -114,10 +114,10 @@ def test_every_setting_finds_what_code_without_one_of_its_defaults_has_stored():
             spec = load(path, owner, "small").spec
             for cell in papers()[owner].resolve("cells")(spec)[:1]:
                 told = cell.describe()
-                assert cell.is_told_by(told)
+                assert cell.is_described_by(told)
                 for key in cell.params.keys() - cell.given.keys():
                     older = {k: v for k, v in told["params"].items() if k != key}
-                    assert cell.is_told_by({**told, "params": older}), (path, key)
+                    assert cell.is_described_by({**told, "params": older}), (path, key)
                 key = next(iter(cell.given))
                 changed = {**told["params"], key: "something else"}
-                assert not cell.is_told_by({**told, "params": changed}), (path, key)
+                assert not cell.is_described_by({**told, "params": changed}), (path, key)
