@@ -17,6 +17,7 @@ from experiments.core.report import artefacts, reference, stored
 from experiments.core.report.report import report
 from experiments.core.spec.find import settings
 from experiments.core.spec.load import load
+from experiments.core.spec.override import read_overrides
 from experiments.core.spec.tree import SCALES
 from experiments.core.sweep.cell import COLUMNS
 from experiments.core.sweep.run import Options, Outcome, run_cells
@@ -81,18 +82,18 @@ class Killed(BaseException):
 @functools.cache
 def cheapest(paper: str) -> tuple[object, list]:
     """The spec and cells of the setting with the least work at smoke that trains a model and needs no file."""
-    found = []
+    candidates = []
     for path in settings(paper)[paper]:
         spec = load(path, paper, "smoke").spec
         try:
             spec.data.require(None)
         except (AttributeError, MissingError):
             continue
-        changes = [name for name in ("checkpoint_seconds=0.000001",) if hasattr(spec, "checkpoint_seconds")]
-        spec = load(path, paper, "smoke", changes).spec
+        changes = ["checkpoint_seconds=0.000001"] if hasattr(spec, "checkpoint_seconds") else []
+        spec = load(path, paper, "smoke", read_overrides(changes)).spec
         cells = papers()[paper].resolve("cells")(spec)
-        found.append((sum(cell.work for cell in cells), path.stem, spec, cells[:1]))
-    return min(found)[2:]
+        candidates.append((sum(cell.work for cell in cells), path.stem, spec, cells[:1]))
+    return min(candidates)[2:]
 
 
 def run(paper: str, out: Path, **options: object) -> Outcome:

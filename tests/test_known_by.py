@@ -20,6 +20,7 @@ def fresh_folder(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.mark.slow
 def test_train_as_written():
     """A real process with an empty environment; what it chose stands in the first line."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(Path.cwd())}
@@ -33,6 +34,7 @@ def test_train_as_written():
     assert Path("results/runs/train/digits_cnn-smoke/metrics.csv").is_file()
 
 
+@pytest.mark.slow
 def test_setting_3_runs_on_its_stand_in_and_every_output_says_so(capsys):
     assert main(["influence", "--setting", "3", "--scale", "smoke", "--device", "cpu"]) == 0
     out, err = capsys.readouterr()

@@ -35,6 +35,7 @@ def test_the_command_is_there():
     assert project["name"] == "fedlab-influence" == experiments.OWNER
 
 
+@pytest.mark.slow
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {name: [re.split(r"[><=!~ \[]", line)[0].lower() for line in lines] for name, lines in

@@ -21,6 +21,7 @@ class Paper:
         cells: "module:function", (spec) -> list[Cell].
         report: "module:function", (metrics DataFrame, folders) -> list[Artefact]: tables and figures.
             folders: the finished cells' folders, sorted, for what a cell stores beside its rows (images).
+        progress: "module:object", a `core.report.progress.Progress`: what an unfinished cell reports; "" counts rows.
     """
 
     name: str
@@ -32,9 +33,10 @@ class Paper:
     cells: str
     report: str
     question: str = ""
+    progress: str = ""
 
     def resolve(self, what: str) -> Any:
-        """Import what the field `what` ("spec", "cells" or "report") names."""
+        """Import what the field `what` ("spec", "cells", "report" or "progress") names."""
         module, _, attribute = getattr(self, what).partition(":")
         return getattr(importlib.import_module(module), attribute)
 

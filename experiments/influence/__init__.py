@@ -12,4 +12,5 @@ PAPER = Paper(
     cells="experiments.influence.cells:cells",
     report="experiments.influence.figures:report",
     question="What would the global model be if this client had never taken part?",
+    progress="experiments.influence.progress:PROGRESS",
 )

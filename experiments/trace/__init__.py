@@ -12,4 +12,5 @@ PAPER = Paper(
     cells="experiments.trace.cells:cells",
     report="experiments.trace.figures:report",
     question="Which client is responsible for this prediction?",
+    progress="experiments.trace.progress:PROGRESS",
 )

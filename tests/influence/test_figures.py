@@ -241,6 +241,7 @@ def test_settings_are_reported_one_by_one():
     assert {"table1", "figure4-setting1", "figure4-setting2-digits"} < names(report(both, []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metrics", [influence("setting1"), influence("mine", seeds=(0,)), frame(cost_rows())])
 def test_every_figure_can_be_drawn(metrics):
     made = [artefact for artefact in report(metrics, []) if artefact.figure is not None]

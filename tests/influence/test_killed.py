@@ -72,6 +72,7 @@ def test_killed_at_random_moments(tmp_path, monkeypatch):
     assert [f"start {i} of" in log.read_text() for i in (1, 2, 3, 4)] == [True] * 4
 
 
+@pytest.mark.slow
 def test_changed_data_are_not_continued_from_the_checkpoint_of_the_old(tmp_path, monkeypatch):
     """The same spec, but the user's file is another one: the numbers are those of the file as it is now."""
     from experiments.core.estimators.numerics.fed_influence import FedInfluence
@@ -127,6 +128,7 @@ def test_an_interruption_goes_on_from_the_checkpoint(tmp_path, monkeypatch, run,
     assert tiny.metrics(tmp_path / "runs").equals(run[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["truth.ckpt", "formulation.json", "clock.json", "cell.json"])
 def test_a_flipped_bit_in_what_a_kill_left_changes_no_number(tmp_path, monkeypatch, run, capsys, name):
     """In the middle of the file: of a checkpoint that is a stored number, which nothing else would notice."""

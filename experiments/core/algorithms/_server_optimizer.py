@@ -59,7 +59,7 @@ class Adaptive(ServerOptimizer):
         return State(server, start.new_empty(1, clients, 0))
 
     def step(self, delta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Algorithm 2, lines 10 to 14."""
+        """The two moments and the step of Algorithm 2."""
         import torch
 
         p = delta.shape[1]

@@ -19,8 +19,9 @@ class FedDyn(Block, Algorithm):
 
     Clients train on f_k(theta) - <g_k, theta> + alpha / 2 |theta - w|^2 and then set g_k to g_k - alpha (theta_k - w);
     the server sets h to h - alpha / N sum_k (theta_k - w), and w to the participants' plain mean minus h / alpha. All
-    begin at zero. The paper minimises exactly; here a client takes its local steps. Buffers are averaged plainly, each
-    client alike. With privacy it is rejected: h gathers updates without noise.
+    begin at zero. The paper minimises exactly; here a client takes its local steps, by any local optimiser. Weight
+    decay counts as part of f_k. Buffers are averaged plainly, each client alike. With privacy it is rejected: h gathers
+    updates without noise.
     """
 
     kind: Literal["feddyn"] = "feddyn"
@@ -47,6 +48,11 @@ class FedDyn(Block, Algorithm):
     def plain(self, p: int, clients: int) -> Plain:
         """The paper's loop over clients, g_k by the client's number."""
         return _PlainDyn(p, clients, self.alpha)
+
+    def unfit(self, local: Any) -> list[str]:
+        """Where f_k - <g_k, theta> + alpha / 2 |theta - w|^2 is minimal, its gradient is 0; decay beside it is not."""
+        fits = local.optimizer != "adamw" or not local.weight_decay
+        return [] if fits else ["local: feddyn needs weight decay in the gradient (sgd, adam), not adamw's beside it"]
 
 
 class _Regularised(Local):

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 
 class FedNova(Block, Algorithm):
-    """Normalised averaging (Wang et al. 2020, Eqs. 8-10).
+    """Normalised averaging (FedNova, Wang et al. 2020).
 
-    w - tau_eff sum_k p_k d_k, with p_k = n_k / N, d_k = (w - w_k) / |a_k|_1 and tau_eff = sum_k p_k |a_k|_1, where
-    |a_k|_1 is the weight of client k's gradients in its update: its steps, or more with momentum. Buffers are averaged
-    as in FedAvg.
+    w - tau_eff sum_k p_k d_k, with p_k = n_k / N over the participants, d_k = (w - w_k) / |a_k|_1 (the learning rate
+    within it) and tau_eff = sum_k p_k |a_k|_1, where |a_k|_1 is the weight of client k's gradients in its update: its
+    steps tau, or (tau - rho (1 - rho^tau) / (1 - rho)) / (1 - rho) with momentum rho. Weight decay counts as part of
+    each client's objective. Buffers are averaged as in FedAvg. With privacy it is rejected: what is averaged is not the
+    update that is clipped.
     """
 
     kind: Literal["fednova"] = "fednova"

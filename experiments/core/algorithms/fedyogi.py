@@ -33,6 +33,7 @@ class _PlainYogi(PlainServer):
     def move(self, delta: Tensor) -> Tensor:
         b, square = self._block, delta * delta
         m, v = self.memory.get("m", delta * 0), self.memory.get("v", delta * 0 + b.tau * b.tau)
+        more, less = v + (1 - b.beta2) * square, v - (1 - b.beta2) * square
         self.memory["m"] = m.lerp(delta, 1 - b.beta1)
-        self.memory["v"] = (v + (1 - b.beta2) * square).where(v < square, v - (1 - b.beta2) * square)
+        self.memory["v"] = more.where(v < square, less.where(v > square, v))
         return self.memory["m"].div(self.memory["v"].sqrt() + b.tau).mul(b.lr)

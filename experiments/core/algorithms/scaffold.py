@@ -19,7 +19,8 @@ class Scaffold(Block, Algorithm):
 
     Clients step along g - c_k + c; then c_k becomes c_k - c + (w - w_k) / (steps * eta_l). The server goes lr times the
     plain mean of the clients' updates, and moves c by |S| / N times the mean change of c_k. All variates begin at zero.
-    Buffers are averaged plainly, each client alike. With privacy it is rejected: variates are not clipped.
+    Weight decay counts as part of each client's objective, so that the variates hold its gradient, too. Buffers are
+    averaged plainly, each client alike. With privacy it is rejected: variates are not clipped.
     """
 
     kind: Literal["scaffold"] = "scaffold"

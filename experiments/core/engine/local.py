@@ -71,11 +71,11 @@ class LocalTraining:
         if self.steps is not None:
             return [None] * self.steps
         size = self.batch_size or n
-        found: list[Tensor | None] = []
+        steps: list[Tensor | None] = []
         for epoch in range(self.epochs or 1):
             order = stream(seed, "batch", client=client, round=t, epoch=epoch).permutation(n)
-            found += [torch.from_numpy(order[a : a + size].copy()) for a in range(0, n, size)]
-        return found
+            steps += [torch.from_numpy(order[a : a + size].copy()) for a in range(0, n, size)]
+        return steps
 
 
 Correction = Callable[[Tensor, Tensor], Tensor]
@@ -113,8 +113,8 @@ def train_stack(
         if keep is not None:
             keep.append(theta[0].clone())
         bx, by, bw = (x, y, weight) if rows is None else (x[rows], y[rows], None if weight is None else weight[:, rows])
-        way = formulation if draws is None else formulation.at(draws(i))
-        step = way.gradient(theta, bx, by, bw)
+        drawing = formulation if draws is None else formulation.at(draws(i))
+        step = drawing.gradient(theta, bx, by, bw)
         if correct is not None:
             step = correct(step, theta)
         move(step)

@@ -213,9 +213,14 @@ def _resume(checkpoint: Checkpoint | None, stack: _Stack, observers: Sequence[Ob
 
 @dataclass
 class _Task:
-    """One piece of work: some worlds of one client. `only`: the row, where there is but one world."""
+    """One piece of work: some worlds of one client.
 
-    place: int
+    Attributes:
+        index: of the client among the round's participants. rows: of the worlds in the stack; `only`: the row, where
+            there is but one world. share: the client's weight in each. first: whether the base world is the first.
+    """
+
+    index: int
     client: int
     rows: Tensor
     only: int | None
@@ -242,24 +247,25 @@ def _round(
     net, federation = problem.net, problem.federation
     drawn, lr = problem.schedule[t - 1], problem.local.lr_at(t)
     batches = [problem.local.batches(federation.sizes[k], problem.seed, k, t) for k in drawn]
-    kept: list[list[Tensor]] = [[] for _ in drawn]
+    iterates: list[list[Tensor]] = [[] for _ in drawn]
     algorithm, turn = problem.algorithm, problem.turn(t)
 
     def work(task: _Task) -> tuple[_Task, list[Done]]:
         x, y = federation.of(task.client)
         weight = _weights(federation, task, stack.states)
-        keep = kept[task.place] if iterates_wanted and task.first else None
+        of_base = iterates[task.index] if iterates_wanted and task.first else None
 
         def train(some: slice) -> Done:
-            with_base = keep if some.start == 0 else None
-            if with_base is not None:
-                with_base.clear()
+            keep = of_base if some.start == 0 else None
+            if keep is not None:
+                keep.clear()  # where this piece runs again
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
-            steps, draws = batches[task.place], problem.draws_of(task.client, t)
-            own = task.of(stack.memory.server, some), task.of(stack.memory.clients[:, task.client], some)
-            part = algorithm.local(turn, rows, *own)
+            steps, draws = batches[task.index], problem.draws_of(task.client, t)
+            server = task.of(stack.memory.server, some)
+            client = task.of(stack.memory.clients[:, task.client], some)
+            part = algorithm.local(turn, rows, server, client)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part.gradient, with_base, draws
+                formulation, rows, x, y, weights, steps, problem.local, lr, part.gradient, keep, draws
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
@@ -268,14 +274,14 @@ def _round(
 
         return task, halved(train, slice(0, len(task.rows)))
 
-    before, server = stack.states[0].clone(), stack.memory.server[:1].clone()
+    before, server_before = stack.states[0].clone(), stack.memory.server[:1].clone()
     share = _shares(problem, [worlds[i] for i in stack.live], t, drawn)
     collected = Collected(stack.states, stack.memory, len(drawn))
     for task, parts in workers.map(
         work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)
     ):
         for done in parts:
-            collected.take(task.rows[done.some], task.client, task.place, task.share[done.some], done)
+            collected.take(task.rows[done.some], task.client, task.index, task.share[done.some], done)
     rows = _aggregate(algorithm, turn, stack, collected.mean, share, t)
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
@@ -286,7 +292,7 @@ def _round(
 
     def step(mean: Tensor, participants: int) -> Tensor:
         count = mean.new_full((1, 1), participants)
-        return algorithm.server(turn, before[None], mean[None], count, server)[0][0]
+        return algorithm.server(turn, before[None], mean[None], count, server_before)[0][0]
 
     return Round(
         t,
@@ -301,7 +307,7 @@ def _round(
         collected.sent,
         sizes if algorithm.weighting == "samples" else torch.ones_like(sizes),
         step,
-        kept if iterates_wanted else None,
+        iterates if iterates_wanted else None,
         batches,
         lambda: stack.expanded(t),
     )
@@ -315,10 +321,10 @@ def _shares(problem: Problem, live: Sequence[World], t: int, drawn: Sequence[int
     for row, world in enumerate(live):
         counts[row] = full
         if t >= world.since and world.clients:
-            counts[row, [place for place, k in enumerate(drawn) if k in world.clients]] = 0
-        for place, k in enumerate(drawn) if world.samples else ():
+            counts[row, [index for index, k in enumerate(drawn) if k in world.clients]] = 0
+        for index, k in enumerate(drawn) if world.samples else ():
             gone = sum(federation.offsets[k] <= s < federation.offsets[k + 1] for s in world.samples)
-            counts[row, place] = (counts[row, place] - gone).clamp(min=0)
+            counts[row, index] = (counts[row, index] - gone).clamp(min=0)
     if problem.algorithm.weighting == "clients":
         counts = (counts > 0).double()
     return counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -337,14 +343,16 @@ def _tasks(
     """Cut the round's (world, client) pairs into pieces: worlds of one client, evenly over the threads."""
     shape, like = tuple(problem.federation.x.shape[1:]), stack.states
     live, free = torch.tensor(stack.live), free_bytes(stack.states.device) // threads
-    for place, k in enumerate(drawn):
-        here = share[:, place].nonzero().squeeze(1)
+    for index, k in enumerate(drawn):
+        taking = share[:, index].nonzero().squeeze(1)
         room = chunk or max(1, free // formulation.scratch(problem.federation.sizes[k], shape))
-        pieces = math.ceil(len(here) / room) if chunk else max(math.ceil(len(here) / room), min(threads, len(here)))
-        for part in here.chunk(pieces) if len(here) else ():
+        pieces = (
+            math.ceil(len(taking) / room) if chunk else max(math.ceil(len(taking) / room), min(threads, len(taking)))
+        )
+        for part in taking.chunk(pieces) if len(taking) else ():
             rows, only = live[part].to(like.device), int(live[part]) if len(part) == 1 else None
-            shares = share[part, place].to(like.device, like.dtype)
-            yield _Task(place, k, rows, only, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
+            shares = share[part, index].to(like.device, like.dtype)
+            yield _Task(index, k, rows, only, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
 
 
 def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None:

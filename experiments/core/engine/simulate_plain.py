@@ -42,8 +42,8 @@ def simulate_plain(
     state, algorithm = start.clone(), problem.algorithm.plain(problem.net.p, len(problem.federation.sizes))
     algorithm.memory = {} if memory is None else memory
     for t in range(first_round, len(problem.schedule) + 1):
-        here = world.participants(t, problem.schedule[t - 1])
-        replies = [_train(problem, world, algorithm, state, k, t) for k in here]
+        participants = world.participants(t, problem.schedule[t - 1])
+        replies = [_train(problem, world, algorithm, state, k, t) for k in participants]
         replies = [reply for reply in replies if reply.samples]
         if replies:
             state = algorithm.server(state, replies, problem.turn(t))
@@ -90,12 +90,12 @@ def _loss(net: Net, module: nn.Module, x: Tensor, y: Tensor, rows: Tensor | None
     if not len(gone):
         return net.losses(module(x if rows is None else x[rows]), y if rows is None else y[rows]).mean()
     rows = torch.arange(len(y)) if rows is None else rows
-    kept = ~torch.isin(rows, gone)
-    if not bool(kept.any()):
+    remaining = ~torch.isin(rows, gone)
+    if not bool(remaining.any()):
         return None
     if net.draws and net.size == net.p:
-        return net.losses(module(x[rows]), y[rows])[kept].mean()
-    return net.losses(module(x[rows[kept]]), y[rows[kept]]).mean()
+        return net.losses(module(x[rows]), y[rows])[remaining].mean()
+    return net.losses(module(x[rows[remaining]]), y[rows[remaining]]).mean()
 
 
 def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:
     if privacy is None:
         return local
     update = (local - state)[: net.real]
-    kept = state[: net.real] + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
-    return torch.cat([kept, local[net.real :]])
+    clipped = state[: net.real] + update * min(1.0, privacy.clip / max(float(update.norm()), 1e-300))
+    return torch.cat([clipped, local[net.real :]])
 
 
 def _optimiser(local: LocalTraining, trained: list[nn.Parameter], t: int) -> torch.optim.Optimizer:

@@ -34,12 +34,12 @@ def truth(formulation: Formulation, states: Tensor, federation: Federation, work
 
     A world that has not left the base world differs by zero and not by a rounding error: only the others are evaluated.
     """
-    own = (states != states[0]).any(1)
-    own[0] = True
-    scores = evaluate(formulation, states[own], federation.test_x, federation.test_y, workers)
+    evaluated = (states != states[0]).any(1)
+    evaluated[0] = True
+    scores = evaluate(formulation, states[evaluated], federation.test_x, federation.test_y, workers)
     change = torch.zeros(2, len(states), dtype=scores.loss.dtype, device=states.device)
-    change[0, own] = scores.loss - scores.loss[0]
-    change[1, own] = scores.accuracy - scores.accuracy[0]
+    change[0, evaluated] = scores.loss - scores.loss[0]
+    change[1, evaluated] = scores.accuracy - scores.accuracy[0]
     return Truth(float(scores.loss[0]), float(scores.accuracy[0]), change[0, 1:], change[1, 1:])
 
 

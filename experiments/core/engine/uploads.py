@@ -45,20 +45,20 @@ class Collected:
     def __init__(self, states: Tensor, memory: State, clients: int) -> None:
         self._states, self._memory, self._clients, self._empty = states, memory, clients, True
 
-    def take(self, rows: Tensor, client: int, place: int, share: Tensor, done: Done) -> None:
+    def take(self, rows: Tensor, client: int, index: int, share: Tensor, done: Done) -> None:
         """Add one finished piece and write the client's state, for the piece is done for good.
 
         Args:
-            rows: [B] the worlds. client: k. place: of k among the participants. share: [B] its weight in each world.
+            rows: [B] the worlds. client: k. index: of k among the participants. share: [B] its weight in each world.
             done: the piece; its upload is overwritten.
         """
         sent = done.finished.sent
         if self._empty:
             self._begin(sent, done.sends_model)
         if done.model is not None:
-            self.sent[place] = sent[0]
+            self.sent[index] = sent[0]
             if not done.sends_model:
-                self.locals[place] = done.model
+                self.locals[index] = done.model
         self.mean.index_add_(0, rows, sent.mul_(share[:, None]))
         if done.finished.client is not None:
             self._memory.clients[rows, client] = done.finished.client

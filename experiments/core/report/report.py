@@ -86,7 +86,7 @@ def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.Da
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
     made = artefacts_of(paper, folders, told.skipped.append)
     own = [Artefact("comparison", compared), Artefact("runs", runs)]
-    pending = unfinished(out, paper.name, scale, told.skipped.append)
+    pending = unfinished(out, paper, scale, told.skipped.append)
     pending = _keep_published(pending, folder / "unfinished.csv", all_of(out, paper.name, scale))
     if len(pending) or (folder / "unfinished.csv").exists():
         own.append(Artefact("unfinished", pending))

@@ -11,7 +11,8 @@ from experiments.core.errors import MissingError, SpecError
 from experiments.core.paper import Paper
 from experiments.core.report.compare import STATUSES
 from experiments.core.report.markdown import markdown, number
-from experiments.core.report.unfinished import summary
+from experiments.core.report.progress import Progress
+from experiments.core.report.unfinished import progress_of, summary
 from experiments.core.sweep import files
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def write(dest: Path, known: Mapping[str, Paper]) -> Path:
             continue
         parts += [f"## {paper.title}\n", f"{paper.citation} · `fedlab {name}`\n"]
         parts += [f"{tally(frame)}\n", markdown(frame)] if len(frame) else []
-        parts += [_pending(folder) + _listing(dest, folder) for folder in shown]
+        parts += [_pending(folder, progress_of(paper)) + _listing(dest, folder) for folder in shown]
     path = dest / "README.md"
     files.atomic_write(path, "\n".join(parts).rstrip("\n") + "\n")
     return path
@@ -171,7 +172,7 @@ def _cost(path: Path) -> dict[str, tuple[str, str]]:
     }
 
 
-def _pending(folder: Path) -> str:
+def _pending(folder: Path, progress: Progress) -> str:
     """What has not come to its end at this scale."""
     import pandas as pd
 
@@ -181,7 +182,7 @@ def _pending(folder: Path) -> str:
         return ""
     lines = [
         f"Not finished at scale {folder.parent.name} (repeat the command to resume from the checkpoint):\n",
-        *summary(frame),
+        *summary(frame, progress),
     ]
     return "\n".join(lines) + "\n\n"
 

@@ -1,4 +1,4 @@
-"""Runs that have not come to their end: what their checkpointed rows say so far, never mixed with finished results."""
+"""Cells that have not come to their end: what their rows say so far, never mixed with finished results."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.core import clean
+from experiments.core.paper import Paper
+from experiments.core.report.progress import ROWS, Progress
 from experiments.core.report.stored import Warn, silent
 from experiments.core.sweep.store import PARTIAL
+from experiments.core.sweep.whole import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,43 +29,55 @@ COLUMNS = (
     "n",
     "unit",
 )
-_SUMMARY = ("counted", "test")
 
 
-def unfinished(out: Path, paper: str, scale: str, warn: Warn = silent) -> pd.DataFrame:
-    """The summary numbers of every unfinished cell at the round it has reached, in COLUMNS; no damaged one."""
+def progress_of(paper: Paper) -> Progress:
+    """What `paper` says of its unfinished cells."""
+    if not paper.progress:
+        return ROWS
+    progress: Progress = paper.resolve("progress")
+    return progress
+
+
+def unfinished(out: Path, paper: Paper, scale: str, warn: Warn = silent) -> pd.DataFrame:
+    """What every unfinished cell of `paper` reports so far, in COLUMNS; a damaged one is left out with a warning."""
     import pandas as pd
 
-    frames = []
-    for path in sorted((out / paper).glob(f"*-{scale}/*.work/{PARTIAL}")):
+    frames, progress = [], progress_of(paper)
+    for path in sorted((out / paper.name).glob(f"*-{scale}/*.work/{PARTIAL}")):
         try:
-            frames.append(_reached(path))
-        except (OSError, ValueError, KeyError, TypeError):
+            frames.append(_reported(path, progress))
+        except Exception:  # rows of half a cell can lack anything: no fault of theirs may stop the other reports
             warn(f"{path.parent.name}/{path.name} cannot be read: left out of the unfinished cells")
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 
-def _reached(path: Path) -> pd.DataFrame:
+def _reported(path: Path, progress: Progress) -> pd.DataFrame:
     import pandas as pd
 
     rows = clean.meant_by(pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]}))
-    rounds = rows[(rows["metric"] == "config") & (rows["subject"] == "rounds")]["value"]
-    reached = rows["round"].max()
-    last = rows[(rows["round"] == reached) & rows["subject"].isin(_SUMMARY)].copy()
-    last["reached"] = int(reached)
-    last["rounds"] = int(rounds.iloc[0]) if len(rounds) else pd.NA
-    return last[list(COLUMNS)]
+    if rows.empty:
+        raise ValueError("no rows")
+    frame = progress.of(rows)[list(COLUMNS)]
+    point = frame["method"].where(frame["method"] != "", _point(path))
+    return frame.assign(method=point, reached=frame["reached"].astype("Int64"), rounds=frame["rounds"].astype("Int64"))
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """One Markdown line per unfinished cell, from a published unfinished.csv."""
+def _point(path: Path) -> str:
+    """The cell's own name within its setting and seed."""
+    described = read_json(path.parent / "cell.json")
+    return str(described["method"])
+
+
+def summary(frame: pd.DataFrame, progress: Progress) -> list[str]:
+    """Markdown lines of a published unfinished.csv, all values as text; cells that have come equally far share one."""
     lines = []
-    for (setting, seed), rows in frame.groupby(["setting", "seed"], sort=True):
-        first = rows.iloc[0]
-        told = [
-            f"{r['method']} {r['metric']} {float(r['value']):.3g}"
+    for (setting, seed, reached, total), rows in frame.groupby(["setting", "seed", "reached", "rounds"], sort=True):
+        scores = [
+            " ".join(filter(None, (str(r["method"]), str(r["metric"]), f"{float(r['value']):.3g}")))
             for _, r in rows.iterrows()
-            if str(r["metric"]) in ("pearson_fil", "spearman_fil", "accuracy")
+            if str(r["metric"]) in progress.brief
         ]
-        lines.append(f"- {setting}, seed {seed}: round {first['reached']} of {first['rounds']}; " + ", ".join(told))
+        at = f"round {reached} of {total}; " if reached else ""
+        lines.append(f"- {setting}, seed {seed}: {at}" + ", ".join(scores))
     return lines

@@ -121,6 +121,42 @@ def test_leaving_out_a_client_that_never_takes_part_changes_nothing(algorithm):
     assert torch.equal(plain_base, plain_other)
 
 
+def test_the_state_of_a_client_that_is_left_out_is_never_used(algorithm, monkeypatch):
+    """Whatever client 2 remembers, its own world does not change; the base world does, if clients remember anything."""
+    p = problem(algorithm=algorithm)
+    expected, init = run(p, [BASE, without_client(2)]), type(algorithm).init
+
+    def other(self, start, clients, numbers):
+        state = init(self, start, clients, numbers)
+        state.clients[:, 2] = 0.1
+        return state
+
+    monkeypatch.setattr(type(algorithm), "init", other)
+    base, left_out = run(p, [BASE, without_client(2)])
+    assert torch.equal(left_out, expected[1])
+    assert torch.equal(base, expected[0]) != bool(init(algorithm, p.net.flat(), 6, p.net.p).clients.numel())
+
+
+def test_buffers_are_averaged_by_the_weights_of_the_uploads(algorithm):
+    p, watcher = problem("batchnorm", algorithm=algorithm), Watcher()
+    run(p, [BASE], observers=[watcher])
+    assert p.net.size > p.net.p
+    for record in watcher.records:
+        sizes = [len(p.federation.of(k)[1]) for k in record.participants]
+        weights = torch.tensor(sizes if algorithm.weighting == "samples" else [1] * len(sizes)).double()
+        mean = weights @ record.locals[:, p.net.p :] / weights.sum()
+        torch.testing.assert_close(record.after[p.net.p :], mean, rtol=1e-12, atol=1e-14)
+
+
+def test_privacy_is_for_algorithms_that_send_models_and_remember_nothing(algorithm):
+    """Clipping reaches the local model, and noise the next global one: nothing else may be sent or kept."""
+    p, watcher = problem(algorithm=algorithm), Watcher()
+    run(p, [BASE], observers=[watcher])
+    state = algorithm.init(p.net.flat(), len(SIZES), p.net.p)
+    sends_models = all(torch.equal(record.uploads, record.locals) for record in watcher.records)
+    assert algorithm.private == (sends_models and not state.numbers)
+
+
 def test_no_two_algorithms_are_the_same():
     """None of them is another one in disguise."""
     p, states = problem(local="sgd"), {}

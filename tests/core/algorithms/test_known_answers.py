@@ -67,7 +67,7 @@ class Alike(FedAvg):
 def test_unequal_steps_move_fedavg_and_not_fednova():
     """To first order in lr FedNova rests at the minimum of sum_k p_k f_k, FedAvg at that of sum_k p_k tau_k f_k.
 
-    (Wang et al. 2020, Theorem 1.) Clients take 2, 4 and 8 steps, whose batches are all of the same size.
+    (Wang et al. 2020.) Clients take 2, 4 and 8 steps, whose batches are all of the same size.
     """
     p = quadratics(FedNova(), LocalTraining(1e-5, epochs=2, batch_size=2), 1)
     avg, shares = dataclasses.replace(p, algorithm=FedAvg()), [n / sum(SIZES) for n in SIZES]

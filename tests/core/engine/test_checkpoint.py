@@ -8,8 +8,12 @@ import random
 import pytest
 import torch
 
+from experiments.core.algorithms.scaffold import Scaffold
 from experiments.core.engine import checkpoint as module
 from experiments.core.engine.checkpoint import Checkpoint
+from experiments.core.engine.formulations import formulations
+from experiments.core.engine.simulate import simulate
+from tests.core.engine.test_simulate import WORLDS, problem
 
 CONTENT = {
     "round": 7,
@@ -89,6 +93,27 @@ def test_files_of_others_are_set_aside(saved, tmp_path):
     assert kept.load() is None and len(said) == 1 and not kept.path.exists()
     kept.save(CONTENT)  # what lies aside is in nobody's way
     assert same(kept.load())
+
+
+def test_one_of_an_older_version_is_set_aside(saved):
+    """Whole and of the same run, but from before algorithms had a state in it."""
+    kept, whole, said = saved
+    mark = b"fedlab checkpoint 2\n"
+    kept.path.write_bytes(mark + whole[len(mark) :])
+    assert kept.load() is None and is_set_aside(kept, said)
+    assert "of another version" in said[0] and "computed again" in said[0]
+
+
+def test_a_run_that_meets_an_older_version_begins_anew(tmp_path):
+    p, said = problem(algorithm=Scaffold()), []
+    expected = simulate(p, WORLDS, p.net.flat(), formulations()["looped"](p.net))
+    old = Checkpoint(tmp_path / "truth.ckpt", "mine")
+    old.save({"round": 3, "states": torch.zeros(len(WORLDS), p.net.size), "observers": []})
+    whole = old.path.read_bytes()
+    old.path.write_bytes(whole.replace(module._MARK, b"fedlab checkpoint 2\n"))
+    again = Checkpoint(old.path, "mine", warn=said.append)
+    states = simulate(p, WORLDS, p.net.flat(), formulations()["looped"](p.net), checkpoint=again)
+    assert torch.equal(states, expected) and len(said) == 1 and "set aside" in said[0]
 
 
 def test_a_right_hash_runs_nobodys_code(saved, tmp_path):

@@ -54,6 +54,7 @@ def fedlab(folder, *words):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_file_is_all_that_a_hessian_method_takes(tmp_path):
     folder, runs = tmp_path / "methods", tmp_path / "runs"
     folder.mkdir()

@@ -131,7 +131,7 @@ def test_arrays_that_hold_something_else(tmp_path):
         (np.zeros(2, dtype=np.longdouble), "a holds numbers of type float128"),
         (np.array([Trap(fled), None], dtype=object), "not a valid .npz file"),
         (np.array([1.0, np.inf]), "a holds NaN or infinity"),
-        (np.zeros(2, dtype=np.complex64), "a is no dense tensor"),
+        (np.zeros(2, dtype=np.complex64), "a is not a dense tensor"),
     ):
         np.savez(tmp_path / "net.npz", a=content)
         with pytest.raises(SpecError, match=said) as caught:
@@ -188,9 +188,9 @@ def test_what_is_refused(tmp_path):
         ([torch.zeros(2)], "holds a list"),
         ({}, "holds a dict"),
         ({"0.weight": torch.tensor([1.0, float("nan")])}, "0.weight holds NaN"),
-        ({"0.weight": torch.zeros(2, dtype=torch.complex64)}, "0.weight is no dense tensor"),
-        ({"0.weight": torch.eye(2).to_sparse()}, "0.weight is no dense tensor"),
-        ({"0.weight": torch.zeros(1).expand(10**7, 10**7)}, "0.weight is no dense tensor"),  # of 400 TB
+        ({"0.weight": torch.zeros(2, dtype=torch.complex64)}, "0.weight is not a dense tensor"),
+        ({"0.weight": torch.eye(2).to_sparse()}, "0.weight is not a dense tensor"),
+        ({"0.weight": torch.zeros(1).expand(10**7, 10**7)}, "0.weight is not a dense tensor"),  # of 400 TB
     ):
         torch.save(content, file)
         with pytest.raises(SpecError, match=said) as caught:

@@ -15,6 +15,8 @@ from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell
 from experiments.core.sweep.run import run_cells
 
+TOY = SimpleNamespace(name="toy", title="Toy", citation="", progress="", resolve=lambda what: lambda rows, cells: [])
+
 
 @pytest.fixture
 def runs(tmp_path):
@@ -61,13 +63,12 @@ def test_a_damaged_unfinished_cell(tmp_path):
     for harm in (*HARMS, b"metric,subject,round,value\nx,test,many,1\n", b"metric,subject,round,value\n"):
         said = []
         (work / "partial.csv").write_bytes(harm)
-        assert list(unfinished(tmp_path, "toy", "small", said.append).columns) == list(COLUMNS)
+        assert list(unfinished(tmp_path, TOY, "small", said.append).columns) == list(COLUMNS)
         assert len(said) == 1 and "partial.csv" in said[0]
 
 
 def test_the_report_of_a_paper_goes_past_a_damaged_setting(runs, tmp_path, monkeypatch):
-    toy = SimpleNamespace(name="toy", title="Toy", citation="", resolve=lambda what: lambda rows, cells: [])
-    monkeypatch.setattr(module, "printed", lambda: {"toy": toy})
+    monkeypatch.setattr(module, "printed", lambda: {"toy": TOY})
     (runs / "toy/a-small/metrics.csv").write_bytes(b"\xff")
     told = module.report(runs, "small", tmp_path / "dest")
     assert any("a-small/metrics.csv" in line for line in told.skipped) and len(told.skipped) == 1

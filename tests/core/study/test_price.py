@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import yaml
 
-from experiments.core.study.price import EVALUATION_RATE, RATE, TASK, TEST_SHARE, operations, size_of, training
+from experiments.core.study.price import EVALUATION_RATE, RATE, TASK, TEST_SHARE, memory, operations, size_of, training
+from experiments.influence.cells import cells
 from tests.toys import federated as tiny
 
 
@@ -78,3 +80,31 @@ def test_seconds_of_training_by_hand(tmp_path):
     tests = 6 / 2 * worlds * TEST_SHARE * 20 * size.samples * 600 / EVALUATION_RATE
     assert training(spec, size, worlds) == pytest.approx(local + tests + pairs * TASK)
     assert training(spec, size, 22) > training(spec, size, 11)
+
+
+REMEMBERED = {  # numbers of one world: 305 parameters, 20 clients
+    "{kind: fednova}": 0,
+    "{kind: fedavgm}": 305,
+    "{kind: fedadam}": 2 * 305,
+    "{kind: scaffold}": 305 + 20 * 305,
+    "{kind: feddyn, alpha: 1}": 305 + 20 * 305,
+}
+
+
+@pytest.mark.parametrize("algorithm", list(REMEMBERED))
+def test_memory_counts_what_the_algorithm_remembers_in_each_world(tmp_path, algorithm):
+    """8 bytes a number in float64, in the base world and in the 20 without a client."""
+    size = size_of(spec_of(tmp_path))
+    without = memory(spec_of(tmp_path), size, 21)
+    block = yaml.safe_load(algorithm)
+    assert memory(spec_of(tmp_path, algorithm=block), size, 21) == without + 8 * 21 * REMEMBERED[algorithm]
+
+
+def test_the_price_of_a_cell_of_influence_counts_them(tmp_path):
+    """Twenty worlds and the base world: what `fedlab influence --dry-run` tells."""
+    plan = {}
+    for name in ("fedavg", "scaffold"):
+        config = tiny.write(tmp_path, name, cleansing=None, algorithm={"kind": name})
+        (cell,) = cells(tiny.loaded(config))
+        plan[name] = cell.memory
+    assert plan["scaffold"] - plan["fedavg"] == 8 * 21 * 21 * 305
