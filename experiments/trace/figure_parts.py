@@ -49,7 +49,7 @@ def places_of(ax: Axes, along: Sequence[str], label: str) -> None:
 
 def star(ax: Axes, x: Sequence[float], values: Sequence[float], index: int, label: str = STARRED) -> None:
     """The paper's numbers in the colour of their series; those that it does not print are left out."""
-    style = {"markersize": 9, "markeredgewidth": 0.6}
+    style: dict[str, Any] = {"markersize": 9, "markeredgewidth": 0.6}
     if parts.stars(ax, x, values, clip_on=False, markerfacecolor=PALETTE[index % len(PALETTE)], **style):
         ax.plot([], [], label=label, **{**STAR, **style, "markerfacecolor": "0.8"})  # of no series
 
