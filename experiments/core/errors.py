@@ -37,10 +37,10 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
-def unknown(what: str, given: str, known: Iterable[str], where: str) -> SpecError:
+def unknown(what: str, word: str, known: Iterable[str], where: str) -> SpecError:
     """The error for a word that is none of those known: `what` is its sort, as in "unknown scale 'x'"."""
-    shown = given if len(given) <= 60 else f"{given[:40]}...{given[-15:]}"
-    return SpecError(f"unknown {what} {shown!r}", where, suggestion(given, known))
+    shown = word if len(word) <= 60 else f"{word[:40]}...{word[-15:]}"
+    return SpecError(f"unknown {what} {shown!r}", where, suggestion(word, known))
 
 
 class MissingError(FedlabError):

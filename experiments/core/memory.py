@@ -70,7 +70,7 @@ class Peak:
 
     def resident(self) -> int | None:
         """Largest resident size of the process in bytes; None where it is not known."""
-        return self._kept("VmHWM") if self._fresh else None
+        return self._status_bytes("VmHWM") if self._fresh else None
 
     def on_device(self) -> int | None:
         """Most bytes that tensors took on the CUDA device; None without one."""
@@ -83,10 +83,10 @@ class Peak:
 
     def _is_fresh(self) -> bool:
         """Whether the mark did fall to the present size: some sandboxes take the write and do nothing."""
-        most, now = self._kept("VmHWM"), self._kept("VmRSS")
+        most, now = self._status_bytes("VmHWM"), self._status_bytes("VmRSS")
         return most is not None and now is not None and most <= now + _SLACK
 
-    def _kept(self, key: str) -> int | None:
+    def _status_bytes(self, key: str) -> int | None:
         """A size in bytes that the kernel keeps of the process, None where it keeps none."""
         with contextlib.suppress(OSError, StopIteration, ValueError):
             lines = self._status.read_text().splitlines()

@@ -35,9 +35,9 @@ class Paper:
     question: str = ""
     progress: str = ""
 
-    def resolve(self, what: str) -> Any:
-        """Import what the field `what` ("spec", "cells", "report" or "progress") names."""
-        module, _, attribute = getattr(self, what).partition(":")
+    def resolve(self, field: str) -> Any:
+        """Import the object that `field` ("spec", "cells", "report" or "progress") names."""
+        module, _, attribute = getattr(self, field).partition(":")
         return getattr(importlib.import_module(module), attribute)
 
 

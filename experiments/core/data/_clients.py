@@ -1,4 +1,4 @@
-"""Clients that the data themselves name: users, a column of a table, an array beside images."""
+"""Clients named in the data themselves: users, a column of a table, an array stored with images."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def by_name(told: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+def by_name(clients: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Clients in the natural order of their names, so that site 2 comes before site 10.
 
     Args:
-        told: the client of each sample, N values of any type.
+        clients: the client of each sample, N values of any type.
 
     Returns:
         The names, and [N] the position of each sample's client among them.
     """
     import numpy as np
 
-    found, owner = np.unique(np.asarray(told).reshape(-1).astype(str), return_inverse=True)
-    order = np.array(sorted(range(len(found)), key=lambda k: natural(str(found[k]))), dtype=np.int64)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return tuple(found[order].tolist()), place[owner]
+    names, owner = np.unique(np.asarray(clients).reshape(-1).astype(str), return_inverse=True)
+    order = np.array(sorted(range(len(names)), key=lambda k: natural(str(names[k]))), dtype=np.int64)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return tuple(names[order].tolist()), rank[owner]
 
 
 def checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """The names without blanks around them, by which options and fields name clients.
+    """The names stripped of surrounding whitespace; options and fields refer to clients by these.
 
     Raises:
-        SpecError: a client without a name, or two that only blanks tell apart.
+        SpecError: an empty name, or two names that differ in whitespace only.
     """
     seen: dict[str, str] = {}
     for written in names:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from experiments.core.data.csv import Csv
 
-_FEW = 20  # labels up to which nobody takes a column for a measure
+_FEW = 20  # up to so many distinct labels a column counts as classes
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,25 @@ def of_one(block: Csv, table: Table, file: Path) -> Parts:
     """The parts of one table: by its split column, by clients, or drawn.
 
     Raises:
-        SpecError: a word in the split column, a client that is not there, an empty part.
+        SpecError: an invalid word in the split column, an unknown client, an empty part.
     """
     import numpy as np
 
     where, owner, names = str(file), *_clients(block, table)
     if block.split is not None:
         tests = marked(where, block.split, table.words[block.split], lambda row: f"line {table.lines[row]}")
-        told = f"the rows that say test in column {block.split!r}"
+        test_from = f"the rows that say test in column {block.split!r}"
     elif block.test_clients is not None:
         assert owner is not None
         tests = of_clients(where, owner, names, block.test_clients)
-        told = sentence_of_clients(block.test_clients)
+        test_from = sentence_of_clients(block.test_clients)
     else:
         return _drawn(block, table, owner, names)
     train, test = np.flatnonzero(~tests), np.flatnonzero(tests)
     if owner is None:
-        return Parts(table.rows(train), table.rows(test), None, (), told)
+        return Parts(table.rows(train), table.rows(test), None, (), test_from)
     shared = bool(np.isin(owner[test], owner[train]).any())
-    return Parts(table.rows(train), table.rows(test), *clients_left(owner[train], names), told, shared)
+    return Parts(table.rows(train), table.rows(test), *clients_left(owner[train], names), test_from, shared)
 
 
 def of_two(block: Csv, table: Table, file: Path, other: Table, other_file: Path) -> Parts:
@@ -72,24 +72,26 @@ def classes(block: Csv, parts: Parts, file: Path) -> Labels:
     """The labels of both parts as classes.
 
     Raises:
-        SpecError: labels that are no classes; the message says how to predict numbers.
+        SpecError: the labels are not classes; the message says how to set up a regression.
     """
     import numpy as np
 
-    told = [part.words[block.label] for part in (parts.train, parts.test)]
-    if block.decimal == "," and all(is_number(w.replace(",", ".")) for part in told for w in np.unique(part).tolist()):
-        told = [np.char.replace(words, ",", ".") for words in told]
+    label_texts = [part.words[block.label] for part in (parts.train, parts.test)]
+    if block.decimal == "," and all(
+        is_number(w.replace(",", ".")) for part in label_texts for w in np.unique(part).tolist()
+    ):
+        label_texts = [np.char.replace(words, ",", ".") for words in label_texts]
     lines = {"training": parts.train.lines, "test": parts.test.lines}
     regression = "to predict a number, set data.target: number and loss: squared"
     try:
-        found = numbered_labels(str(file), told, naming=lambda part, row: f"line {lines[part][row]}")
+        labels = numbered_labels(str(file), label_texts, naming=lambda part, row: f"line {lines[part][row]}")
     except SpecError as error:
         raise SpecError(f"column {block.label!r}: {error.what}", error.where, f"{error.todo}; {regression}") from error
-    different, n = len(np.unique(found.parts[0])), len(parts.train.lines)
+    different, n = len(np.unique(labels.parts[0])), len(parts.train.lines)
     if different > max(_FEW, n // 2):
         what = f"column {block.label!r} holds {different} different labels in {n} training rows: no classes"
         raise SpecError(what, str(file), f"name another as data.label; {regression}")
-    return found
+    return labels
 
 
 def _clients(block: Csv, table: Table) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -101,14 +103,14 @@ def _clients(block: Csv, table: Table) -> tuple[np.ndarray | None, tuple[str, ..
 
 
 def _drawn(block: Csv, table: Table, owner: np.ndarray | None, names: tuple[str, ...]) -> Parts:
-    """Test rows drawn at random, of each client on its own where there are clients."""
+    """Test rows drawn at random, separately for each client where there are clients."""
     from experiments.core.engine.seeds import stream
 
     if owner is None:
         stream_of = stream(block.split_seed, "split", part="rows")
         train, test = split_rows(len(table.lines), block.train_fraction, stream_of)
-        told = drawn(block.train_fraction, "the rows", block.split_seed)
-        return Parts(table.rows(train), table.rows(test), None, (), told)
+        test_from = drawn(block.train_fraction, "the rows", block.split_seed)
+        return Parts(table.rows(train), table.rows(test), None, (), test_from)
     train, test = split_by_owner(owner, names, block.train_fraction, block.split_seed)
-    told = drawn(block.train_fraction, "each client's rows", block.split_seed)
-    return Parts(table.rows(train), table.rows(test), owner[train], names, told, own_tests=True)
+    test_from = drawn(block.train_fraction, "each client's rows", block.split_seed)
+    return Parts(table.rows(train), table.rows(test), owner[train], names, test_from, own_tests=True)

@@ -34,18 +34,19 @@ def flip_labels(
     _check("label", [to, *(labels or ())], federation.classes)
     y = federation.y.clone()
     for client in set(clients):
-        own = y[federation.offsets[client] : federation.offsets[client + 1]]
+        client_labels = y[federation.offsets[client] : federation.offsets[client + 1]]
         if labels is None:
-            own.fill_(to)
+            client_labels.fill_(to)
         else:
-            own[torch.isin(own, torch.tensor(list(labels), dtype=own.dtype, device=own.device))] = to
+            flipped = torch.tensor(list(labels), dtype=y.dtype, device=y.device)
+            client_labels[torch.isin(client_labels, flipped)] = to
     return replace(federation, y=y)
 
 
-def _check(what: str, numbers: Sequence[int], count: int) -> None:
+def _check(noun: str, numbers: Sequence[int], count: int) -> None:
     """Raise SpecError unless all numbers are below `count`."""
     unknown = sorted({number for number in numbers if not 0 <= number < count})
     if unknown:
         raise SpecError(
-            f"no {what} {', '.join(map(str, unknown))}", "faults", f"{what}s are numbered 0 to {count - 1} here"
+            f"no {noun} {', '.join(map(str, unknown))}", "faults", f"{noun}s are numbered 0 to {count - 1} here"
         )

@@ -42,8 +42,8 @@ class ImageNpz(ShapedImages, TestRows):
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
-        held = _read(file)
-        train, test, told, shared = self._parts(held, file, data_dir)
+        arrays = _read(file)
+        train, test, test_from, shared = self._parts(arrays, file, data_dir)
         labels = numbered_labels(str(file), (train.labels, test.labels), self.outputs)
         rows, test_rows = self.kept(len(train.labels), "train"), self.kept(len(test.labels), "test")
         x, test_x = (self.shaped(_images(p.images[r], p.where), p.where) for p, r in ((train, rows), (test, test_rows)))
@@ -53,11 +53,14 @@ class ImageNpz(ShapedImages, TestRows):
             names, owner = by_name(train.clients[rows])
         parts = ((x, labels.parts[0][rows]), (test_x, labels.parts[1][test_rows]))
         pool = make_pool(
-            str(file), *parts, labels.classes, self.name or file.stem, owner, names, test_from=told, own_tests=shared
-        )
+            str(file), *parts, labels.classes, self.name or file.stem, owner, names,
+            test_from=test_from, own_tests=shared,
+        )  # fmt: skip
         return self.finished(pool, str(file))
 
-    def _parts(self, held: dict[str, np.ndarray], file: Path, data_dir: Path | None) -> tuple[_Part, _Part, str, bool]:
+    def _parts(
+        self, arrays: dict[str, np.ndarray], file: Path, data_dir: Path | None
+    ) -> tuple[_Part, _Part, str, bool]:
         """Both parts, how the test set was made, and whether it shares clients with the training part."""
         import numpy as np
 
@@ -66,7 +69,7 @@ class ImageNpz(ShapedImages, TestRows):
         from experiments.core.data._own_test import marked, of_clients, sentence_of_clients
         from experiments.core.data.pool import FILES
 
-        train, where = _part(held, "train", file), str(file)
+        train, where = _part(arrays, "train", file), str(file)
         if self.test is not None:
             other = test_file(self.test, data_dir, file)
             return train, _part(_read(other), "test", other), f"test_images of the file {other.name}", False
@@ -74,15 +77,16 @@ class ImageNpz(ShapedImages, TestRows):
             if train.clients is None:
                 raise SpecError("no train_clients in the file", where, "add them, or leave data.test_clients out")
             names, owner = by_name(train.clients)
-            tests, told = of_clients(where, owner, names, self.test_clients), sentence_of_clients(self.test_clients)
+            tests = of_clients(where, owner, names, self.test_clients)
+            test_from = sentence_of_clients(self.test_clients)
         elif self.split is not None:
-            words = _texts(_of(held, self.split, file), len(train.labels), self.split, where)
+            words = _texts(_of(arrays, self.split, file), len(train.labels), self.split, where)
             tests = marked(where, self.split, words, lambda row: f"image {row}")
-            told = f"the images that say test in {self.split!r}"
+            test_from = f"the images that say test in {self.split!r}"
         else:
-            return train, _part(held, "test", file), FILES, False
+            return train, _part(arrays, "test", file), FILES, False
         shared = train.clients is not None and bool(np.isin(train.clients[tests], train.clients[~tests]).any())
-        return train.rows(~tests), train.rows(tests), told, shared
+        return train.rows(~tests), train.rows(tests), test_from, shared
 
 
 @dataclass(frozen=True)
@@ -100,26 +104,26 @@ class _Part:
         return _Part(self.images[rows], self.labels[rows], clients, self.where)
 
 
-def _part(held: dict[str, np.ndarray], part: str, file: Path) -> _Part:
+def _part(arrays: dict[str, np.ndarray], part: str, file: Path) -> _Part:
     """One part of an npz.
 
     Raises:
         SpecError: an array is missing or does not fit the others.
     """
-    images = _checked(_of(held, f"{part}_images", file), file)
-    labels = _labels(_of(held, f"{part}_labels", file), file)
+    images = _checked(_of(arrays, f"{part}_images", file), file)
+    labels = _labels(_of(arrays, f"{part}_labels", file), file)
     if len(images) != len(labels):
         raise SpecError(f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label per image")
-    clients = held.get(f"{part}_clients")
+    clients = arrays.get(f"{part}_clients")
     named = None if clients is None else _texts(clients, len(images), f"{part}_clients", str(file))
     return _Part(images, labels, named, str(file))
 
 
-def _of(held: dict[str, np.ndarray], key: str, file: Path) -> np.ndarray:
+def _of(arrays: dict[str, np.ndarray], key: str, file: Path) -> np.ndarray:
     """An array of the file."""
-    if key not in held:
-        raise SpecError(f"no {key} in the file", str(file), f"it holds {', '.join(held) or 'nothing'}")
-    return held[key]
+    if key not in arrays:
+        raise SpecError(f"no {key} in the file", str(file), f"it holds {', '.join(arrays) or 'nothing'}")
+    return arrays[key]
 
 
 def _texts(values: np.ndarray, count: int, key: str, where: str) -> np.ndarray:
@@ -152,7 +156,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             require_room(sum(member.file_size for member in archive.infolist()), file)
         with np.load(file, allow_pickle=False) as opened:
-            held: dict[str, Any] = {key: opened[key] for key in opened.files}
+            arrays: dict[str, Any] = {key: opened[key] for key in opened.files}
     except SpecError:
         raise
     except OSError as error:
@@ -163,10 +167,10 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         raise _unsound(file, first_line(error)) from error
     except Exception as error:  # a damaged header is read as Python, and a damaged archive fails in many ways
         raise _unsound(file, first_line(error)) from error
-    foreign = [key for key, value in held.items() if not isinstance(value, np.ndarray)]
+    foreign = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
     if foreign:
         raise _unsound(file, f"{foreign[0]} is no array")
-    return held
+    return arrays
 
 
 def _unsound(file: Path, reason: str) -> SpecError:

@@ -131,14 +131,14 @@ def make_pool(
     if checked[0].shape[1:] != checked[2].shape[1:]:
         shapes = f"{tuple(checked[0].shape[1:])} and {tuple(checked[2].shape[1:])}"
         raise SpecError(f"training and test inputs differ in shape: {shapes}", where, "make both parts the same size")
-    held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
-    if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
+    owner_index = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
+    if len(owner_index) != len(checked[0]) or owner_index.min() < -1 or owner_index.max() >= len(names):
         raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
-    owners, named = torch.from_numpy(held.astype(np.int64)), checked_names(names, where)
+    owners, named = torch.from_numpy(owner_index.astype(np.int64)), checked_names(names, where)
     if bool(checked[1].min() == checked[1].max()):
-        what = "target" if classes == 1 else "label"
-        told = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
-        raise SpecError(told, where, "there is nothing to tell apart: give samples of at least two labels")
+        noun = "target" if classes == 1 else "label"
+        message = f"all {len(checked[1])} training samples have the {noun} {checked[1].reshape(-1)[0].item():g}"
+        raise SpecError(message, where, "there is nothing to tell apart: give samples of at least two labels")
     return Pool(
         checked[0], checked[1], owners, checked[2], checked[3], named, classes, name, None, test_from, own_tests
     )

@@ -43,7 +43,7 @@ def load(arch: str, folder: Path, classes: int, dropout: float) -> Any:
     state[embedding] = _padded(state[embedding], rows)
     module.load_state_dict(state)
     module.loaded_tensors = frozenset(state) - drawn
-    module.weights_from = _told(folder)
+    module.weights_from = _weights_note(folder)
     return module
 
 
@@ -54,7 +54,7 @@ def _padded(embedding: Tensor, rows: int) -> Tensor:
     return torch.cat([embedding.new_zeros(rows, embedding.shape[1]), embedding])
 
 
-def _told(folder: Path) -> str:
+def _weights_note(folder: Path) -> str:
     """The folder's name and the SHA-256 of its weights, as far as they are one file."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
@@ -78,7 +78,7 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
 
     try:
         with _quiet():
-            model, told = getattr(transformers, FAMILIES[arch][2]).from_pretrained(
+            model, loading_info = getattr(transformers, FAMILIES[arch][2]).from_pretrained(
                 folder,
                 local_files_only=True,
                 weights_only=True,
@@ -94,7 +94,7 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
         todo = "give model.safetensors, or a pytorch_model.bin of plain tensors"
         kind = MissingError if isinstance(error, OSError) and "no file named" in str(error) else SpecError
         raise kind(f"cannot read the checkpoint ({first})", str(folder), todo) from error
-    drawn = frozenset(told["missing_keys"]) | {item[0] for item in told["mismatched_keys"]}
+    drawn = frozenset(loading_info["missing_keys"]) | {item[0] for item in loading_info["mismatched_keys"]}
     wrong = sorted(key for key in drawn if not key.startswith(_DRAWN[arch]))
     if wrong:
         what = f"{wrong[0]} is missing from the checkpoint or has another shape"
@@ -109,13 +109,13 @@ def _check_type(arch: str, folder: Path) -> None:
     """Raise MissingError or SpecError unless config.json names the family."""
     file, wanted = folder / "config.json", FAMILIES[arch][0]
     try:
-        found = str(json.loads(file.read_text("utf-8"))["model_type"])
+        model_type = str(json.loads(file.read_text("utf-8"))["model_type"])
     except OSError as error:
         raise MissingError("no config.json", str(folder), "name the folder of a checkpoint") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SpecError("not a model's configuration", str(file), "it must be JSON that names a model_type") from error
-    if found != wanted:
-        raise SpecError(f"a checkpoint of {found}, not of {wanted}", str(folder), "correct model.arch")
+    if model_type != wanted:
+        raise SpecError(f"a checkpoint of {model_type}, not of {wanted}", str(folder), "correct model.arch")
 
 
 @contextmanager

@@ -103,8 +103,8 @@ def classifier(arch: str) -> Any:
         def reset_parameters(self) -> None:
             """Draw anew, as the library does, all that did not come from a checkpoint."""
             fresh = type(self)(self.config).to(self.device, self.dtype).state_dict()
-            kept = {name: tensor for name, tensor in self.state_dict().items() if name in self.loaded_tensors}
-            self.load_state_dict({**fresh, **kept})
+            loaded = {name: tensor for name, tensor in self.state_dict().items() if name in self.loaded_tensors}
+            self.load_state_dict({**fresh, **loaded})
 
     return TextClassifier
 

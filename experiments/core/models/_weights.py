@@ -49,11 +49,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
     from experiments.core.models.state import first_mismatch, read_state
 
     digest = _digest(path)
-    own = module.state_dict()
+    state = module.state_dict()
     tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in read_state(path).items()}
-    tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_AUXILIARY)}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in state or not name.startswith(_AUXILIARY)}
     left_out = _other_head(module, tensors)
-    fault = first_mismatch(module, {**tensors, **{name: own[name] for name in left_out}})
+    fault = first_mismatch(module, {**tensors, **{name: state[name] for name in left_out}})
     if fault:
         raise SpecError(
             f"the weights do not fit the model: {fault}",
@@ -62,7 +62,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         )
     with torch.no_grad():
         for name in tensors.keys() - left_out:
-            own[name].copy_(tensors[name])
+            state[name].copy_(tensors[name])
     module.loaded_tensors = frozenset(tensors.keys() - left_out)  # type: ignore[assignment]
     module.weights_from = f"{path.name} sha256:{digest[:16]}"  # type: ignore[assignment]
 
@@ -75,13 +75,13 @@ def _other_head(module: nn.Module, tensors: dict[str, Tensor]) -> set[str]:
     if not layers:
         return set()
     name, layer = layers[-1]
-    own = {f"{name}.{key}": tensor for key, tensor in layer.named_parameters()}
-    if not own.keys() <= tensors.keys():
+    head = {f"{name}.{key}": tensor for key, tensor in layer.named_parameters()}
+    if not head.keys() <= tensors.keys():
         return set()
-    others = [tensors[key].shape for key in own]
-    fits = all(shape[1:] == tensor.shape[1:] for shape, tensor in zip(others, own.values(), strict=True))
-    widths = {shape[0] for shape in others if len(shape)}
-    return set(own) if fits and len(widths) == 1 and widths != {next(iter(own.values())).shape[0]} else set()
+    loaded_shapes = [tensors[key].shape for key in head]
+    fits = all(shape[1:] == tensor.shape[1:] for shape, tensor in zip(loaded_shapes, head.values(), strict=True))
+    widths = {shape[0] for shape in loaded_shapes if len(shape)}
+    return set(head) if fits and len(widths) == 1 and widths != {next(iter(head.values())).shape[0]} else set()
 
 
 def _digest(path: Path) -> str:

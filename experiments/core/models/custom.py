@@ -34,29 +34,29 @@ def load_factory(name: str) -> Factory:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found: Any = importlib.import_module(path)
+        factory: Any = importlib.import_module(path)
     except Exception as error:  # whatever the user's module raises while it is imported
         raise SpecError(
             f"cannot import {path} ({type(error).__name__}: {error})", where, "name an importable module"
         ) from error
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(factory, part):
             raise SpecError(f"{path} has no {attribute}", where, "name a function or class of that module")
-        found = getattr(found, part)
-    if not callable(found):
-        raise SpecError(f"{attribute} is a {type(found).__name__}, not callable", where, "name a function or class")
-    return lambda shape, classes: _called(found, shape, classes, where)
+        factory = getattr(factory, part)
+    if not callable(factory):
+        raise SpecError(f"{attribute} is a {type(factory).__name__}, not callable", where, "name a function or class")
+    return lambda shape, classes: _called(factory, shape, classes, where)
 
 
-def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
+def _called(factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
     """The module that the user's callable makes, once it is one; of a module a copy."""
     from torch import nn
 
-    if isinstance(found, nn.Module):
-        return _sized(copy.deepcopy(found), shape, where)
-    given, by_name = _arguments(found, shape, classes, where)
+    if isinstance(factory, nn.Module):
+        return _sized(copy.deepcopy(factory), shape, where)
+    positional, by_name = _arguments(factory, shape, classes, where)
     try:
-        module = found(*given, **by_name)
+        module = factory(*positional, **by_name)
     except Exception as error:  # whatever the user's code raises
         first = (str(error).splitlines() or [""])[0]
         raise SpecError(
@@ -92,7 +92,7 @@ def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
 
 
 def _arguments(
-    found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
+    factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """What the callable is called with: arguments by place, and by name.
 
@@ -100,7 +100,7 @@ def _arguments(
         SpecError: it needs others.
     """
     try:
-        signature = inspect.signature(found)
+        signature = inspect.signature(factory)
     except (ValueError, TypeError):  # of code in C, which tells none
         return (shape, classes), {}
     known = signature.parameters.values()

@@ -75,10 +75,10 @@ def _count(names: Iterable[str], known: Mapping[str, Tensor], off: str, put: str
 
 def _numbered(names: Iterable[str]) -> list[str]:
     """`names` by their numbers where they are one word with the numbers 0, 1, 2, ... after it; else nothing."""
-    found = [re.fullmatch(r"(.*?)(0|[1-9]\d*)", name, re.ASCII | re.DOTALL) for name in names]
-    places = {int(match[2]): match[0] for match in found if match}
-    whole = len({match[1] for match in found if match}) == 1 and places.keys() == set(range(len(found)))
-    return [places[i] for i in range(len(found))] if whole else []
+    matches = [re.fullmatch(r"(.*?)(0|[1-9]\d*)", name, re.ASCII | re.DOTALL) for name in names]
+    places = {int(match[2]): match[0] for match in matches if match}
+    whole = len({match[1] for match in matches if match}) == 1 and places.keys() == set(range(len(matches)))
+    return [places[i] for i in range(len(matches))] if whole else []
 
 
 def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
@@ -89,10 +89,10 @@ def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
     """
     whole = module.state_dict()
     listings = _listings(module)
-    told, names = listings.get(len(arrays), ("", ()))
+    listing, names = listings.get(len(arrays), ("", ()))
     wrong = [(i, name) for i, name in enumerate(names) if arrays[i].shape != whole[name].shape]
-    if told and not wrong:
-        note = f"{len(arrays)} arrays without names taken for {told}, in order"
+    if listing and not wrong:
+        note = f"{len(arrays)} arrays without names taken for {listing}, in order"
         return Named(dict(zip(names, arrays, strict=True)), note)
     said = f"{len(arrays)} of them, and it has " + " or ".join(f"{n} ({listings[n][0]})" for n in listings)
     if wrong:
@@ -107,12 +107,12 @@ def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
 
 def _listings(module: nn.Module) -> dict[int, tuple[str, tuple[str, ...]]]:
     """(what, names) of each way to list a module's state, by their lengths, which differ: each holds the one before."""
-    whole, own = module.state_dict(), dict(module.named_parameters())
+    whole, parameters = module.state_dict(), dict(module.named_parameters())
     real = [name for name, tensor in whole.items() if tensor.is_floating_point()]
-    ways = {
-        "the model's trained parameters": [name for name, tensor in own.items() if tensor.requires_grad],
-        "the model's parameters": list(own),
+    listings = {
+        "the model's trained parameters": [name for name, tensor in parameters.items() if tensor.requires_grad],
+        "the model's parameters": list(parameters),
         "the model's state dict without counters": real,
         "the model's state dict": list(whole),
     }
-    return {len(names): (told, tuple(names)) for told, names in ways.items() if names}
+    return {len(names): (listing, tuple(names)) for listing, names in listings.items() if names}

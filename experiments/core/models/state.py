@@ -29,20 +29,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     todo = "save module.state_dict() with safetensors.torch.save_file"
     readers: dict[str, Callable[[Path, str], Any]] = {".safetensors": _read_safetensors, ".npz": _read_npz}
     read = readers.get(path.suffix)
-    held = _read_torch(path, f"{todo}, or with torch.save") if read is None else read(path, todo)
+    content = _read_torch(path, f"{todo}, or with torch.save") if read is None else read(path, todo)
 
-    if not isinstance(held, Mapping) or not held:
-        raise SpecError(f"the file holds a {type(held).__name__}, not a state dict", str(path), todo)
-    for name, tensor in held.items():
+    if not isinstance(content, Mapping) or not content:
+        raise SpecError(f"the file holds a {type(content).__name__}, not a state dict", str(path), todo)
+    for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise SpecError(f"{name!r} in the file is a {type(tensor).__name__}, not a tensor", str(path), todo)
         if not _is_dense(tensor):
             raise SpecError(f"{name} is not a dense tensor of real numbers", str(path), todo)
-    found = {name: _computable(name, tensor, path) for name, tensor in held.items()}
-    for name, tensor in found.items():
+    tensors = {name: _computable(name, tensor, path) for name, tensor in content.items()}
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a training run without NaN")
-    return found
+    return tensors
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -112,26 +112,30 @@ def missing(module: nn.Module, names: Container[str]) -> tuple[str, ...]:
     Integer buffers (BatchNorm's count of batches) and second names of a shared tensor may be missing.
     """
     known = module.state_dict()
-    own = [name for name, _ in module.named_parameters()]
-    own += [name for name, buffer in module.named_buffers() if name in known and buffer.is_floating_point()]
-    return tuple(name for name in own if name not in names)
+    required = [name for name, _ in module.named_parameters()]
+    required += [name for name, buffer in module.named_buffers() if name in known and buffer.is_floating_point()]
+    return tuple(name for name in required if name not in names)
 
 
 def misfit(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     """The first of `tensors`, in words, that `module` has not, has in another shape, or has as real numbers."""
-    own: dict[str, Tensor] = {**dict(module.named_buffers()), **module.state_dict()}
-    for name in [*(n for n in own if n in tensors), *(n for n in tensors if n not in own)]:
-        fault = _misshapen(name, tensors[name], own[name]) if name in own else f"tensor {name} is not in the model"
+    expected: dict[str, Tensor] = {**dict(module.named_buffers()), **module.state_dict()}
+    for name in [*(n for n in expected if n in tensors), *(n for n in tensors if n not in expected)]:
+        fault = (
+            _misshapen(name, tensors[name], expected[name])
+            if name in expected
+            else f"tensor {name} is not in the model"
+        )
         if fault:
             return fault
     return None
 
 
-def _misshapen(name: str, found: Tensor, wanted: Tensor) -> str | None:
-    if found.shape == wanted.shape:
-        whole = wanted.is_floating_point() and not found.is_floating_point()
-        return f"tensor {name} holds {found.dtype}, the model needs real numbers" if whole else None
-    return f"tensor {name} has shape {tuple(found.shape)}, the model needs {tuple(wanted.shape)}"
+def _misshapen(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+    if tensor.shape == wanted.shape:
+        whole = wanted.is_floating_point() and not tensor.is_floating_point()
+        return f"tensor {name} holds {tensor.dtype}, the model needs real numbers" if whole else None
+    return f"tensor {name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
 
 
 def _read_safetensors(path: Path, todo: str) -> Any:
@@ -151,15 +155,15 @@ def _read_safetensors(path: Path, todo: str) -> Any:
 def _read_npz(path: Path, todo: str) -> Any:
     import torch
 
-    found = {}
+    tensors = {}
     for name, array in read_arrays(path).items():
         try:
-            found[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
         except TypeError as error:
             # numpy keeps the bits of types that it does not know (bfloat16), and not what they mean.
             what = f"{name} holds numbers of type {array.dtype}"
             raise SpecError(what, str(path), f"convert them with .astype('float32'), or {todo}") from error
-    return found
+    return tensors
 
 
 def _read_torch(path: Path, todo: str) -> Any:

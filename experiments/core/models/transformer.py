@@ -47,9 +47,9 @@ class Transformer(Block):
 
     @model_validator(mode="after")
     def _agree(self) -> Transformer:
-        own = [k for k in ("layers", "width", "heads", "vocabulary", "positions") if getattr(self, k) is not None]
-        if self.checkpoint is not None and own:
-            raise ValueError(f"{own[0]}: the checkpoint tells it; leave it out")
+        sizes = [k for k in ("layers", "width", "heads", "vocabulary", "positions") if getattr(self, k) is not None]
+        if self.checkpoint is not None and sizes:
+            raise ValueError(f"{sizes[0]}: the checkpoint tells it; leave it out")
         width = self.width or _SMALL["width"]
         if width % (self.heads or max(1, width // 64)):
             raise ValueError(f"heads: a width of {width} cannot be shared by {self.heads or width // 64} heads")

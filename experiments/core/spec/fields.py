@@ -25,9 +25,9 @@ Init = Literal["glorot_uniform", "default", "koh_liang", "keep"]
 """Where initial weights come from: three schemes that draw them (`engine.net.initialise`), or the model as it came."""
 
 
-def _name(given: Any) -> Any:
+def _name(name: Any) -> Any:
     """A whole number as the text of a name."""
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
 def _plain(name: str) -> str | int:

@@ -101,26 +101,26 @@ def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS
         return [f"grid: {fault}"]
     seen: set[str] = set()
     for point, keys in points(axes, words=words):
-        told = ", ".join(f"{word}={name}" for word, name in point.items())
+        point_label = ", ".join(f"{word}={name}" for word, name in point.items())
         if label(point) in seen:
-            return [f"grid: {told} is there twice"]
+            return [f"grid: {point_label} is there twice"]
         seen.add(label(point))
         if fault := _fault_at(spec, keys):
-            return [f"grid: {told}: {fault}"]
+            return [f"grid: {point_label}: {fault}"]
     return []
 
 
 def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int, never: Collection[str]) -> str:
     """What is wrong with the axes before any point is tried, "" for nothing."""
     choices = {axis: _choices(axis, values, words) for axis, values in axes.items()}
-    if empty := [axis for axis, found in choices.items() if not found]:
+    if empty := [axis for axis, options in choices.items() if not options]:
         return f"{empty[0]} has no choice left"
-    cells = math.prod(len(found) for found in choices.values()) * seeds
+    cells = math.prod(len(options) for options in choices.values()) * seeds
     if cells > MOST_CELLS:
         return f"{cells} combinations of choices and seeds; at most {MOST_CELLS}"
     owner: dict[str, str] = {}
-    for axis, found in choices.items():
-        for key in sorted({leaf for _, _, keys in found for leaf in _leaves(keys)}):
+    for axis, options in choices.items():
+        for key in sorted({leaf for _, _, keys in options for leaf in _leaves(keys)}):
             if owner.setdefault(key, axis) != axis:
                 return f"{owner[key]} and {axis} both set {key}"
     if banned := [key for key in owner if key.split(".")[0] in never]:

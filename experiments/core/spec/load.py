@@ -102,10 +102,10 @@ def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
         faults += faults_of(error, cls, tree)
     if not faults:
         return spec
-    raise _told(sorted(faults, key=_place), name)
+    raise _as_error(sorted(faults, key=_place), name)
 
 
-def _told(faults: list[Fault], name: str) -> SpecError:
+def _as_error(faults: list[Fault], name: str) -> SpecError:
     """The error that tells all faults; a single one in three parts."""
     lines = tuple(str(fault) for fault in faults[:MOST_FAULTS])
     if len(faults) > MOST_FAULTS:
@@ -157,11 +157,11 @@ def no_foreign_code(tree: Tree) -> None:
     Raises:
         SpecError: a model's kind is `custom`.
     """
-    found = next(_custom(tree.value, ()), None)
-    if found is not None:
+    custom_path = next(_custom(tree.value, ()), None)
+    if custom_path is not None:
         raise SpecError(
-            f"{'.'.join(found)}: custom is not accepted from a file or --set",
-            tree.origin(found),
+            f"{'.'.join(custom_path)}: custom is not accepted from a file or --set",
+            tree.origin(custom_path),
             "give --model package.module:callable on the command line",
         )
 
@@ -180,7 +180,7 @@ def _custom(value: Any, path: Key) -> Iterator[Key]:
 
 def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:
     """Dotted key of every value of `spec` -> where it was written, or "default"."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
 
     def walk(block: BaseModel, path: tuple[str, ...]) -> None:
         for key in type(block).model_fields:
@@ -188,7 +188,7 @@ def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:
             if isinstance(value, BaseModel):
                 walk(value, at)
             else:
-                found[".".join(at)] = tree.origins.get(at, "default")
+                sources[".".join(at)] = tree.origins.get(at, "default")
 
     walk(spec, ())
-    return found
+    return sources

@@ -43,8 +43,8 @@ def _blocks(spec: Any) -> Iterator[Block]:
     axes = getattr(spec, "grid", {})
     seen: list[Block] = []
     for _, keys in points(axes):
-        own = at(spec, keys) if keys else spec
-        for block in (getattr(own, name) for name in type(own).model_fields):
+        point_spec = at(spec, keys) if keys else spec
+        for block in (getattr(point_spec, name) for name in type(point_spec).model_fields):
             if isinstance(block, Block) and block not in seen:
                 seen.append(block)
                 yield block

@@ -98,7 +98,7 @@ def _parsed(text: str, name: str) -> Tree:
 
 def _events(text: str, name: str) -> list[Any]:
     """The starts, ends, scalars and aliases of the text's one document; stops as soon as it is too much."""
-    found: list[Any] = []
+    events: list[Any] = []
     depth = documents = 0
     for event in yaml.parse(text, Loader=_PARSER):
         documents += isinstance(event, yaml.DocumentStartEvent)
@@ -107,8 +107,8 @@ def _events(text: str, name: str) -> list[Any]:
             raise SpecError("more than one document in the file", line_of(name, event), "remove this `---`")
         if depth > MOST_DEPTH:
             raise SpecError(f"nested deeper than {MOST_DEPTH}", line_of(name, event), "flatten it")
-        if len(found) > MOST_VALUES:
+        if len(events) > MOST_VALUES:
             raise SpecError(f"more than {MOST_VALUES} values", line_of(name, event), "shorten the lists")
         if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
-            found.append(event)
-    return found
+            events.append(event)
+    return events

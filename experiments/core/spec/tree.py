@@ -137,12 +137,12 @@ def _fixed(axis: str, choices: Any, path: Key, value: Any) -> Any:
 
 def _chosen(keys: dict[str, Any], path: Key, value: Any) -> dict[str, Any]:
     """A choice's dotted keys, `value` laid on the one that is `path` or holds it."""
-    found = dict(keys)
+    chosen = dict(keys)
     for key, old in keys.items():
         head = tuple(str(key).split("."))
         if path[: len(head)] == head and (isinstance(old, dict) or path == head):
-            found[key] = merge(Tree({"it": old}), planted(("it", *path[len(head) :]), value, "")).value["it"]
-    return found
+            chosen[key] = merge(Tree({"it": old}), planted(("it", *path[len(head) :]), value, "")).value["it"]
+    return chosen
 
 
 def planted(path: Key, value: Any, origin: str) -> Tree:
@@ -150,9 +150,9 @@ def planted(path: Key, value: Any, origin: str) -> Tree:
     nested: Any = value
     for key in reversed(path):
         nested = {key: nested}
-    found = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
-    _mark(value, path, origin, found.origins)
-    return found
+    planted_tree = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
+    _mark(value, path, origin, planted_tree.origins)
+    return planted_tree
 
 
 def _mark(value: Any, path: Key, origin: str, origins: dict[Key, str]) -> None:

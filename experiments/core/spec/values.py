@@ -114,9 +114,9 @@ class _Builder:
         block = isinstance(event, yaml.MappingStartEvent)
         self._tag_known(event, path, "map" if block else "seq")
         self._open.add(index)
-        found = self._mapping(path) if block else self._list(path)
+        value = self._mapping(path) if block else self._list(path)
         self._open.discard(index)
-        return found
+        return value
 
     def _aliased(self, index: int, event: Any, path: Key) -> Any:
         meant, back = self._meant[index], self._at
@@ -125,19 +125,19 @@ class _Builder:
         if meant in self._open:
             raise SpecError("an anchor contains itself", self._line(event), "write the block out")
         self._at = meant
-        found = self.value(path)
+        value = self.value(path)
         self._at = back
-        return found
+        return value
 
     def _list(self, path: Key) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         while not isinstance(self._events[self._at], yaml.SequenceEndEvent):
-            found.append(self.value((*path, str(len(found)))))
+            items.append(self.value((*path, str(len(items)))))
         self._at += 1
-        return found
+        return items
 
     def _mapping(self, path: Key) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := self._events[self._at], yaml.MappingEndEvent):
             fault = self._fault_of_key(event, path)
             self._skip()
@@ -146,9 +146,9 @@ class _Builder:
                 self._skip()
                 continue
             self.tree.origins[(*path, event.value)] = self._line(event)
-            found[event.value] = self.value((*path, event.value))
+            mapping[event.value] = self.value((*path, event.value))
         self._at += 1
-        return found
+        return mapping
 
     def _fault_of_key(self, event: Any, path: Key) -> Fault | None:
         where, block = self._line(event), ".".join(path)
@@ -156,12 +156,12 @@ class _Builder:
             return Fault(where, block, "a key is not plain text", "write a word before the colon")
         if _NO_TEXT.search(event.value):
             return Fault(where, block, f"{brief(event.value)} is no text", "remove the NUL or half character")
-        own = (*path, event.value)
+        key_path = (*path, event.value)
         if event.value == "<<" and event.implicit[0]:
-            return Fault(where, ".".join(own), "merge keys are not read", "write the block out, or use `extends`")
-        if own in self.tree.origins:
-            first = self.tree.origins[own].rpartition(":")[2]
-            return Fault(where, ".".join(own), f"duplicate key, first given in line {first}")
+            return Fault(where, ".".join(key_path), "merge keys are not read", "write the block out, or use `extends`")
+        if key_path in self.tree.origins:
+            first = self.tree.origins[key_path].rpartition(":")[2]
+            return Fault(where, ".".join(key_path), f"duplicate key, first given in line {first}")
         return None
 
     def _skip(self) -> None:
