@@ -11,7 +11,7 @@ from experiments.core.errors import SpecError
 from experiments.core.report.reference import COLUMNS, load
 
 HEAD = ",".join(COLUMNS) + "\n"
-GOOD = "a.b,result,setting1,pearson,,,last,0.98,,,0.1,0.2,,Figure 3,\n"
+GOOD = "a.b,b of a,result,setting1,pearson,,,last,0.98,,,0.1,0.2,,Figure 3,\n"
 
 
 def write(tmp_path, text):
@@ -22,12 +22,18 @@ def write(tmp_path, text):
 
 def test_a_good_row(tmp_path):
     (row,) = load(write(tmp_path, HEAD + GOOD))
-    assert (row.key, row.number, row.tolerance_close, row.source) == ("a.b", 0.98, "0.2", "Figure 3")
+    assert (row.key, row.label, row.number, row.tolerance_close, row.source) == (
+        "a.b",
+        "b of a",
+        0.98,
+        "0.2",
+        "Figure 3",
+    )
 
 
 def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
-    text = HEAD + GOOD + GOOD + "c,finding,s,m,,,,text,,log2,1,2,,,\n" + "d,setup,s,m,,,,1,,,0.3,0.2,,T,\n"
-    text += "e,result,s,n:m|max:m,,,,1,,,,,,T,\n"
+    text = HEAD + GOOD + GOOD + "c,third,finding,s,m,,,,text,,log2,1,2,,,\n" + "d,fourth,setup,s,m,,,,1,,,0.3,0.2,,T,\n"
+    text += "e, ,result,s,n:m|max:m,,,,1,,,,,,T,\n"
     with pytest.raises(SpecError) as caught:
         load(write(tmp_path, text))
     told = [fault.split("/")[-1] for fault in caught.value.faults]
@@ -38,6 +44,7 @@ def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
         "reference.csv:4: c: no source",
         "reference.csv:4: c: a tolerance needs a number",
         "reference.csv:5: d: tolerance_reproduced must lie between 0 and tolerance_close",
+        "reference.csv:6: e: no label",
         "reference.csv:6: e: unknown 'max' before the metric",
     ]
 
