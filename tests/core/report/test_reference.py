@@ -74,7 +74,7 @@ def test_the_headline_numbers_of_xue_et_al():
 
 
 def test_a_paper_finds_its_printed_numbers_by_key(tmp_path):
-    row = {"kind": "result", "setting": "s", "metric": "m", "source": "Table 1"}
+    row = {"label": "a of Table 1", "kind": "result", "setting": "s", "metric": "m", "source": "Table 1"}
     rows = [{"key": "mine.a.b", "value": "0.5", **row}, {"key": "mine.words", "value": "8 x 8", **row}]
     path = tmp_path / "reference.csv"
     lines = [",".join(line.get(column, "") for column in COLUMNS) for line in rows]
