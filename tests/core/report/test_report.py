@@ -12,8 +12,9 @@ from experiments.core.paper import Paper
 from experiments.core.report import report as module
 from experiments.core.report import site, stored
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import line
 from experiments.core.report.reference import COLUMNS
-from experiments.core.report.style import curves, new_figure
+from experiments.core.report.style import new_figure
 from experiments.core.sweep.cell import Cell
 from experiments.core.sweep.run import run_cells
 
@@ -23,7 +24,7 @@ PAPER = Paper("toy", "A Toy", "Nobody 2000", 1, "setting1", "", "", "toypaper:ar
 def artefacts(metrics, folders):
     def draw():
         figure, (ax,) = new_figure()
-        curves(ax, metrics[metrics["metric"] == "pearson"])
+        line(ax, metrics[metrics["metric"] == "pearson"], "round", "pearson", color="black")
         return figure
 
     best = metrics[["setting", "method", "seed", "value"]].copy()
