@@ -27,8 +27,8 @@ PIXELS = 3 * 32 * 32
 class Cifar(ScaledImages):
     """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): the archive as downloaded, or the `.bin` files out of it.
 
-    Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The version for Python is refused: it is pickled,
-    and unpickling a file runs what it says. There are no natural clients: choose a partition.
+    Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The Python version is rejected: it is pickled,
+    and unpickling can run arbitrary code. There are no natural clients: choose a partition.
     """
 
     kind: Literal["cifar"] = "cifar"
@@ -87,7 +87,7 @@ class Cifar(ScaledImages):
         raise absent(what, f"looked in {root}", root.name, root.parent, download=name)
 
     def _content(self, source: Path) -> dict[str, bytes]:
-        """The content of each binary file, by its name."""
+        """The content of each binary file, by name."""
         from experiments.core.data._unpack import read_bytes
 
         wanted = (*TRAIN[self.classes], TEST[self.classes])
@@ -112,7 +112,7 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
-    """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
+    """The wanted files of a tar archive, compressed or not, in any folder; nothing is written to disk."""
     from experiments.core.data._files import first_line
     from experiments.core.data._unpack import read_stream
 
@@ -137,7 +137,7 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
 
 
 def _pickled(path: Path, archive: str) -> SpecError:
-    """The refusal of the version for Python."""
+    """The error that rejects the Python version."""
     return SpecError(
         "this is CIFAR's version for Python, whose files are pickled",
         str(path),

@@ -1,4 +1,4 @@
-"""Faults put into a federation on purpose, so that one can see whether they are found."""
+"""Faults injected into a federation, to test whether they are detected."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def flip_labels(
     """The federation in which `clients` train on wrong labels (Gill et al. 2025, section V-B and their code).
 
     Args:
-        federation: the sound one; it is not changed, and its test set is shared.
+        federation: the federation without faults; it is not changed, and its test set is shared.
         clients: numbers of the faulty clients, 0..K-1.
         to: the label that the flipped ones become.
         labels: which labels are flipped; None means every label.
 
     Raises:
-        SpecError: a client or label that is not there, or labels that are not whole numbers.
+        SpecError: an unknown client or label, or labels that are not whole numbers.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Images of one's own in folders named by class."""
+"""A user's images in folders named by class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")
-"""What folders of the two parts may be called, in small or capital letters; the first that is there counts."""
+"""Accepted folder names of the two parts, in any case; the first that exists is used."""
 
 Labelled = tuple[Path, int]
 """A file and the number of its class."""
@@ -27,8 +27,8 @@ Labelled = tuple[Path, int]
 class ImageFolder(KeptData, TestFile):
     """`<path>/train/<class>/*.png` and `test/` (or `val/`) beside `train/`, or `<path>/<class>/*.png` to be split here.
 
-    Classes are numbered in natural order of their names; images in folders below a class's are of that class. What
-    begins with a dot and `__MACOSX` is passed over. Pixels become 0..1 (16-bit images are divided by 65535), turned by
+    Classes are numbered in natural order of their names; images in subfolders belong to that class. Names
+    that begin with a dot and `__MACOSX` are skipped. Pixels become 0..1 (16-bit images are divided by 65535), turned by
     their EXIF orientation, what is transparent on white; they may be normalised. Of a file with several pictures the
     first counts. Only kept images are read, and all of them are held in memory. Without natural clients: choose a
     partition. `test` names a folder of class folders.
@@ -67,7 +67,7 @@ class ImageFolder(KeptData, TestFile):
         return scaled(pool, *IMAGENET) if self.normalise == "imagenet" else pool
 
     def _files(self, folder: Path, data_dir: Path | None) -> tuple[list[str], list[Labelled], list[Labelled], str]:
-        """The classes' names, the files that are kept of both parts, and how the test set was made."""
+        """The class names, the files kept for both parts, and how the test set was made."""
         from experiments.core.data._files import test_file
 
         if self.test is not None:
@@ -91,7 +91,7 @@ class ImageFolder(KeptData, TestFile):
         return names, _rows(train, rows[0]), _rows(test, rows[1]), test_from
 
     def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:
-        """Both parts of images that are not split yet, and how that was done."""
+        """Both parts of images that are not split yet, and how they were split."""
         from experiments.core.data._split import drawn, split_rows
         from experiments.core.engine.seeds import stream
 
@@ -112,7 +112,7 @@ class ImageFolder(KeptData, TestFile):
 
 
 def _seen(name: str) -> bool:
-    """Whether a file or folder is a user's, and not what editors and systems leave behind."""
+    """Whether a file or folder is a user's, not a leftover of an editor or operating system."""
     return not name.startswith(".") and name != "__MACOSX"
 
 

@@ -1,4 +1,4 @@
-"""Images of one's own in an npz file with MedMNIST's keys."""
+"""A user's images in an npz file with MedMNIST's keys."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class _Part:
     where: str
 
     def rows(self, rows: np.ndarray) -> _Part:
-        """Some rows."""
+        """The part restricted to `rows` (indices or a mask)."""
         clients = None if self.clients is None else self.clients[rows]
         return _Part(self.images[rows], self.labels[rows], clients, self.where)
 
@@ -165,7 +165,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 f"cannot read the file ({error.strerror})", str(file), "check that it is there"
             ) from error
         raise _unsound(file, first_line(error)) from error
-    except Exception as error:  # a damaged header is read as Python, and a damaged archive fails in many ways
+    except Exception as error:  # a damaged header or archive can raise many kinds of errors
         raise _unsound(file, first_line(error)) from error
     foreign = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
     if foreign:
@@ -178,7 +178,7 @@ def _unsound(file: Path, reason: str) -> SpecError:
 
 
 def _checked(images: np.ndarray, file: Path) -> np.ndarray:
-    """The images as they are, once they look like images."""
+    """The images, after a check of their shape and type."""
     if images.ndim not in (3, 4) or images.dtype.kind not in "uif":
         raise SpecError(
             f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]"

@@ -26,10 +26,10 @@ class Partition(Block):
 
         Args:
             pool: the data.
-            seed: used where the block names no `split_seed` of its own.
+            seed: used where the block has no `split_seed`.
 
         Raises:
-            SpecError: the pool cannot be dealt so (too few samples, no natural clients).
+            SpecError: the pool cannot be dealt this way (too few samples, no natural clients).
         """
         raise NotImplementedError
 
@@ -143,10 +143,10 @@ class Shards(Partition):
 
 
 def labels_of(pool: Pool) -> np.ndarray:
-    """The labels [N] that a partition goes by.
+    """The labels [N] that a partition uses.
 
     Raises:
-        SpecError: they are numbers to predict.
+        SpecError: they are regression targets.
     """
     if pool.y.is_floating_point():
         raise SpecError(
@@ -161,7 +161,7 @@ def dirichlet_owners(
     """The client of each sample [N], by Dirichlet shares of each label; every sample gets exactly one client.
 
     Raises:
-        SpecError: `min_size` cannot be met, or was not in 1000 draws.
+        SpecError: `min_size` cannot be met, or was not met in 1000 draws.
     """
     import numpy as np
 
@@ -202,7 +202,7 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
     nonempty = np.flatnonzero(sizes)
     offsets = (0, *np.cumsum(sizes[nonempty]).tolist())
     clients = tuple(names[k] for k in nonempty)
-    # Data that lie client by client already are not copied: they may be most of what fits into memory.
+    # Data already ordered by client are not copied: they may fill most of the memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
     return Federation(

@@ -98,7 +98,7 @@ class TextCsv(KeptData, TestFile):
         return self._tokens(texts, data_dir)
 
     def decode(self, ids: Iterable[int], data_dir: Path | None = None) -> str:
-        """The text of one sample's ids [max_length], as far as it was kept; `data_dir` as for `load`.
+        """The text of one sample's ids [max_length], truncated as in `load`; `data_dir` as for `load`.
 
         Raises:
             MissingError, SpecError: as `load`.
@@ -116,7 +116,7 @@ class TextCsv(KeptData, TestFile):
     def _texts(
         self, source: Path, part: Literal["train", "test"], data_dir: Path | None = None
     ) -> tuple[list[str], np.ndarray]:
-        """Kept texts and their labels from 0."""
+        """The texts kept and their labels from 0."""
         import numpy as np
 
         from experiments.core.data._files import test_file
@@ -132,5 +132,5 @@ class TextCsv(KeptData, TestFile):
 
 @lru_cache(maxsize=4)
 def _vocabulary(block: TextCsv, data_dir: Path | None) -> Tokens:
-    """Kept for a while: `decode` is called text by text."""
+    """Cached, because `decode` is called text by text."""
     return block.tokens(data_dir)

@@ -1,4 +1,4 @@
-"""Checkpoints of the library transformers, read from a folder; nothing is fetched and nothing unpickled but tensors."""
+"""Checkpoints of the library transformers, read from a folder; nothing is downloaded, only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DRAWN = {"bert": ("classifier.", "bert.pooler."), "gpt": ("score.",), "gpt2": (
 
 
 def load(arch: str, folder: Path, classes: int, dropout: float) -> Any:
-    """The checkpoint in `folder` with a head for `classes` classes: kept where it has that width, else to be drawn.
+    """The checkpoint in `folder` with a head for `classes` classes: kept if its width matches, else to be drawn.
 
-    On PyTorch's meta device, where only shapes count, from its configuration alone.
+    On PyTorch's meta device, where only shapes matter, it is built from the configuration alone.
 
     Raises:
         MissingError: files are missing. SpecError: they are damaged, or do not hold this model.
@@ -55,7 +55,7 @@ def _padded(embedding: Tensor, rows: int) -> Tensor:
 
 
 def _weights_note(folder: Path) -> str:
-    """The folder's name and the SHA-256 of its weights, as far as they are one file."""
+    """The folder's name, and the SHA-256 of its weights if they are a single file."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             with (folder / name).open("rb") as opened:
@@ -87,9 +87,9 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
                 num_labels=classes,
                 dtype=torch.float32,
             )
-    except Exception as error:  # the library and its readers raise many kinds
+    except Exception as error:  # the library raises many kinds of errors
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own words tell how to run what was refused
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's message says how to load it unsafely
             first = "not a file of tensors only, or damaged"
         todo = "give model.safetensors, or a pytorch_model.bin of plain tensors"
         kind = MissingError if isinstance(error, OSError) and "no file named" in str(error) else SpecError
@@ -120,7 +120,7 @@ def _check_type(arch: str, folder: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars, notes and warnings of the library: what matters of them becomes an error here."""
+    """Suppress the library's progress bars, notes and warnings; relevant ones become errors here."""
     import warnings
 
     from transformers.utils import logging

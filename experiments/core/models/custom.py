@@ -1,4 +1,4 @@
-"""A model of one's own, named on the command line only: importing code must be the user's own act, never a file's."""
+"""The user's model, accepted on the command line only: a spec file must never cause code to be imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Factory = Callable[[tuple[int, ...], int], Any]
 
 
 def load_factory(name: str) -> Factory:
-    """What `--model package.module:name` names, as a callable of (shape, classes) that tells a wrong result plainly.
+    """The object of `--model package.module:name`, as a callable of (shape, classes) that checks its result.
 
     The working directory is searched too. The name is that of a function or class that returns a torch.nn.Module, or of
     such a module itself, of which each call gives a copy. By its signature a callable gets `shape` (of one input
@@ -49,7 +49,7 @@ def load_factory(name: str) -> Factory:
 
 
 def _called(factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
-    """The module that the user's callable makes, once it is one; of a module a copy."""
+    """The module that the user's callable returns, checked; for a module, a copy."""
     from torch import nn
 
     if isinstance(factory, nn.Module):
@@ -70,7 +70,7 @@ def _called(factory: Callable[..., Any], shape: tuple[int, ...], classes: int, w
 
 
 def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
-    """The module, once lazy layers (LazyLinear) have taken their sizes from inputs of this shape.
+    """The module, after lazy layers (LazyLinear) are initialised with inputs of this shape.
 
     Raises:
         SpecError: they cannot.
@@ -94,14 +94,14 @@ def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
 def _arguments(
     factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What the callable is called with: arguments by place, and by name.
+    """The positional and keyword arguments for the callable.
 
     Raises:
-        SpecError: it needs others.
+        SpecError: it needs other arguments.
     """
     try:
         signature = inspect.signature(factory)
-    except (ValueError, TypeError):  # of code in C, which tells none
+    except (ValueError, TypeError):  # code in C may have no signature
         return (shape, classes), {}
     known = signature.parameters.values()
     offered = {"shape": shape, "classes": classes}

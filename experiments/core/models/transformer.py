@@ -26,7 +26,7 @@ class Transformer(Block):
     (Gill et al. 2025 use these heads). From a checkpoint's folder, or new: its size is then by default that of BERT's
     tiniest published model, 2 layers of width 128 with 2 heads.
 
-    Nothing is dropped by default, which lets all formulations compute it; the published configurations say 0.1.
+    Dropout is 0 by default, so that all formulations can compute it; the published configurations use 0.1.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -61,7 +61,7 @@ class Transformer(Block):
         return self.arch
 
     def located(self, data_dir: Path | None) -> Transformer:
-        """The block with the place of its checkpoint in the working directory or the data folder.
+        """The block with its checkpoint resolved in the working directory or the data folder.
 
         Raises:
             MissingError: it is in neither.

@@ -13,7 +13,7 @@ from experiments.paths import configs_dir, expanded
 
 
 def folders() -> list[Path]:
-    """Where specs are looked for: $FEDLAB_CONFIGS, a checkout in the working directory, the packaged ones."""
+    """Where specs are searched for: $FEDLAB_CONFIGS, a checkout in the working directory, the packaged ones."""
     named, cwd = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
     candidates = [expanded(named)] if named else []
     if (cwd / "experiments" / "core" / "spec").is_dir() and (cwd / "configs").is_dir():
@@ -23,7 +23,7 @@ def folders() -> list[Path]:
 
 
 def settings(paper: str | None = None) -> dict[str, list[Path]]:
-    """Built-in specs by owner, in the order of their names; nearer folders win."""
+    """Built-in specs by owner, sorted by name; specs in earlier folders take precedence."""
     by_paper: dict[str, dict[str, Path]] = {}
     for folder in reversed(folders()):
         for path in sorted(folder.glob("*/*.yaml")):
@@ -36,7 +36,7 @@ def find(name: str | Path, paper: str | None = None) -> Path:
     """The file that `name` means: a path, `influence/setting3`, `setting3`, or `3` within a paper.
 
     Raises:
-        SpecError: when there is none, or more than one.
+        SpecError: no file or more than one matches.
     """
     text = str(name)
     if is_file(path := expanded(text)):

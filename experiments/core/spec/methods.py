@@ -1,4 +1,4 @@
-"""The fields of a spec that list methods: a word stands for a method with its defaults."""
+"""The fields of a spec that list methods: a word is short for a method with its defaults."""
 
 from __future__ import annotations
 

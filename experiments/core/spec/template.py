@@ -41,7 +41,7 @@ def template(small: Loaded, smoke: Loaded) -> str:
 
 
 def _of_the_file(block: type[BaseModel]) -> frozenset[str]:
-    """The fields that a file of one's own has values of its own for."""
+    """The fields that every file sets for itself."""
     return keys(block, Role.IDENTITY, Role.WORDS)
 
 
@@ -77,7 +77,7 @@ def _remark(text: str, indent: str) -> Iterator[str]:
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """What has to be laid on `old` to get `new`; a block of another kind goes in whole."""
+    """The overlay that turns `old` into `new`; a block of another kind is included entirely."""
     changed: dict[str, Any] = {}
     for key, value in new.items():
         before = old.get(key)
