@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide
 from experiments.core.report.style import formula, new_figure
 from experiments.fragility import blanks
-from experiments.fragility.figure_parts import hide
-from experiments.fragility.reading import axes, correlations, ordered, pick, point_words, undefined
+from experiments.fragility.reading import axes, by_place, correlations, ordered, pick, point_words, undefined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,11 +47,8 @@ def table(rows: pd.DataFrame, name: str) -> Artefact | None:
         "by initialisation, weight decay and depth; how many networks have none; medians of curvature, gradient norm "
         "at the optimum and test accuracy."
     )
-    places = {key: {value: i for i, value in enumerate(ordered(frame[key].unique()))} for key in grid}
-    frame = frame.sort_values(grid, key=lambda column: column.map(places[str(column.name)]))
-    return Artefact(
-        name, frame.reset_index(drop=True), lambda: _draw(frame, grid), caption, table_md=True, blanks=blanks.DECLINE
-    )
+    frame = by_place(frame, grid)
+    return Artefact(name, frame, lambda: _draw(frame, grid), caption, table_md=True, blanks=blanks.DECLINE)
 
 
 def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:

@@ -13,12 +13,12 @@ import pandas as pd
 
 from experiments.core.errors import MissingError
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide
 from experiments.core.report.style import new_figure
+from experiments.core.report.tables import KEYS
 from experiments.core.sweep.whole import read_json
-from experiments.fragility.figure_parts import hide
 from experiments.fragility.figure_scatter import panels_of
 from experiments.fragility.reading import (
-    KEYS,
     METHODS,
     axes,
     decayed,

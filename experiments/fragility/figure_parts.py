@@ -1,15 +1,15 @@
-"""What the figures share: values of several seeds over named places, the paper's stars, the legend under the panels."""
+"""What the figures share: numbers of seeds along an axis, the axis of correlations, networks without one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.core.report.style import STAR, look
+from experiments.core.report import axis, parts
+from experiments.core.report.style import look
 from experiments.fragility.reading import ordered
 
 if TYPE_CHECKING:
@@ -19,43 +19,34 @@ if TYPE_CHECKING:
 Series = dict[str, pd.DataFrame]
 """Label -> its rows: one number a row, with columns seed, value and that of the horizontal axis."""
 
-_STEP = 0.14  # of the distance between two places: how far series stand apart
+_STEP = 0.14  # of the distance between two values: how far series stand apart
 
 
 def swarms(
-    ax: Axes, series: Series, over: str, places: Sequence[str] = (), joined: bool = True, first: int = 0
+    ax: Axes, series: Series, over: str, values: Sequence[str] = (), joined: bool = True, first: int = 0
 ) -> list[str]:
-    """Every value as a dot and the median of each place as a mark, series beside each other; returns the places.
+    """Every number as a dot and the median as a mark at each value of column `over`, series beside each other.
 
-    Places, the values of column `over`, stand at equal distances, so that 0 has one on what would be a logarithmic
-    axis. Medians are joined by a line where the places have an order. `first`: the look of the first series.
+    Medians are joined by a line where the values have an order. `first`: the look of the first series. Returns the
+    values along the axis: `values`, or all of the series.
     """
-    found = list(places) or ordered({v for rows in series.values() for v in rows[over]})
+    along = list(values) or ordered({value for rows in series.values() for value in rows[over]})
     for index, (label, rows) in enumerate(series.items()):
         shift = (index - (len(series) - 1) / 2) * min(_STEP, 0.36 / len(series))
-        at = rows[over].map({place: i + shift for i, place in enumerate(found)}).dropna()
-        values = rows.loc[at.index, "value"]
-        style: dict[str, Any] = look(first + index)
-        dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0, "zorder": 3}
-        ax.plot(at, values, color=style["color"], alpha=0.35, **dots)
-        middle = values.groupby(at).median()
-        if not joined:
-            style["linestyle"] = ""
-        ax.plot(middle.index, middle, label=label, **style | {"markersize": 4.5})
-    ax.set_xlim(-0.5, len(found) - 0.5)
-    ax.set_xticks(range(len(found)), found)
-    return found
+        style = look(first + index) | ({} if joined else {"linestyle": ""})
+        axis.swarm(ax, rows, axis.positions(rows[over], along, shift), label, style, "median")
+    axis.name_positions(ax, along)
+    return along
 
 
-def stars(ax: Axes, places: Sequence[str], printed: dict[str, float], label: str = "the paper") -> None:
-    """The paper's numbers, by place; places that are not shown and numbers that it does not print are left out."""
-    told = {places.index(place): v for place, v in printed.items() if place in places and not math.isnan(v)}
-    if told:
-        ax.plot(list(told), list(told.values()), label=label, **STAR)
+def stars(ax: Axes, along: Sequence[str], printed: dict[str, float], label: str = "the paper") -> None:
+    """The paper's numbers, by value of the axis; those of values that are not shown are left out."""
+    shown = {along.index(value): number for value, number in printed.items() if value in along}
+    parts.stars(ax, list(shown), list(shown.values()), label)
 
 
 def correlation_axis(ax: Axes, label: str = "correlation with retraining") -> None:
-    """Up to 1, and down to what is there; a line at 0."""
+    """Up to 1, and down to the lowest number drawn; a line at 0."""
     shown = [np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]
     lows = [float(values.min()) for values in shown if len(values) and np.isfinite(values).all()]
     ax.set_ylim(max(-1.05, min([0.0, *lows]) - 0.08), 1.05)
@@ -63,16 +54,16 @@ def correlation_axis(ax: Axes, label: str = "correlation with retraining") -> No
     ax.set_ylabel(label)
 
 
-def count_undefined(ax: Axes, places: Sequence[str], counts: pd.DataFrame, what: str) -> None:
-    """Under every place, how many of its networks have no correlation (`reading.undefined`); `what` names the axis.
+def count_undefined(ax: Axes, along: Sequence[str], counts: pd.DataFrame, what: str) -> None:
+    """Under every value, how many of its networks have no correlation (`reading.undefined`); `what` names the axis.
 
     `lost_words` says what the marks mean.
     """
     ax.set_xlabel(what)
-    lost = counts.reindex(places).fillna(0).astype(int)
-    marks = [f"{r.undefined}/{r.trained}" if r.undefined else "" for r in lost.itertuples()]
+    lost = counts.reindex(along).fillna(0).astype(int)
+    marks = [f"{row.undefined}/{row.trained}" if row.undefined else "" for row in lost.itertuples()]
     if any(marks):
-        ax.set_xticks(range(len(places)), [f"{place}\n{mark}" for place, mark in zip(places, marks, strict=True)])
+        ax.set_xticks(range(len(along)), [f"{value}\n{mark}" for value, mark in zip(along, marks, strict=True)])
 
 
 def lost_words(counts: pd.DataFrame) -> str:
@@ -84,25 +75,13 @@ def lost_words(counts: pd.DataFrame) -> str:
 
 def legend(figure: Figure, panels: Sequence[Axes], seeds: int, columns: int = 4, note: str = "") -> None:
     """All entries of `panels`, each once, under them, `note`, and what dots and marks are for several seeds."""
-    entries = {name: handle for ax in panels for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if not entries:
-        return
-    told = [f"dots: {seeds} seeds, marks: their median"] if seeds > 1 else []
-    title = "\n".join([*told, *([note] if note else [])]) or None
-    width = columns if max(map(len, entries)) < 28 else 2
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=min(width, len(entries)), title=title,
-        title_fontsize=7,
-    )  # fmt: skip
+    entries = parts.entries(panels)
+    seeds_words = f"dots: {seeds} seeds, marks: their median" if seeds > 1 else ""
+    width = columns if max(map(len, entries), default=0) < 28 else 2
+    parts.legend_below(figure, entries, width, "\n".join(filter(None, [seeds_words, note])))
 
 
-def relabel(ax: Axes, places: Sequence[str], words: Callable[[str], str], turn: float = 0) -> None:
-    """Name the places in words."""
+def relabel(ax: Axes, along: Sequence[str], words: Callable[[str], str], turn: float = 0) -> None:
+    """Name the values of the axis in words."""
     more: dict[str, Any] = {"rotation": turn, "ha": "right", "rotation_mode": "anchor"} if turn else {}
-    ax.set_xticks(range(len(places)), [words(place) for place in places], **more)
-
-
-def hide(panels: Sequence[Axes], used: int) -> None:
-    """Take away the panels after the first `used`."""
-    for ax in panels[used:]:
-        ax.set_axis_off()
+    ax.set_xticks(range(len(along)), [words(value) for value in along], **more)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide
 from experiments.core.report.scatter import cloud
 from experiments.core.report.style import look, new_figure
-from experiments.fragility.figure_parts import hide, legend
+from experiments.fragility.figure_parts import legend
 from experiments.fragility.reading import (
     SCORES,
     beside,

@@ -9,8 +9,9 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import look, new_figure
+from experiments.core.report.tables import KEYS
 from experiments.fragility.figure_parts import correlation_axis, legend, swarms
-from experiments.fragility.reading import KEYS, axes, ordered, pick, prefer, primary, tidy, top
+from experiments.fragility.reading import axes, ordered, pick, prefer, primary, tidy, top
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

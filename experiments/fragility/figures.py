@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
+from experiments.core.report.catalogue import Maker, catalogue
 from experiments.fragility import (
     figure_axis,
     figure_decay,
@@ -24,9 +25,7 @@ from experiments.fragility import (
 from experiments.fragility.figure_images import Gallery
 from experiments.fragility.reading import family, parse
 
-Maker = Callable[[pd.DataFrame, str], Artefact | None]
-
-_OWN: dict[str, dict[str, Maker]] = {
+_PRINTED: dict[str, dict[str, Maker]] = {
     "iris_decay": {
         "decay": tables_paper.decay,
         "figure1ab": partial(figure_decay.norms, activation="relu"),
@@ -50,7 +49,7 @@ _OWN: dict[str, dict[str, Maker]] = {
     "cifar100": {"figure4": figure_tests.by_test},
     "imagenet": {"imagenet": tables_paper.imagenet},
 }  # fmt: skip
-_OWN["table1_cifar10"] = _OWN["table1_mnist"]
+_PRINTED["table1_cifar10"] = _PRINTED["table1_mnist"]
 
 _EVERY: dict[str, Maker] = {
     "base_model": base_model,
@@ -67,29 +66,21 @@ _EVERY: dict[str, Maker] = {
 def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
 
-    Their names are `<table or figure>-<setting>` (just the setting's where it begins with the table's, as
-    `table1_mnist`): settings are run and published one by one. What a setting has no rows for is left out.
-
     Args:
         metrics: the rows. folders: those of the cells behind them, for their images.
 
     Raises:
         MissingError: a cell's images cannot be read.
     """
-    found: list[Artefact] = []
-    for setting, own in metrics.groupby("setting", sort=True):
-        rows = parse(own.reset_index(drop=True))
-        for name, make in _makers(family(str(setting)), Gallery(rows, folders)):
-            made = make(rows, str(setting) if f"{setting}_".startswith(f"{name}_") else f"{name}-{setting}")
-            found += [] if made is None else [made]
-    return found
+    return catalogue(metrics, folders, partial(_makers, folders), parse, joint="_")
 
 
-def _makers(setting: str, gallery: Gallery) -> Iterator[tuple[str, Maker]]:
-    yield from _OWN.get(setting, {}).items()
+def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tuple[str, Maker]]:
+    setting = family(name)
+    yield from _PRINTED.get(setting, {}).items()
     yield from _EVERY.items()
     yield ("figure11" if setting == "imagenet" else "scatter"), figure_scatter.scatter
-    images = _images(setting, gallery)
+    images = _images(setting, Gallery(rows, folders))
     yield from ((name, lambda _, to, make=make: make(to)) for name, make in images.items())
 
 

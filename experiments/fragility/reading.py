@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.core.estimators.inverse_hessian import HessianMethod
 from experiments.core.estimators.method import labels
-from experiments.core.report import reference, subjects
-from experiments.core.report.artefacts import stand_in_of
+from experiments.core.report import subjects
+from experiments.core.report.artefacts import family as family
+from experiments.core.report.reference import Printed
 from experiments.core.report.subjects import pick as pick
+from experiments.core.report.tables import KEYS, arranged
 
-KEYS = ["setting", "scale", "seed"]
 GRID = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
 WITHIN = ("test", "set", "truth", "size", "train", "group", "place")
 METHODS = labels(HessianMethod)
@@ -41,20 +41,8 @@ _NAMED = {
 }  # fmt: skip
 
 
-def family(setting: str) -> str:
-    """The paper's setting behind a setting or its stand-in ("small_mnist-digits" -> "small_mnist")."""
-    return setting.rpartition("-")[0] if stand_in_of(setting) else setting
-
-
-@cache
-def _references() -> dict[str, reference.Reference]:
-    return {row.key: row for row in reference.load(Path(__file__).with_name("reference.csv"))}
-
-
-def printed(key: str) -> float:
-    """The paper's number `fragile.<key>`; NaN if there is none."""
-    found = _references().get(f"fragile.{key}")
-    return math.nan if found is None or found.number is None else found.number
+printed = Printed(Path(__file__).with_name("reference.csv"), "fragile").number
+"""The paper's number `fragile.<key>`; NaN if there is none."""
 
 
 def parse(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -138,16 +126,15 @@ def _place(value: str) -> tuple[int, float, float, str]:
         return (9, 0.0, 0.0, value)
 
 
+def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """`frame` in the order of `columns`: numbers by size, estimators and architectures in their own order."""
+    return arranged(frame, columns, ordered, {"method": [*METHODS, "several", ""]})
+
+
 def imagenet_tests(rows: pd.DataFrame) -> list[str]:
     """The test points of `rows`: the paper's first and second (section 5.4), then others by loss."""
     found = ordered(rows["test"].unique())
     return sorted(found, key=lambda test: IMAGENET.index(test) if test in IMAGENET else len(IMAGENET))
-
-
-def spread(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Median, low, high and number of values (`seeds`) of `value` in every group; columns `by` first."""
-    grouped = rows.groupby(list(by), sort=False)["value"]
-    return grouped.agg(median="median", low="min", high="max", seeds="size").reset_index()
 
 
 def undefined(rows: pd.DataFrame, found: pd.DataFrame, by: str) -> pd.DataFrame:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.tables import ABOUT, filled, spread, text_columns
 from experiments.fragility import blanks
-from experiments.fragility.reading import METHODS, SCORES, axes, estimators, ordered, pick, spread
+from experiments.fragility.reading import METHODS, SCORES, axes, by_place, estimators, pick
 
-ABOUT = ["setting", "scale"]
 _TRAINED = {
     "train_samples": "training samples", "parameters": "parameters", "train_loss": "train loss",
     "test_loss": "test loss", "train_accuracy": "train accuracy", "test_accuracy": "test accuracy",
@@ -38,7 +36,14 @@ def correlations(rows: pd.DataFrame, name: str) -> Artefact | None:
         "moves no correlation. An empty truth is retraining from the optimum."
     )
     wide = by_place(wide, [*grid, "method", "test", "set", "truth", "size"])
-    return Artefact(name, _filled(wide.drop(columns="point")), None, caption, table_md=True, blanks=blanks.CORRELATIONS)
+    return Artefact(
+        name, _text_first(filled(wide.drop(columns="point"))), None, caption, table_md=True, blanks=blanks.CORRELATIONS
+    )
+
+
+def _text_first(frame: pd.DataFrame) -> pd.DataFrame:
+    text = text_columns(frame)
+    return frame[[*text, *(column for column in frame.columns if column not in text)]]
 
 
 def _scores(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -137,25 +142,3 @@ def methods(rows: pd.DataFrame, name: str) -> Artefact | None:
     )
     frame = by_place(frame.dropna(axis=1, how="all").reset_index(), [*grid, "method"])
     return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.METHODS)
-
-
-def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`frame` in the order of `columns`: numbers by size, estimators and architectures in their own order."""
-    there = [column for column in columns if column in frame and len(frame)]
-    places = {c: ordered(frame[c].dropna().unique()) for c in there if c != "method"}
-    places["method"] = [*METHODS, "several", ""]
-    key = {c: {value: i for i, value in enumerate(places[c])} for c in there}
-    return (
-        frame.sort_values(there, key=lambda column: column.map(key[str(column.name)]), kind="stable")
-        if there
-        else frame
-    )
-
-
-def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without columns that are empty throughout; text cells without a value are ""."""
-    text = [c for c in frame.columns if frame[c].dtype.kind not in "fiu"]
-    frame = frame.assign(**{c: frame[c].fillna("") for c in text})
-    empty = [c for c in frame.columns if (frame[c] == "").all() or frame[c].isna().all()]
-    order = [*(c for c in frame.columns if c in text), *(c for c in frame.columns if c not in text)]
-    return frame[[c for c in order if c not in empty]].reset_index(drop=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.tables import ABOUT, about, spread
 from experiments.fragility import blanks
 from experiments.fragility.reading import (
     ARCHITECTURES,
@@ -15,6 +16,7 @@ from experiments.fragility.reading import (
     METHODS,
     SCORES,
     axes,
+    by_place,
     correlations,
     family,
     imagenet_tests,
@@ -22,11 +24,9 @@ from experiments.fragility.reading import (
     pick,
     primary,
     printed,
-    spread,
     test_words,
     top,
 )
-from experiments.fragility.tables import ABOUT, by_place
 
 _CELLS = {
     "A, decay": ("A_wd", "max", True), "B, decay": ("B_wd", "p50", True), "A, no decay": ("A_nowd", "max", False),
@@ -63,7 +63,7 @@ def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
     data = _data(rows)
     lines = []
     for arch in ordered(found["arch"].unique()):
-        line: dict[str, Any] = {**_about(rows), "architecture": ARCHITECTURES.get(arch, arch)}
+        line: dict[str, Any] = {**about(rows), "architecture": ARCHITECTURES.get(arch, arch)}
         for column, (word, test, with_decay) in _CELLS.items():
             for score in SCORES:
                 letter = score[0].upper()
@@ -114,7 +114,7 @@ def optimizers(rows: pd.DataFrame, name: str) -> Artefact | None:
     for score in SCORES:
         own = frame[frame["metric"] == score]["median"]
         key = f"deep.optimizers.lenet.mnist.{score}"
-        same = {**_about(rows), "optimizer": "all", "metric": score, "seeds": int(found["seed"].nunique())}
+        same = {**about(rows), "optimizer": "all", "metric": score, "seeds": int(found["seed"].nunique())}
         told = {
             "median": own.mean(),
             "sd": own.std(ddof=1),
@@ -178,7 +178,7 @@ def imagenet(rows: pd.DataFrame, name: str) -> Artefact | None:
         return None
     caption = "What section 5.4 and appendix 9.5 print: median, lowest and highest over seeds, and the paper's."
     return Artefact(
-        name, pd.DataFrame([_about(rows) | line for line in lines]), None, caption, table_md=True, blanks=blanks.DECAY
+        name, pd.DataFrame([about(rows) | line for line in lines]), None, caption, table_md=True, blanks=blanks.DECAY
     )
 
 
@@ -188,7 +188,3 @@ def _line(rows: pd.DataFrame, words: str, paper: float, times: float = 1.0) -> l
     values = rows["value"] * times
     told = {"median": values.median(), "low": values.min(), "high": values.max(), "seeds": rows["seed"].nunique()}
     return [{"name": words, **{k: float(v) for k, v in told.items()}, "paper": paper}]
-
-
-def _about(rows: pd.DataFrame) -> dict[str, Any]:
-    return {column: str(rows[column].iloc[0]) for column in ABOUT}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.fragility.reading import KEYS, METHODS, axes, beside, pick, test_words
+from experiments.core.report.tables import KEYS
+from experiments.fragility.reading import METHODS, axes, beside, pick, test_words
 
 _ON = [*KEYS, "point"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import entries, legend_below
 from experiments.core.report.style import PALETTE, formula, look, new_figure
 from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import LABELS, VARIANTS, distinct, family, only, pick, printed, variants
@@ -68,7 +69,7 @@ def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> F
     axes[1].set_ylabel(formula(r"\|\epsilon_j\|_2"))
     for ax, key in zip(axes, ("figure2.error_rises_around_round", "figure1.norm_rises_around_round"), strict=True):
         _mark(ax, only(rows, "setting"), key)
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    legend_below(figure, entries(axes[1:]), 5)
     return figure
 
 
@@ -97,9 +98,9 @@ def _draw_error(rows: pd.DataFrame) -> Figure:
     for ax, end, title in zip(axes, ("", "_median"), ("tracked client", "median of the counted clients"), strict=True):
         for variant, label in labels.items():
             one = shown[(shown["method"] == variant) & (shown["metric"] == f"fip_error{end}")]
-            line(ax, one, "round", "value", label, "median", **look(VARIANTS.index(variant)))
+            line(ax, one, "round", label, middle="median", **look(VARIANTS.index(variant)))
         exact = shown[(shown["method"] == "exact") & (shown["metric"] == f"fip_norm{end}")]
-        line(ax, exact, "round", "value", "norm of the exact FIP", "median", color="0.3", linestyle=":")
+        line(ax, exact, "round", "norm of the exact FIP", middle="median", color="0.3", linestyle=":")
         ax.set_yscale("log")
         ax.set_xlabel("round")
         ax.set_title(title, pad=14)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,12 @@ import pandas as pd
 
 from experiments.core.names import shortened
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.style import STAR, look, new_figure
+from experiments.core.report.parts import stars
+from experiments.core.report.style import look, new_figure
 from experiments.core.report.subjects import clients, have_names, without_label
+from experiments.core.report.tables import KEYS
 from experiments.influence.figure_parts import band, line
-from experiments.influence.reading import KEYS, cleansing, only, pick, printed, ranking_round, ranks
+from experiments.influence.reading import cleansing, only, pick, printed, ranking_round, ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
     for ax, (what, orders) in zip(axes, _PANELS.items(), strict=True):
         own = rows[rows["metric"] == what].assign(percent=100 * rows["share"])
         for index, (order, label) in enumerate((*orders, ("random", "random"))):
-            line(ax, own[own["order"] == order], "percent", "change", label, **look(index))
+            line(ax, own[own["order"] == order], "percent", label, "change", **look(index))
         before = own.drop_duplicates("seed")["before"]
         spread = f" ({before.min():.4g} to {before.max():.4g})" if len(before) > 1 else ""
         ax.set_title(f"nobody removed: {before.mean():.4g}{spread}")
@@ -50,7 +51,7 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
         ax.set_ylabel(f"change of {_UNITS[what]}")
         if what == "accuracy":
             _paper(ax, setting)
-        handles = [*ax.get_legend_handles_labels()[0], *filter(None, [band(len(before))])]
+        handles = [*ax.get_legend_handles_labels()[0], *band(len(before))]
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
@@ -58,8 +59,7 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
 def _paper(ax: Axes, setting: str) -> None:
     wanted = ("removed_share", "accuracy_before", "accuracy_after")
     share, before, after = (printed(setting, f"figure4.{{}}.{name}") for name in wanted)
-    if not math.isnan(share):
-        ax.plot([share], [after - before], label=f"paper: {before:.2f} to {after:.2f} %", **STAR)
+    stars(ax, [share], [after - before], f"paper: {before:.2f} to {after:.2f} %")
 
 
 def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.core.report.parts import entries, legend_below
 from experiments.core.report.style import formula, look, new_figure
-from experiments.influence.reading import KEYS
+from experiments.core.report.tables import KEYS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +48,8 @@ def draw(grid: pd.DataFrame) -> Figure:
     if (grid[(grid["method"] == "ours") & (grid["cost"] == "client")]["measured"] == 0).all():
         place: dict[str, Any] = {"transform": axes[4].transAxes, "ha": "right", "fontsize": 7}
         axes[4].text(0.97, 0.05, "Fed-Influence: 0", color=look(2)["color"], **place)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    handles = entries(axes[:1])
+    legend_below(figure, handles, len(handles))
     return figure
 
 

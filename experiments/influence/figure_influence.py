@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import entries, hide, legend_below, stars
 from experiments.core.report.scatter import cloud, name_points
-from experiments.core.report.style import STAR, formula, look, new_figure
+from experiments.core.report.style import formula, look, new_figure
 from experiments.core.report.subjects import have_names
 from experiments.influence.figure_parts import legend, line
 from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
@@ -36,7 +37,7 @@ def _draw_rounds(rows: pd.DataFrame) -> Figure:
             own = shown[shown["method"] == variant]
             missing = seeds * shown["round"].nunique() - len(own)
             gap = f" (undefined at {missing} of {len(own) + missing})" if missing else ""
-            line(ax, own, "round", "value", label + gap, **look(VARIANTS.index(variant)))
+            line(ax, own, "round", label + gap, **look(VARIANTS.index(variant)))
         ax.set_xlabel("round")
         ax.set_title(title)
     _paper(axes[0], only(rows, "setting"), float(rows["round"].max()))
@@ -49,8 +50,7 @@ def _draw_rounds(rows: pd.DataFrame) -> Figure:
 
 def _paper(ax: Axes, setting: str, end: float) -> None:
     value, rounds = printed(setting, "figure3.{}.pearson"), printed(setting, "table2.{}.rounds")
-    if not math.isnan(value):
-        ax.plot([end], [value], clip_on=False, label=f"paper, round {rounds:g}: {value:g}", **STAR)
+    stars(ax, [end], [value], f"paper, round {rounds:g}: {value:g}", clip_on=False)
 
 
 def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
@@ -69,8 +69,7 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     figure.set_size_inches(max(3.5, 7.2 if columns > 1 else 3.5), 2.9 * rows + 0.2)
     power = math.floor(math.log10(max(float(points["exact"].abs().max()), 1e-30)))
     unit, scale = ("nats", 1.0) if power in (-1, 0) else (formula(f"10^{{{power}}}") + " nats", 10.0**power)
-    for ax in axes[len(labels) :]:
-        ax.set_axis_off()
+    hide(axes, len(labels))
     seeds = points["seed"].nunique()
     colors = {seed: index for index, seed in enumerate(sorted(points["seed"].unique()))}
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
@@ -84,12 +83,10 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
         if index % columns == 0:
             ax.set_ylabel(f"estimated FIL ({unit})")
     # A variant that stopped in one seed has no points of that seed: gather the legend over the panels.
-    entries = {name: handle for ax in axes for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    names = sorted(entries, key=lambda name: (name == "equal", name))
-    title = f"correlations: mean over {seeds} seeds" if seeds > 1 else None
-    figure.legend(
-        [entries[n] for n in names], names, loc="outside lower center", ncols=6, title=title, title_fontsize=7
-    )
+    handles = entries(axes)
+    names = sorted(handles, key=lambda name: (name == "equal", name))
+    title = f"correlations: mean over {seeds} seeds" if seeds > 1 else ""
+    legend_below(figure, {name: handles[name] for name in names}, 6, title)
     return figure
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.subjects import clients
+from experiments.core.report.tables import about
 from experiments.influence.reading import LABELS, last, pick, ranking_variant
 
 _ENDS = 5
@@ -38,10 +39,9 @@ def ranking(metrics: pd.DataFrame, name: str) -> Artefact | None:
     else:
         each = values.groupby("seed", sort=True)
         parts = [_ranked(own, sizes[sizes["seed"] == seed], f"{seed:g}") for seed, own in each]
-    about = {column: str(metrics[column].iloc[0]) for column in ("setting", "scale")}
     frame, excerpt = (pd.concat(some, ignore_index=True) for some in (parts, [_ends(part) for part in parts]))
     for one in (frame, excerpt):
-        for place, (column, value) in enumerate(about.items()):
+        for place, (column, value) in enumerate(about(metrics).items()):
             one.insert(place, column, value)
     caption = (
         "Clients by the exact change of the test loss in the last round. "

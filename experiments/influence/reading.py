@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ import pandas as pd
 
 from experiments.core.estimators.client_influence import ClientInfluence
 from experiments.core.estimators.method import labels
-from experiments.core.report import reference
+from experiments.core.report.reference import Printed
 from experiments.core.report.subjects import clients
+from experiments.core.report.tables import KEYS
 
-KEYS = ["setting", "scale", "seed"]
 LABELS = labels(ClientInfluence)
 VARIANTS = tuple(LABELS)
 ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
@@ -27,21 +26,17 @@ def family(setting: str) -> str:
     return word if word in ("setting1", "setting2", "setting3") else ""
 
 
-@cache
-def _references() -> dict[str, reference.Reference]:
-    return {row.key: row for row in reference.load(Path(__file__).with_name("reference.csv"))}
+_PRINTED = Printed(Path(__file__).with_name("reference.csv"), "fed_influence")
 
 
 def printed(setting: str, key: str) -> float:
     """The paper's number `fed_influence.<key>`, "{}" in it being the paper's setting behind `setting`; NaN if none."""
-    found = _references().get(f"fed_influence.{key.format(family(setting))}")
-    return math.nan if found is None or found.number is None else found.number
+    return _PRINTED.number(key.format(family(setting)))
 
 
 def printed_text(setting: str, key: str) -> str:
     """The same as it stands in print; "" if the paper has none."""
-    found = _references().get(f"fed_influence.{key.format(family(setting))}")
-    return "" if found is None else found.value
+    return _PRINTED.text(key.format(family(setting)))
 
 
 def only(frame: pd.DataFrame, column: str) -> str:

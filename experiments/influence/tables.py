@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.tables import about
 from experiments.influence import blanks, figure_cost
 from experiments.influence.reading import LABELS, cleansing, exponent, only, printed, printed_text, variants
 
@@ -162,4 +163,4 @@ def _cleansed(rows: pd.DataFrame, setting: str, what: str, order: str) -> list[d
 
 def _labelled(metrics: pd.DataFrame, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """`rows` as a frame that says first of which setting and scale it is."""
-    return pd.DataFrame([{"setting": only(metrics, "setting"), "scale": only(metrics, "scale"), **row} for row in rows])
+    return pd.DataFrame([{**about(metrics), **row} for row in rows])

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide, line
 from experiments.core.report.style import formula, look, new_figure
+from experiments.core.report.tables import KEYS
 from experiments.trace.figure_parts import (
     LABELS,
     SERIES,
     chance_line,
-    hide,
     legend,
-    line,
     percent,
     placed,
     places_of,
@@ -23,7 +23,6 @@ from experiments.trace.figure_parts import (
     star,
 )
 from experiments.trace.reading import (
-    KEYS,
     axes,
     ordered,
     panel_words,

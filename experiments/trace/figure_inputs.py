@@ -14,7 +14,8 @@ import pandas as pd
 from experiments.core.names import is_number
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import PALETTE, RC
-from experiments.trace.reading import ABOUT, axes, point_words, points
+from experiments.core.report.tables import about
+from experiments.trace.reading import axes, point_words, points
 from experiments.trace.traced import Traced, load
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def traced_inputs(rows: pd.DataFrame, folders: Sequence[Path], name: str) -> Art
         "the true one dashed where it is another; beside it, how many samples of the predicted label it has. One "
         "seed; inputs that are traced to a wrong client are among them where there are any."
     )
-    about = {c: str(rows[c].iloc[0]) for c in ABOUT} | {"seed": seed}
-    frame = pd.DataFrame([line for number, one in enumerate(shown) for line in _lines(one, number, about, axes(rows))])
+    head = about(rows) | {"seed": seed}
+    frame = pd.DataFrame([line for number, one in enumerate(shown) for line in _lines(one, number, head, axes(rows))])
     return Artefact(name, frame, lambda: _draw(shown, seed), caption)
 
 

@@ -1,13 +1,13 @@
-"""What the figures share: lines and marks over seeds, the paper's stars, the axis in per cent, the legend below."""
+"""What the figures share: looks and labels of series, chance, the paper's stars, an axis in per cent, the legend."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.core.report import axis, parts
 from experiments.core.report.style import PALETTE, STAR, look
 
 if TYPE_CHECKING:
@@ -28,17 +28,6 @@ _CHANCE: dict[str, dict[str, Any]] = {
 }
 
 
-def line(ax: Axes, rows: pd.DataFrame, x: str, label: str, every: int = 10, **style: Any) -> None:
-    """The mean of `value` over seeds at each `x`, and a band from the least to the greatest seed."""
-    by = rows.groupby(x)["value"]
-    mean = by.mean()
-    if mean.empty:
-        return
-    ax.plot(mean.index, mean, label=label, markevery=max(1, len(mean) // every), **style)
-    if by.size().max() > 1:
-        ax.fill_between(mean.index, by.min(), by.max(), color=style["color"], alpha=0.15, linewidth=0)
-
-
 def chance_line(ax: Axes, rows: pd.DataFrame, x: str, scope: str) -> None:
     """Chance as a thin line."""
     mean = rows.groupby(x)["value"].mean()
@@ -46,32 +35,23 @@ def chance_line(ax: Axes, rows: pd.DataFrame, x: str, scope: str) -> None:
         ax.plot(mean.index, mean, zorder=1, **_CHANCE.get(scope, _CHANCE["correct"]))
 
 
-def placed(ax: Axes, rows: pd.DataFrame, places: Sequence[str], over: str, label: str, index: int) -> None:
-    """Every seed's value as a dot and the mean as a mark, at the place of its value of column `over`."""
-    at = rows[over].map({place: i for i, place in enumerate(places)})
-    values = rows["value"][at.notna()]
-    style = look(index)
-    if rows["seed"].nunique() > 1:
-        dots: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "markeredgewidth": 0, "zorder": 3}
-        ax.plot(at.dropna(), values, color=style["color"], alpha=0.35, **dots)
-    mean = values.groupby(at.dropna()).mean()
-    ax.plot(mean.index, mean, label=label, **{**style, "markersize": 4.5})
+def placed(ax: Axes, rows: pd.DataFrame, along: Sequence[str], over: str, label: str, index: int) -> None:
+    """Every seed's value as a dot and the mean as a mark, at the place of its value of column `over` in `along`."""
+    several = rows["seed"].nunique() > 1
+    axis.swarm(ax, rows, axis.positions(rows[over], along), label, look(index), "mean", dots=several)
 
 
-def places_of(ax: Axes, places: Sequence[str], label: str) -> None:
-    """Name the places of a categorical axis."""
-    ax.set_xticks(range(len(places)), list(places))
-    ax.set_xlim(-0.5, len(places) - 0.5)
+def places_of(ax: Axes, along: Sequence[str], label: str) -> None:
+    """Name the values of the axis, and the axis."""
+    axis.name_positions(ax, along)
     ax.set_xlabel(label)
 
 
 def star(ax: Axes, x: Sequence[float], values: Sequence[float], index: int, label: str = STARRED) -> None:
     """The paper's numbers in the colour of their series; those that it does not print are left out."""
-    told = [(a, v) for a, v in zip(x, values, strict=True) if not math.isnan(v)]
-    if told:
-        style = {**STAR, "markersize": 9, "markeredgewidth": 0.6}
-        ax.plot(*zip(*told, strict=True), clip_on=False, **{**style, "markerfacecolor": PALETTE[index % len(PALETTE)]})
-        ax.plot([], [], label=label, **{**style, "markerfacecolor": "0.8"})  # of no series
+    style: dict[str, Any] = {"markersize": 9, "markeredgewidth": 0.6}
+    if parts.stars(ax, x, values, clip_on=False, markerfacecolor=PALETTE[index % len(PALETTE)], **style):
+        ax.plot([], [], label=label, **{**STAR, **style, "markerfacecolor": "0.8"})  # of no series
 
 
 def percent(ax: Axes, label: str = "%") -> None:
@@ -83,22 +63,12 @@ def percent(ax: Axes, label: str = "%") -> None:
 
 def legend(figure: Figure, panels: Sequence[Axes], note: str = "", columns: int = 4) -> None:
     """All entries of `panels`, each once, under them, and a note; as many columns as fit, at most `columns`."""
-    entries = {name: handle for ax in panels for handle, name in zip(*ax.get_legend_handles_labels(), strict=True)}
-    if entries:
-        fit = int(figure.get_figwidth() / (0.06 * max(map(len, entries)) + 0.5))  # inches of the longest entry
-        columns = max(1, min(columns, len(entries), fit))
-        figure.legend(
-            list(entries.values()), list(entries), loc="outside lower center", ncols=columns,
-            title=note or None, title_fontsize=7,
-        )  # fmt: skip
+    entries = parts.entries(panels)
+    longest = max(map(len, entries), default=0)
+    fit = int(figure.get_figwidth() / (0.06 * longest + 0.5))  # inches of the longest entry
+    parts.legend_below(figure, entries, max(1, min(columns, fit)), note)
 
 
 def seeds_note(seeds: int, what: str) -> str:
     """What marks or bands are where there are several seeds."""
     return f"{what}, {seeds} seeds" if seeds > 1 else ""
-
-
-def hide(panels: Sequence[Axes], used: int) -> None:
-    """Take away the panels after the first `used`."""
-    for ax in panels[used:]:
-        ax.set_axis_off()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.parts import hide, line
 from experiments.core.report.style import look, new_figure
-from experiments.trace.figure_parts import LABELS, SERIES, chance_line, hide, legend, line, percent, seeds_note, star
+from experiments.trace.figure_parts import LABELS, SERIES, chance_line, legend, percent, seeds_note, star
 from experiments.trace.reading import at, panel_words, pick, points, printed, scopes, tidy
 
 if TYPE_CHECKING:

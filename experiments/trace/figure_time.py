@@ -9,11 +9,11 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import STAR, look, new_figure
+from experiments.core.report.tables import KEYS
 from experiments.trace.figure_parts import legend
 from experiments.trace.reading import (
     DATA,
     IMAGES,
-    KEYS,
     METHODS,
     TEXTS,
     axes,

@@ -8,8 +8,9 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import look, new_figure
+from experiments.core.report.tables import KEYS
 from experiments.trace.figure_parts import legend
-from experiments.trace.reading import KEYS, METHODS, axes, main_scope, methods, pick
+from experiments.trace.reading import METHODS, axes, main_scope, methods, pick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
-from experiments.core.report.clients import clients
+from experiments.core.report.catalogue import Maker, catalogue
 from experiments.trace import (
     figure_axis,
     figure_inputs,
@@ -22,9 +22,7 @@ from experiments.trace import (
 )
 from experiments.trace.reading import axes, family, parse
 
-Maker = Callable[[pd.DataFrame, str], Artefact | None]
-
-_OWN: dict[str, dict[str, Maker]] = {
+_PRINTED: dict[str, dict[str, Maker]] = {
     "localization": {"figure2": figure_rounds.by_round},
     "alpha": {"figure3": partial(figure_axis.over, axis="alpha")},
     "faults": {"table1": tables_paper.table1, "figure6": figure_time.seconds},
@@ -47,33 +45,23 @@ _DRAWN = {("alpha", "alpha"), ("privacy", "dp"), ("clients", "clients"), ("per_r
 def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
 
-    Their names are `<table or figure>-<setting>` (just the setting's where both are the same): settings are run and
-    published one by one. What a setting has no rows for is left out.
-
     Args:
         metrics: the rows. folders: those of the cells behind them, for their inputs.
 
     Raises:
         MissingError: a cell's inputs cannot be read.
     """
-    found: list[Artefact] = []
-    for setting, own in metrics.groupby("setting", sort=True):
-        rows = parse(own.reset_index(drop=True))
-        for name, make in _makers(rows, family(str(setting)), folders):
-            made = make(rows, str(setting) if f"{setting}-".startswith(f"{name}-") else f"{name}-{setting}")
-            found += [] if made is None else [made]
-        named = clients(folders, str(setting), f"clients-{setting}")
-        found += [] if named is None else [named]
-    return found
+    return catalogue(metrics, folders, partial(_makers, folders), parse, joint="-")
 
 
-def _makers(rows: pd.DataFrame, setting: str, folders: list[Path]) -> Iterator[tuple[str, Maker]]:
-    own = _OWN.get(setting, {})
-    yield from own.items()
+def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tuple[str, Maker]]:
+    setting = family(name)
+    printed = _PRINTED.get(setting, {})
+    yield from printed.items()
     yield from _EVERY.items()
-    if figure_rounds.by_round not in own.values():
+    if figure_rounds.by_round not in printed.values():
         yield "by_round", figure_rounds.by_round
-    if figure_time.seconds not in own.values():
+    if figure_time.seconds not in printed.values():
         yield "time", figure_time.seconds
     for axis in axes(rows):
         if axis != "task" and (setting, axis) not in _DRAWN:

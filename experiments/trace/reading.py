@@ -18,13 +18,12 @@ import pandas as pd
 from experiments.core.estimators.method import labels
 from experiments.core.estimators.provenance import TraceMethod
 from experiments.core.report import reference, subjects
-from experiments.core.report.artefacts import stand_in_of
+from experiments.core.report.artefacts import family as family
 from experiments.core.report.style import with_formulas
 from experiments.core.report.subjects import pick as pick
+from experiments.core.report.tables import KEYS, arranged, over_seeds
 from experiments.trace.spec import ORDER
 
-KEYS = ["setting", "scale", "seed"]
-ABOUT = ["setting", "scale"]
 WITHIN = ("scope", "key")
 METHODS = {kind: with_formulas(label) for kind, label in labels(TraceMethod).items()} | {
     "leave_one_out": "leave-one-out truth"
@@ -38,19 +37,14 @@ TEXTS = {"dbpedia": "DBpedia", "yahoo_answers": "Yahoo Answers"}
 DATA = {**IMAGES, **TEXTS}
 """The paper's data sets in the order of Table I; name -> label."""
 
+_PRINTED = reference.Printed(Path(__file__).with_name("reference.csv"), "tracefl")
 _AXES = {"alpha": "alpha {}", "clients": "{} clients", "per_round": "{} per round"}
-
-
-def family(setting: str) -> str:
-    """The paper's setting behind a setting or its stand-in ("localization-digits" -> "localization")."""
-    return setting.rpartition("-")[0] if stand_in_of(setting) else setting
 
 
 @cache
 def references() -> tuple[reference.Reference, ...]:
     """The paper's numbers, findings before what stands behind them, the narrowest subject first."""
-    found = reference.load(Path(__file__).with_name("reference.csv"))
-    return tuple(sorted(found, key=lambda row: (row.kind != "result", -len(row.subject))))
+    return tuple(sorted(_PRINTED.rows.values(), key=lambda row: (row.kind != "result", -len(row.subject))))
 
 
 def printed(setting: str, metric: str, method: str, subject: str) -> float:
@@ -74,9 +68,8 @@ def _names_a_point(subject: str) -> bool:
     return any(value and key not in WITHIN and not set("*[") & set(value) for key, _, value in words)
 
 
-def stated(key: str) -> float:
-    """The paper's number `tracefl.<key>`; NaN if there is none."""
-    return next((r.number for r in references() if r.key == f"tracefl.{key}" and r.number is not None), math.nan)
+stated = _PRINTED.number
+"""The paper's number `tracefl.<key>`; NaN if there is none."""
 
 
 def parse(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -107,19 +100,22 @@ def methods(rows: pd.DataFrame) -> list[str]:
     return [method for method in METHODS if method in found]
 
 
-def summary(rows: pd.DataFrame, by: Sequence[str], how: str = "mean") -> pd.DataFrame:
-    """Over the rounds of a seed `how` ("mean", "max", "min"), then over seeds: mean, low, high, seeds.
+def average(rows: pd.DataFrame, how: str = "mean") -> float:
+    """Over the rounds of a seed `how` ("mean", "max"), then the mean over seeds; NaN without rows.
 
     As the paper does: every round counts the same, however many inputs it has; a round without inputs does not count.
     """
-    each = rows.groupby([*by, "seed"], sort=False)["value"].agg(how)
-    over = each.groupby(level=list(range(len(by))), sort=False)
-    return over.agg(mean="mean", low="min", high="max", seeds="size").reset_index()
+    return float(over_seeds(rows, ["setting"], how)["mean"].iloc[0]) if len(rows) else math.nan
 
 
-def highest_accuracy(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Accuracy of the global model in its best round, which is what the paper prints; columns of `summary`."""
-    return summary(pick(rows, "accuracy", method="global"), by, "max")
+def highest_accuracy(rows: pd.DataFrame) -> float:
+    """Accuracy of the global model in its best round, which is what the paper prints; NaN without any."""
+    return average(pick(rows, "accuracy", method="global"), "max")
+
+
+def chance(rows: pd.DataFrame) -> float:
+    """The accuracy of naming a participant at random; NaN without any."""
+    return average(pick(rows, "chance", method="chance"))
 
 
 def at(rows: pd.DataFrame, point: str, scope: str = "") -> pd.DataFrame:
@@ -139,6 +135,11 @@ def points(rows: pd.DataFrame) -> list[str]:
 def ordered(values: Iterable[str]) -> list[str]:
     """`values` by number; tasks by architecture and data set; noise by its size; others by name."""
     return sorted(values, key=_place)
+
+
+def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """`frame` in the order of `columns`: methods and scopes in their own order, numbers by size."""
+    return arranged(frame, columns, ordered, {"method": list(METHODS), "scope": list(SCOPES)})
 
 
 def _place(value: str) -> tuple[int, float, float, str]:

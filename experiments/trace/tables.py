@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.tables import ABOUT, about, filled, over_seeds
 from experiments.trace import blanks
 from experiments.trace.reading import (
-    ABOUT,
     METHODS,
-    SCOPES,
     at,
     axes,
+    by_place,
+    chance,
     family,
     highest_accuracy,
     main_scope,
-    ordered,
     pick,
     points,
     printed,
     scopes,
     split_task,
     stated,
-    summary,
 )
 
 _SCORES = {
@@ -73,11 +71,10 @@ def _average(rows: pd.DataFrame, point: str, scope: str) -> dict[str, Any]:
     if not told:
         return {}
     first, setting = own.iloc[0], str(own["setting"].iloc[0])
-    accuracy = highest_accuracy(own, ["point"])
     subject = f"{point} scope={scope}".strip()
     return {
         **{c: str(first[c]) for c in (*ABOUT, *axes(rows), "dataset", "model")},
-        "scope": scope, **told, "accuracy": _mean(accuracy),
+        "scope": scope, **told, "accuracy": highest_accuracy(own),
         "accuracy (paper)": printed(setting, "highest:accuracy", "global", point) if scope == "correct" else math.nan,
         **_localized(at(own, point, scope)),
         "TraceFL (paper)": printed(setting, "mean:localization", "tracefl", subject),
@@ -96,16 +93,11 @@ def _counted(rows: pd.DataFrame) -> dict[str, Any]:
 def _localized(rows: pd.DataFrame) -> dict[str, Any]:
     """Chance, and TraceFL's mean, low, high and worst round."""
     found = pick(rows, "localization", method="tracefl")
-    told = summary(found, ["setting"]) if len(found) else pd.DataFrame()
-    mean, low, high = (float(told[c].iloc[0]) if len(told) else math.nan for c in ("mean", "low", "high"))
-    return {
-        "chance": _mean(summary(pick(rows, "chance", method="chance"), ["setting"])), "TraceFL": mean, "low": low,
-        "high": high, "worst round": float(found["value"].min()) if len(found) else math.nan,
-    }  # fmt: skip
-
-
-def _mean(found: pd.DataFrame) -> float:
-    return float(found["mean"].iloc[0]) if len(found) else math.nan
+    if found.empty:
+        return {"chance": chance(rows), **dict.fromkeys(("TraceFL", "low", "high", "worst round"), math.nan)}
+    seeds = over_seeds(found, ["setting"]).iloc[0]
+    low, high, worst = float(seeds["low"]), float(seeds["high"]), float(found["value"].min())
+    return {"chance": chance(rows), "TraceFL": float(seeds["mean"]), "low": low, "high": high, "worst round": worst}
 
 
 def _overall(rows: pd.DataFrame, scope: str) -> list[dict[str, Any]]:
@@ -118,7 +110,7 @@ def _overall(rows: pd.DataFrame, scope: str) -> list[dict[str, Any]]:
         keys = _AVERAGES.get(family(setting), {}) if scope == main_scope(rows) else {}
         paper = stated(f"prose.{keys[kind]}") if kind in keys else math.nan
         if told := _counted(part):
-            head = {**{c: str(rows[c].iloc[0]) for c in ABOUT}, axes(rows)[0]: f"all {kind}".strip(), "scope": scope}
+            head = {**about(rows), axes(rows)[0]: f"all {kind}".strip(), "scope": scope}
             lines.append(
                 {**head, **told, **_localized(part), "TraceFL (paper)": paper, "seeds": part["seed"].nunique()}
             )
@@ -131,12 +123,12 @@ def compared(rows: pd.DataFrame, name: str) -> Artefact | None:
     if found.empty:
         return None
     by = [*ABOUT, *axes(rows), "scope", "method"]
-    wide = summary(found[found["metric"] == "localization"], by).rename(columns={"mean": "localization"})
+    wide = over_seeds(found[found["metric"] == "localization"], by).rename(columns={"mean": "localization"})
     wide = wide.merge(_chance(rows, by[:-1]), on=by[:-1], how="left")
     for metric, label in _SCORES.items():
         part = found[found["metric"] == metric]
         if len(part):
-            told = summary(part, by)[[*by, "mean"]].rename(columns={"mean": label})
+            told = over_seeds(part, by)[[*by, "mean"]].rename(columns={"mean": label})
             wide = wide.merge(told, on=by, how="left")
     counts = pick(rows, "inputs", method="inputs")
     lost = counts.assign(value=counts["value"] == 0).groupby(by[:-1])["value"].sum()
@@ -154,7 +146,7 @@ def compared(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _chance(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    found = summary(pick(rows, "chance", method="chance"), by)
+    found = over_seeds(pick(rows, "chance", method="chance"), by)
     return found[[*by, "mean"]].rename(columns={"mean": "chance"})
 
 
@@ -172,22 +164,3 @@ def configuration(rows: pd.DataFrame, name: str) -> Artefact | None:
     caption = "The configuration as run, mean over seeds."
     frame = by_place(wide[[*by, *known, *others]], axes(rows))
     return Artefact(name, frame, None, caption, table_md=True, blanks=blanks.of_configuration([*known, *others]))
-
-
-def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """`frame` in the order of `columns`: methods and scopes in their own order, numbers by size."""
-    places: dict[str, list[str]] = {"method": list(METHODS), "scope": list(SCOPES)}
-    there = [column for column in columns if column in frame]
-    places |= {c: ordered(frame[c].unique()) for c in there if c not in places}
-    keys = {c: {value: i for i, value in enumerate(places[c])} for c in there}
-    if not there:
-        return frame
-    return frame.sort_values(there, key=lambda c: c.map(keys[str(c.name)]), kind="stable").reset_index(drop=True)
-
-
-def filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without columns that are empty throughout; text cells without a value are ""."""
-    text = [c for c in frame.columns if frame[c].dtype.kind not in "fiub"]
-    frame = frame.assign(**{c: frame[c].fillna("") for c in text})
-    empty = [c for c in frame.columns if (frame[c].isna() | (frame[c] == "")).all()]
-    return frame[[c for c in frame.columns if c not in empty]].reset_index(drop=True)

@@ -8,18 +8,20 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.tables import about, filled
 from experiments.trace import blanks
 from experiments.trace.figure_axis import draw as draw_over
 from experiments.trace.figure_axis import numbers
 from experiments.trace.reading import (
-    ABOUT,
     ARCHITECTURES,
     DATA,
     IMAGES,
     METHODS,
     TEXTS,
     at,
+    average,
     axes,
+    chance,
     highest_accuracy,
     named,
     pick,
@@ -27,9 +29,7 @@ from experiments.trace.reading import (
     printed,
     split_noise,
     split_task,
-    summary,
 )
-from experiments.trace.tables import filled
 
 _TABLE1 = ("feddebug", "tracefl")
 _THERE = {**dict.fromkeys(IMAGES, "densenet121"), **dict.fromkeys(TEXTS, "gpt")}
@@ -63,21 +63,17 @@ def _faulty(rows: pd.DataFrame, point: str) -> dict[str, Any]:
     there = f"task={_THERE.get(data, '')}_{data} alpha={first['alpha']} scope=wrong"
     counts = pick(own, "inputs", method="inputs")["value"]
     line: dict[str, Any] = {
-        **{c: str(first[c]) for c in ABOUT}, "data": DATA.get(data, data or str(first["dataset"])),
+        **about(own), "data": DATA.get(data, data or str(first["dataset"])),
         "model": ARCHITECTURES.get(architecture, str(first["model"])), "alpha": str(first["alpha"]),
         **{key: str(first[key]) for key in more},
-        "accuracy": _of(highest_accuracy(at(rows, point), ["setting"])),
-        "chance": _of(summary(pick(own, "chance", method="chance"), ["setting"])),
+        "accuracy": highest_accuracy(at(rows, point)),
+        "chance": chance(own),
     }  # fmt: skip
     for method in _TABLE1:
-        line[METHODS[method]] = _of(summary(pick(own, "localization", method=method), ["setting"]))
+        line[METHODS[method]] = average(pick(own, "localization", method=method))
         line[f"{METHODS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, there)
     place = list(DATA).index(data) if data in DATA else len(DATA)
     return line | {"rounds": len(counts), "without inputs": int((counts == 0).sum()), "place": place}
-
-
-def _of(found: pd.DataFrame) -> float:
-    return float(found["mean"].iloc[0]) if len(found) else math.nan
 
 
 def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -91,9 +87,9 @@ def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
         head: dict[str, Any] = {
             "noise": noise,
             "sensitivity": clip,
-            "alpha": _of(summary(pick(own, "config", key="alpha"), ["key"])),
+            "alpha": average(pick(own, "config", key="alpha")),
         }
-        spent = {metric: _of(summary(pick(own, metric), ["metric"])) for metric in ("epsilon", "epsilon_equal")}
+        spent = {metric: average(pick(own, metric)) for metric in ("epsilon", "epsilon_equal")}
         if math.isnan(noise):
             head = {"privacy": str(own["dp"].iloc[0]), **head}
         lines.append({**_point(rows, point, ("dp",)), **head, **_both(rows, point), **spent})
@@ -122,7 +118,7 @@ def _over(rows: pd.DataFrame, name: str, axis: str, what: str) -> Artefact | Non
     lines = []
     for point in points(rows):
         own = at(rows, point)
-        told = {"clients left": _of(summary(pick(own, "config", key="clients"), ["key"]))}
+        told = {"clients left": average(pick(own, "config", key="clients"))}
         lines.append({**_point(rows, point), **told, **_both(rows, point)})
     caption = (
         f"{what}: accuracy of the global model (best round) and localization accuracy of TraceFL on correct "
@@ -139,7 +135,7 @@ def _point(rows: pd.DataFrame, point: str, without: tuple[str, ...] = ()) -> dic
     told = {key: str(first[key]) for key in axes(rows) if key not in without}
     if "task" in told:
         told["task"] = named("task", told["task"])
-    return {c: str(first[c]) for c in ABOUT} | told
+    return about(rows) | told
 
 
 def _both(rows: pd.DataFrame, point: str) -> dict[str, Any]:
@@ -147,10 +143,10 @@ def _both(rows: pd.DataFrame, point: str) -> dict[str, Any]:
     own, setting = at(rows, point, "correct"), str(rows["setting"].iloc[0])
     found = pick(own, "localization", method="tracefl")
     return {
-        "accuracy": _of(highest_accuracy(at(rows, point), ["setting"])),
+        "accuracy": highest_accuracy(at(rows, point)),
         "accuracy (paper)": printed(setting, "highest:accuracy", "global", point),
-        "chance": _of(summary(pick(own, "chance", method="chance"), ["setting"])),
-        "TraceFL": _of(summary(found, ["setting"])),
+        "chance": chance(own),
+        "TraceFL": average(found),
         "TraceFL (paper)": printed(setting, "mean:localization", "tracefl", f"{point} scope=correct"),
         "worst round": float(found["value"].min()) if len(found) else math.nan,
     }

@@ -2,7 +2,6 @@
 
 import math
 
-import pandas as pd
 import pytest
 
 from experiments.fragility import reading
@@ -78,23 +77,6 @@ def test_networks_without_a_correlation_are_counted_and_unfinished_ones_are_not(
     lost = reading.undefined(rows, reading.correlations(rows), "depth")
     assert lost.loc["8"].tolist() == [2, 2, 3] and lost.loc["5"].tolist() == [0, 0, 2]
     assert lost["undefined"].sum() == 2
-
-
-def test_median_and_ends_over_seeds():
-    rows = pd.DataFrame({"depth": ["1"] * 3, "value": [0.2, 0.9, 0.3]})
-    assert reading.spread(rows, ["depth"]).iloc[0].tolist() == ["1", 0.3, 0.2, 0.9, 3]
-
-
-@pytest.mark.parametrize(
-    ("test", "words"),
-    [
-        ("max", "highest loss"), ("max3", "3rd highest loss"), ("max10", "10th highest loss"),
-        ("p50", "loss percentile 50"), ("p50b", "loss percentile 50, 2nd"), ("i1479", "test sample 1479"),
-        ("mine", "mine"),
-    ],
-)  # fmt: skip
-def test_test_points_in_words(test, words):
-    assert reading.test_words(test) == words
 
 
 def test_points_in_words():

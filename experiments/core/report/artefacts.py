@@ -70,6 +70,11 @@ def stand_in_of(setting: str) -> str:
     return next((words for ending, words in _STAND_INS.items() if setting.endswith(ending)), "")
 
 
+def family(setting: str) -> str:
+    """The paper's setting behind a setting or its stand-in ("small_mnist-digits" -> "small_mnist")."""
+    return setting.rpartition("-")[0] if stand_in_of(setting) else setting
+
+
 def stamp(artefact: Artefact, scale: str) -> str:
     """The words that must stand on an artefact that is not what the paper shows: "smoke", the stand-in; or ""."""
     words = [artefact.stand_in] if artefact.stand_in else []
@@ -106,15 +111,15 @@ def publish(artefacts: Iterable[Artefact], folder: Path, scale: str) -> list[Pat
 
 def _contents(artefact: Artefact, scale: str) -> dict[str, bytes]:
     mark = stamp(artefact, scale)
-    found = {"csv": csv_bytes(artefact.frame)}
+    contents = {"csv": csv_bytes(artefact.frame)}
     if artefact.figure is not None:
-        found["png"] = png_bytes(artefact.figure, mark)
+        contents["png"] = png_bytes(artefact.figure, mark)
     if artefact.table_md:
         lines = [f"**{mark}**", ""] if mark else []
         words = " ".join(filter(None, [artefact.caption, artefact.key]))
         lines += [words, ""] if words else []
-        found["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.shown)).encode()
-    return found
+        contents["md"] = ("\n".join(lines) + ("\n" if lines else "") + markdown(artefact.shown)).encode()
+    return contents
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

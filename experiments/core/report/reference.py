@@ -28,7 +28,9 @@ source      table, figure or section. note: free
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from experiments.core.errors import SpecError
@@ -87,13 +89,39 @@ def load(path: Path) -> list[Reference]:
     return [row for _, row in rows]
 
 
+class Printed:
+    """The numbers that one paper prints, by key.
+
+    Attributes:
+        path: the paper's reference.csv, read when the first number is asked for. prefix: the first word of its keys.
+    """
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self.path, self.prefix = path, prefix
+
+    @cached_property
+    def rows(self) -> dict[str, Reference]:
+        """Key -> its row, in the order of the file."""
+        return {row.key: row for row in load(self.path)}
+
+    def number(self, key: str) -> float:
+        """The number `<prefix>.<key>`; NaN where the paper has none."""
+        row = self.rows.get(f"{self.prefix}.{key}")
+        return math.nan if row is None or row.number is None else row.number
+
+    def text(self, key: str) -> str:
+        """`<prefix>.<key>` as it stands in print; "" where the paper has none."""
+        row = self.rows.get(f"{self.prefix}.{key}")
+        return "" if row is None else row.value
+
+
 _OVER = ("", "spec", "mean", "sd", "highest", "lowest", "n")
 
 
 def _over(metric: str) -> str:
     """What stands before the colon of a metric; the first such that is unknown among alternatives."""
-    found = [one.rpartition(":")[0] for one in metric.split("|")]
-    return next((word for word in found if word not in _OVER), found[0])
+    words = [one.rpartition(":")[0] for one in metric.split("|")]
+    return next((word for word in words if word not in _OVER), words[0])
 
 
 def _faults(row: Reference, seen: set[str]) -> list[str]:
@@ -108,7 +136,7 @@ def _faults(row: Reference, seen: set[str]) -> list[str]:
         f"unknown {_over(row.metric)!r} before the metric": _over(row.metric) not in _OVER,
         "a tolerance needs a number": bool(row.tolerance_close) and row.number is None,
     }
-    found = [fault for fault, is_so in checks.items() if is_so]
-    if row.tolerance_close and not found and not 0 <= float(row.tolerance_reproduced) <= float(row.tolerance_close):
-        found.append("tolerance_reproduced must lie between 0 and tolerance_close")
-    return found
+    faults = [fault for fault, is_so in checks.items() if is_so]
+    if row.tolerance_close and not faults and not 0 <= float(row.tolerance_reproduced) <= float(row.tolerance_close):
+        faults.append("tolerance_reproduced must lie between 0 and tolerance_close")
+    return faults

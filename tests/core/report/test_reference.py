@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 import experiments
 from experiments.core.errors import SpecError
-from experiments.core.report.reference import COLUMNS, load
+from experiments.core.report.reference import COLUMNS, Printed, load
 
 HEAD = ",".join(COLUMNS) + "\n"
 GOOD = "a.b,result,setting1,pearson,,,last,0.98,,,0.1,0.2,,Figure 3,\n"
@@ -63,3 +64,14 @@ def test_the_headline_numbers_of_xue_et_al():
         len([k for k in rows if ".table2." in k]) == 27
         and len([k for k in rows if ".table1." in k and "#" not in k]) == 9
     )
+
+
+def test_a_paper_finds_its_printed_numbers_by_key(tmp_path):
+    row = {"kind": "result", "setting": "s", "metric": "m", "source": "Table 1"}
+    rows = [{"key": "mine.a.b", "value": "0.5", **row}, {"key": "mine.words", "value": "8 x 8", **row}]
+    path = tmp_path / "reference.csv"
+    lines = [",".join(line.get(column, "") for column in COLUMNS) for line in rows]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+    printed = Printed(path, "mine")
+    assert (printed.number("a.b"), printed.text("a.b"), printed.text("words")) == (0.5, "0.5", "8 x 8")
+    assert math.isnan(printed.number("words")) and math.isnan(printed.number("a")) and printed.text("a") == ""
