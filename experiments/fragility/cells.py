@@ -18,7 +18,7 @@ from experiments.core.study.cells import cells_of
 from experiments.core.study.central import build, label_of
 from experiments.core.study.optimum import Optimum, described, top5, train
 from experiments.core.study.quality import quality
-from experiments.core.study.retraining import Groups, Truth, retrain, sample_name
+from experiments.core.study.retraining import Groups, Truth, retrain, sample_label
 from experiments.core.study.retraining import worlds_of as worlds_without
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.fragility import PAPER, rows
@@ -221,7 +221,7 @@ def _several(study: Study, truth: Truth) -> None:
     places = [names.index(name) for name in study.problem.spec.several]
     for (of, chosen), held in study.sets.items():
         if of == SEVERAL:
-            actual = [float(truth.loss[sample_name(i)][places].mean()) for i in held]
+            actual = [float(truth.loss[sample_label(i)][places].mean()) for i in held]
             guessed = [float(study.made[0].influence[places, i].mean()) for i in held]
             study.found.scores(SEVERAL, guessed, actual, set=chosen)
 
@@ -239,7 +239,7 @@ def _warn_drift(study: Study, truth: Truth) -> None:
     for (of, _), chosen in study.sets.items():
         if of != SEVERAL:
             t = list(study.tests).index(of)
-            spread = float(np.std([truth.loss[sample_name(i)][t] for i in chosen]))
+            spread = float(np.std([truth.loss[sample_label(i)][t] for i in chosen]))
             if spread > 0 and abs(truth.drift[t]) / spread > most:
                 worst, most = of, abs(float(truth.drift[t])) / spread
     if worst:
