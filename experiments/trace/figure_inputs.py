@@ -63,10 +63,10 @@ def chosen(cells: Sequence[Traced]) -> list[Chosen]:
     the longest are shown, which tell most.
     """
     every = [[(cell, i) for i in range(len(cell.scope))] for cell in cells]
-    lost = _in_turn([[one for one in own if not one[0].found(one[1])] for own in every], set())[:_LOST]
+    lost = _in_turn([[one for one in own if not one[0].names_right(one[1])] for own in every], set())[:_LOST]
     labels = {int(cell.label[i]) for cell, i in lost}
     every.sort(key=lambda own: any(own[0][0] is cell for cell, _ in lost))  # cells that are not there yet come first
-    found = _in_turn([[one for one in own if one[0].found(one[1])] for own in every], labels)
+    found = _in_turn([[one for one in own if one[0].names_right(one[1])] for own in every], labels)
     return [*found[: _INPUTS - len(lost)], *lost]
 
 
