@@ -18,7 +18,7 @@ from experiments.core.study.cells import cells_of
 from experiments.core.study.central import build, label_of
 from experiments.core.study.optimum import Optimum, described, top5, train
 from experiments.core.study.quality import quality
-from experiments.core.study.retraining import Groups, Truth, retrain, sample_name
+from experiments.core.study.retraining import Groups, Truth, retrain, sample_label
 from experiments.core.study.retraining import worlds_of as worlds_without
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.fragility import PAPER, rows
@@ -223,7 +223,7 @@ def _several(study: Study, truth: Truth) -> None:
     positions = [names.index(name) for name in study.problem.spec.several]
     for (test, set_name), candidates in study.sets.items():
         if test == SEVERAL:
-            measured = [float(truth.loss[sample_name(i)][positions].mean()) for i in candidates]
+            measured = [float(truth.loss[sample_label(i)][positions].mean()) for i in candidates]
             estimated = [float(study.estimates[0].influence[positions, i].mean()) for i in candidates]
             study.metrics.scores(SEVERAL, estimated, measured, set=set_name)
 
@@ -241,7 +241,7 @@ def _warn_drift(study: Study, truth: Truth) -> None:
     for (test, _), chosen in study.sets.items():
         if test != SEVERAL:
             t = list(study.tests).index(test)
-            spread = float(np.std([truth.loss[sample_name(i)][t] for i in chosen]))
+            spread = float(np.std([truth.loss[sample_label(i)][t] for i in chosen]))
             if spread > 0 and abs(truth.drift[t]) / spread > most:
                 worst, most = test, abs(float(truth.drift[t])) / spread
     if worst:

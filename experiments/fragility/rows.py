@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from experiments.core.estimators.numerics.influence_function import group_influence
 from experiments.core.scores.correlation import spearman
 from experiments.core.scores.rows import agreement
-from experiments.core.study.retraining import Groups, Truth, group_name, sample_name
+from experiments.core.study.retraining import Groups, Truth, group_label, sample_label
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
 
@@ -77,11 +77,11 @@ def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, lis
     """What was measured: per candidate, the drift of the base world and the spread of the differences."""
     for t, test in enumerate(tests):
         for i in sets[test]:
-            rows.add(name, "actual", truth.loss[sample_name(i)][t], "nats", test=test, train=i)
+            rows.add(name, "actual", truth.loss[sample_label(i)][t], "nats", test=test, train=i)
         rows.add(name, "drift", truth.drift[t], "nats", test=test)
-        rows.add(name, "spread", float(np.std([truth.loss[sample_name(i)][t] for i in sets[test]])), "nats", test=test)
+        rows.add(name, "spread", float(np.std([truth.loss[sample_label(i)][t] for i in sets[test]])), "nats", test=test)
     for i in sorted({i for chosen in sets.values() for i in chosen}):
-        rows.add(name, "change_norm", truth.norm[sample_name(i)], train=i)
+        rows.add(name, "change_norm", truth.norm[sample_label(i)], train=i)
     rows.add(name, "drift_norm", truth.drift_norm)
     rows.add(name, "retrain_seconds", truth.seconds, "s")
 
@@ -100,7 +100,7 @@ def of_correlations(
     for estimate in estimates:
         for (test, name), chosen in sets.items():
             t = tests.index(test)
-            measured = [float(truth.loss[sample_name(i)][t]) for i in chosen]
+            measured = [float(truth.loss[sample_label(i)][t]) for i in chosen]
             estimated = [float(estimate.influence[t, i]) for i in chosen]
             rows.scores(estimate.method, estimated, measured, test=test, set=name, truth=source)
 
@@ -114,14 +114,14 @@ def of_norms(
         for i, value in predicted.items():
             rows.add(method, "change_norm", value, train=i)
     for (test, name), chosen in sets.items():
-        norms = [truth.norm[sample_name(i)] for i in chosen]
+        norms = [truth.norm[sample_label(i)] for i in chosen]
         rows.scores(method, [predicted[i] for i in chosen], norms, "norm_", test=test, set=name, truth=source)
 
 
 def of_groups(rows: Rows, estimates: list[Estimate], truth: Truth, tests: Sequence[str], groups: Groups) -> None:
     """Sums of first-order influences against removing the group (section 9.11)."""
     for t, test in enumerate(tests):
-        measured = {key: float(truth.loss[group_name(*key)][t]) for key in groups}
+        measured = {key: float(truth.loss[group_label(*key)][t]) for key in groups}
         for (size, number), value in measured.items():
             rows.add("retrain", "actual", value, "nats", test=test, size=size, group=number)
         for estimate in estimates:

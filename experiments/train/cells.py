@@ -129,7 +129,7 @@ class _Diary:
     def __init__(
         self, spec: TrainSpec, problem: Problem, world: World, chosen: Formulation, workers: Workers, context: Context
     ) -> None:
-        self._spec, self._problem, self._method = spec, problem, world.name
+        self._spec, self._problem, self._method = spec, problem, world.label
         self._chosen, self._workers, self._context = chosen, workers, context
         self.rows: list[Row] = []
         self._recorded: dict[str, str] = {}  # file -> SHA-256

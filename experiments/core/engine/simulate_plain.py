@@ -51,7 +51,8 @@ def simulate_plain(
                 some = slice(problem.net.real)
                 state[some] += problem.privacy.draw(state[some], problem.seed, t, len(problem.schedule[t - 1]))
         if not bool(torch.isfinite(state).all()):
-            raise NumericalError(f"the model is no longer finite in round {t}", f"world {world.name}", "lower local.lr")
+            what = f"the model is no longer finite in round {t}"
+            raise NumericalError(what, f"world {world.label}", "lower local.lr")
         yield t, state
 
 

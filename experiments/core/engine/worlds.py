@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +12,48 @@ from torch import Tensor
 from experiments.core.engine.schedule import Schedule
 from experiments.core.errors import SpecError
 
+_LONGEST = 40  # letters of a slug that lists what is left out
+
 
 @dataclass(frozen=True)
 class World:
     """One training run that leaves out clients from round `since` on, or training samples altogether.
 
     Attributes:
-        name: unique within a set of worlds.
+        label: what people read: unique within a set of worlds, any characters.
         clients: indices of the clients left out.
         since: first round (1-based) in which they are missing.
         samples: rows of the federation's training data whose weight is zero.
     """
 
-    name: str
+    label: str
     clients: frozenset[int] = frozenset()
     since: int = 1
     samples: frozenset[int] = frozenset()
 
+    @property
+    def slug(self) -> str:
+        """A name safe for files: lower case, by what the world leaves out; the same for worlds that leave out the same.
+
+        Many clients or samples are a digest.
+        """
+        if not self.clients and not self.samples:
+            return "base"
+        parts = [_slug("client", self.clients), f"from-{self.since}" if self.clients and self.since > 1 else ""]
+        return "-".join(["without", *filter(None, [*parts, _slug("sample", self.samples)])])
+
     def participants(self, t: int, drawn: Sequence[int]) -> tuple[int, ...]:
         """Who of `drawn` takes part in round t here; no replacement is drawn (law 1)."""
         return tuple(k for k in drawn if t < self.since or k not in self.clients)
+
+
+def _slug(kind: str, left_out: frozenset[int]) -> str:
+    if not left_out:
+        return ""
+    numbers = "+".join(map(str, sorted(left_out)))
+    if len(numbers) <= _LONGEST:
+        return f"{kind}-{numbers}"
+    return f"{len(left_out)}-{kind}s-{hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
 
 
 BASE = World("base")
@@ -52,9 +75,9 @@ def without_sample(sample: int) -> World:
     return without_samples(f"without:z{sample}", [sample])
 
 
-def without_samples(name: str, rows: Sequence[int]) -> World:
-    """The world called `name` without the training samples `rows`."""
-    return World(name, samples=frozenset(rows))
+def without_samples(label: str, rows: Sequence[int]) -> World:
+    """The world called `label` without the training samples `rows`."""
+    return World(label, samples=frozenset(rows))
 
 
 def leave_one_out(clients: Sequence[int], names: Sequence[str] = ()) -> list[World]:
@@ -66,25 +89,25 @@ def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:
     """Refuse sets of worlds that cannot be trained.
 
     Raises:
-        SpecError: unknown client or sample, a world without anybody, two worlds of one name, no base world first.
+        SpecError: unknown client or sample, a world without anybody, two worlds of one label, no base world first.
     """
     clients, samples = len(offsets) - 1, offsets[-1]
-    if len({w.name for w in worlds}) < len(worlds):
-        raise SpecError("two worlds carry the same name", "worlds", "name each world once")
+    if len({w.label for w in worlds}) < len(worlds):
+        raise SpecError("two worlds carry the same label", "worlds", "label each world once")
     for world in worlds:
         unknown = sorted(c for c in world.clients if not 0 <= c < clients)
         if unknown:
             raise SpecError(
-                f"unknown client {unknown[0]}", f"world {world.name}", f"clients are numbered 0 to {clients - 1}"
+                f"unknown client {unknown[0]}", f"world {world.label}", f"clients are numbered 0 to {clients - 1}"
             )
         if len(world.clients) == clients:
-            raise SpecError("every client is left out", f"world {world.name}", "leave at least one client in")
+            raise SpecError("every client is left out", f"world {world.label}", "leave at least one client in")
         if any(not 0 <= s < samples for s in world.samples):
             raise SpecError(
-                "unknown training sample", f"world {world.name}", f"samples are numbered 0 to {samples - 1}"
+                "unknown training sample", f"world {world.label}", f"samples are numbered 0 to {samples - 1}"
             )
         if len(world.samples) == samples:
-            raise SpecError("every sample is left out", f"world {world.name}", "leave at least one sample in")
+            raise SpecError("every sample is left out", f"world {world.label}", "leave at least one sample in")
 
 
 def fork_rounds(worlds: Sequence[World], schedule: Schedule, offsets: Sequence[int], first_round: int = 1) -> list[int]:

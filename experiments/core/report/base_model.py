@@ -29,7 +29,9 @@ def base_model(metrics: pd.DataFrame, name: str) -> Artefact | None:
     import pandas as pd
 
     by = ["setting", "scale", "subject", "dataset", "model"]
-    lines = [{**dict(zip(by, key, strict=True)), **_line(own)} for key, own in rows.groupby(by, sort=False)]
+    lines = [
+        {**dict(zip(by, key, strict=True)), **_line(point_rows)} for key, point_rows in rows.groupby(by, sort=False)
+    ]
     frame = pd.DataFrame(lines).rename(columns={"subject": "point"})
     return Artefact(name, frame, caption=_CAPTION, table_md=True)
 

@@ -20,16 +20,16 @@ def clients(folders: Sequence[Path], setting: str, name: str) -> Artefact | None
     """
     import pandas as pd
 
-    told: dict[str, list[Path]] = {}
+    cells_by_content: dict[str, list[Path]] = {}
     for folder in folders:
         cell = read_json(folder / "cell.json") or {}
         if cell.get("setting") == setting and (folder / CLIENTS).is_file():
-            told.setdefault((folder / CLIENTS).read_text(encoding="utf-8"), []).append(folder)
+            cells_by_content.setdefault((folder / CLIENTS).read_text(encoding="utf-8"), []).append(folder)
     frames = []
-    for cells in told.values():
+    for cells in cells_by_content.values():
         frame = pd.read_csv(cells[0] / CLIENTS, dtype={"name": str}, keep_default_na=False)
         if not are_numbered(frame["name"].tolist()):
-            where = {"cell": " ".join(cell.name for cell in cells)} if len(told) > 1 else {}
+            where = {"cell": " ".join(cell.name for cell in cells)} if len(cells_by_content) > 1 else {}
             frames.append(frame.assign(setting=setting, **where))
     if not frames:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.core.errors import SpecError
 from experiments.core.report.artefacts import stand_in_of
-from experiments.core.report.markdown import number
+from experiments.core.report.numbers import number
 from experiments.core.report.reference import Reference
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ def compare(
     settings = sorted(set(metrics["setting"]) | set(spec["setting"]))
     rows: list[dict[str, Any]] = []
     for reference in references:
-        own = [s for s in settings if s.startswith(f"{reference.setting}-") and stand_in_of(s)]
-        for setting in [reference.setting, *own]:
-            found = _ours(reference, setting, metrics, spec)
-            if found is None and setting != reference.setting:
+        stand_ins = [s for s in settings if s.startswith(f"{reference.setting}-") and stand_in_of(s)]
+        for setting in [reference.setting, *stand_ins]:
+            ours = _ours(reference, setting, metrics, spec)
+            if ours is None and setting != reference.setting:
                 continue
-            rows.append(_row(reference, setting, found) | {"paper": paper, "scale": scale})
+            rows.append(_row(reference, setting, ours) | {"paper": paper, "scale": scale})
     _judge_formulas(rows)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(object)
 
@@ -66,22 +66,22 @@ def _ours(reference: Reference, setting: str, metrics: pd.DataFrame, spec: pd.Da
         return None
     for metric in reference.metric.split("|"):
         named, _, key = metric.partition("spec:")
-        found = (
+        ours = (
             _from_spec(key, setting, spec) if key and not named else _from_metrics(reference, metric, setting, metrics)
         )
-        if found is not None:
-            return found
+        if ours is not None:
+            return ours
     return None
 
 
 def _from_spec(key: str, setting: str, spec: pd.DataFrame) -> dict[str, Any] | None:
     values = spec[(spec["setting"] == setting) & (spec["key"] == key)]["value"].tolist()
-    told = json.loads(values[0]) if values else None
-    if told is None:
+    value = json.loads(values[0]) if values else None
+    if value is None:
         return None
-    if isinstance(told, (int, float)) and not isinstance(told, bool):
-        return {"values": [float(told)], "unit": "", "dataset": ""}
-    return {"values": told if isinstance(told, list) else str(told), "unit": "", "dataset": "", "list": True}
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return {"values": [float(value)], "unit": "", "dataset": ""}
+    return {"values": value if isinstance(value, list) else str(value), "unit": "", "dataset": "", "list": True}
 
 
 def _from_metrics(reference: Reference, metric: str, setting: str, metrics: pd.DataFrame) -> dict[str, Any] | None:
@@ -116,12 +116,12 @@ def _first(rows: pd.DataFrame, method: str, subject: str, pattern: bool) -> pd.D
     import numpy as np
 
     for one, about in product(method.split("|"), subject.split("|")):
-        found = rows[rows["method"] == one] if one else rows
+        matching = rows[rows["method"] == one] if one else rows
         if about:
             same = fnmatchcase if pattern else str.__eq__
-            found = found[np.array([same(told, about) for told in found["subject"]], dtype=bool)]
-        if len(found):
-            return found
+            matching = matching[np.array([same(text, about) for text in matching["subject"]], dtype=bool)]
+        if len(matching):
+            return matching
     return rows.iloc[:0]
 
 
@@ -130,27 +130,27 @@ def _over(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     if what == "n":
         return rows.assign(value=rows["n"]).drop_duplicates(["seed", "value"])
     how = {"mean": "mean", "sd": "std", "highest": "max", "lowest": "min"}[what]
-    found = rows.drop_duplicates("seed").copy()
-    found["value"] = found["seed"].map(rows.groupby("seed")["value"].agg(how))
-    return found.dropna(subset=["value"])
+    per_seed = rows.drop_duplicates("seed").copy()
+    per_seed["value"] = per_seed["seed"].map(rows.groupby("seed")["value"].agg(how))
+    return per_seed.dropna(subset=["value"])
 
 
 def _slopes(rows: pd.DataFrame, axis: str) -> pd.DataFrame:
     """One row a seed: the slope of log value over log of the number behind `axis` (NaN where undefined)."""
     import numpy as np
 
-    found = rows.drop_duplicates("seed").copy()
+    per_seed = rows.drop_duplicates("seed").copy()
     slopes = []
-    for seed in found["seed"]:
-        own = rows[rows["seed"] == seed]
-        x, y = own["subject"].str.removeprefix(axis).astype(float), own["value"].astype(float)
+    for seed in per_seed["seed"]:
+        of_seed = rows[rows["seed"] == seed]
+        x, y = of_seed["subject"].str.removeprefix(axis).astype(float), of_seed["value"].astype(float)
         usable = x.nunique() > 1 and bool((y > 0).all())
         slopes.append(float(np.polyfit(np.log(x), np.log(y), 1)[0]) if usable else math.nan)
-    found["value"] = slopes
-    return found
+    per_seed["value"] = slopes
+    return per_seed
 
 
-def _row(reference: Reference, setting: str, found: dict[str, Any] | None) -> dict[str, Any]:
+def _row(reference: Reference, setting: str, ours: dict[str, Any] | None) -> dict[str, Any]:
     same = {
         c: getattr(reference, c)
         for c in ("key", "kind", "metric", "method", "subject", "round", "unit", "source", "note")
@@ -161,15 +161,15 @@ def _row(reference: Reference, setting: str, found: dict[str, Any] | None) -> di
     row |= {"reference": reference.value if printed is None else printed, "seeds": 0, "status": "not run"}
     if reference.tolerance_close:
         row |= {t: float(getattr(reference, t)) for t in ("tolerance_reproduced", "tolerance_close")}
-    if found is None:
+    if ours is None:
         return row
-    row["dataset"] = found["dataset"]
-    times = 100.0 if reference.unit == "%" and found["unit"] != "%" else 1.0
-    if printed is not None and found.get("list"):
-        return row | _judge_list(printed, found["values"], times)
-    if isinstance(found["values"], str) or printed is None:
-        return row | _judge_text(reference, found["values"])
-    return row | _judge_numbers(reference, printed, [v * times for v in found["values"]])
+    row["dataset"] = ours["dataset"]
+    times = 100.0 if reference.unit == "%" and ours["unit"] != "%" else 1.0
+    if printed is not None and ours.get("list"):
+        return row | _judge_list(printed, ours["values"], times)
+    if isinstance(ours["values"], str) or printed is None:
+        return row | _judge_text(reference, ours["values"])
+    return row | _judge_numbers(reference, printed, [v * times for v in ours["values"]])
 
 
 def _judge_text(reference: Reference, ours: str | list[float]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from experiments.core import clean
+from experiments.core.report.numbers import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +37,3 @@ def _text(value: Any, digits: int) -> str:
     if isinstance(value, float):
         return number(value, digits)
     return clean.markdown(str(value))
-
-
-def number(value: float, digits: int = 4) -> str:
-    """`value` to `digits` significant digits, without an exponent where it is readable without; "" for NaN."""
-    if math.isnan(value):
-        return ""
-    if value == int(value) if math.isfinite(value) else False:
-        return str(int(value)) if abs(value) < 1e9 else f"{value:.{digits}g}"
-    return f"{value:.{digits}g}"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import experiments
 from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper, printed
@@ -46,19 +45,19 @@ def report(out: Path, scale: str, dest: Path, check: bool = False, names: tuple[
     known = printed()
     if unknown := [name for name in names if name not in known]:
         raise SpecError(f"unknown paper {unknown[0]!r}", todo=f"known: {', '.join(known)}")
-    told, frames = Report(), []
+    result, frames = Report(), []
     for name, paper in known.items():
         if (not names or name in names) and all_of(out, name, scale):
-            frames.append(_one(paper, out, scale, dest, told))
+            frames.append(_one(paper, out, scale, dest, result))
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale}` or one paper's command first"
         raise MissingError(f"no results of scale {scale}", "the runs folder", todo)
-    told.comparison = pd.concat(frames, ignore_index=True)
+    result.comparison = pd.concat(frames, ignore_index=True)
     if scale != "smoke":
-        told.written.append(site.write(dest, known))
+        result.written.append(site.write(dest, known))
     if check:
-        _check(told.comparison)
-    return told
+        _check(result.comparison)
+    return result
 
 
 def artefacts_of(paper: Paper, settings: list[Path], warn: Warn = silent) -> list[Artefact]:
@@ -71,26 +70,26 @@ def compare_paper(paper: Paper, out: Path, scale: str, warn: Warn = silent) -> p
     """The comparison of one paper, see `compare.COLUMNS`; a paper without reference.csv has none (an empty frame)."""
     import pandas as pd
 
-    path = Path(experiments.__file__).parent / paper.name / "reference.csv"
-    if not path.is_file():
+    references = reference.of_paper(paper.name)
+    if not references:
         return pd.DataFrame(columns=list(COMPARED))
     folders = settings_of(out, paper.name, scale, warn)
     metrics, spec = read(folders, "metrics.csv"), read(folders, "spec.csv")
-    return compare(reference.load(path), metrics, spec, paper.name, scale)
+    return compare(references, metrics, spec, paper.name, scale)
 
 
-def _one(paper: Paper, out: Path, scale: str, dest: Path, told: Report) -> pd.DataFrame:
-    folders = settings_of(out, paper.name, scale, told.skipped.append)
+def _one(paper: Paper, out: Path, scale: str, dest: Path, result: Report) -> pd.DataFrame:
+    folders = settings_of(out, paper.name, scale, result.skipped.append)
     folder = out / "smoke-report" / paper.name if scale == "smoke" else dest / scale / paper.name
     compared = _keep_published(compare_paper(paper, out, scale), folder / "comparison.csv", folders)
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)
-    made = artefacts_of(paper, folders, told.skipped.append)
-    own = [Artefact("comparison", compared), Artefact("runs", runs)]
-    pending = unfinished(out, paper, scale, told.skipped.append)
+    made = artefacts_of(paper, folders, result.skipped.append)
+    tables = [Artefact("comparison", compared), Artefact("runs", runs)]
+    pending = unfinished(out, paper, scale, result.skipped.append)
     pending = _keep_published(pending, folder / "unfinished.csv", all_of(out, paper.name, scale))
     if len(pending) or (folder / "unfinished.csv").exists():
-        own.append(Artefact("unfinished", pending))
-    told.written += publish([*made, *own], folder, scale)
+        tables.append(Artefact("unfinished", pending))
+    result.written += publish([*made, *tables], folder, scale)
     return compared
 
 
@@ -107,12 +106,12 @@ def _keep_published(frame: pd.DataFrame, path: Path, folders: list[Path]) -> pd.
         before = pd.DataFrame()
     if list(before.columns) != list(frame.columns):
         return frame  # damaged, or written by an older fedlab: made anew rather than mixed
-    kept = before[~before["setting"].isin(here)]
+    elsewhere = before[~before["setting"].isin(here)]
     if "key" in frame:
-        ours = frame[frame["setting"].isin(here) | ~frame["key"].isin(kept[kept["stand_in"] == ""]["key"])]
+        ours = frame[frame["setting"].isin(here) | ~frame["key"].isin(elsewhere[elsewhere["stand_in"] == ""]["key"])]
     else:
         ours = frame
-    joined = [part for part in (ours, kept) if len(part)]
+    joined = [part for part in (ours, elsewhere) if len(part)]
     return pd.concat(joined, ignore_index=True).astype(object) if joined else frame
 
 

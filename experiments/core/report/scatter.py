@@ -24,12 +24,13 @@ def cloud(ax: Axes, points: pd.DataFrame, colors: dict[float, int], scale: float
         scale: both are divided by it.
     """
     for seed, index in colors.items():
-        own = points[points["seed"] == seed]
-        if own.empty:
+        of_seed = points[points["seed"] == seed]
+        if of_seed.empty:
             continue
         dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
         color = PALETTE[index % len(PALETTE)]
-        ax.plot(own["exact"] / scale, own["estimated"] / scale, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)
+        exact, estimated = of_seed["exact"] / scale, of_seed["estimated"] / scale
+        ax.plot(exact, estimated, color=color, alpha=0.65, label=f"seed {seed:g}", **dots)
     low, high = limits(points["exact"].to_numpy() / scale, points["estimated"].to_numpy() / scale)
     ax.axline((0, 0), slope=1, color="0.4", linewidth=0.8, linestyle="--", zorder=0, label="equal")
     ax.set_ylim(low, high)
@@ -66,7 +67,7 @@ def limits(exact: np.ndarray, estimated: np.ndarray) -> tuple[float, float]:
     near = estimated[np.isfinite(estimated)]
     low, high = np.quantile(near, [0.05, 0.95]) if len(near) else (0.0, 0.0)
     wide = 1.5 * max(high - low, float(np.ptp(exact)), 1e-12)
-    kept = near[(near >= low - wide) & (near <= high + wide)]
-    bottom, top = min(float(exact.min()), *kept, 0.0), max(float(exact.max()), *kept, 0.0)
+    inside = near[(near >= low - wide) & (near <= high + wide)]
+    bottom, top = min(float(exact.min()), *inside, 0.0), max(float(exact.max()), *inside, 0.0)
     pad = 0.05 * max(top - bottom, 1e-12)
     return bottom - pad, top + pad

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.paper import Paper
+from experiments.core.report import reference
 from experiments.core.report.compare import STATUSES
-from experiments.core.report.markdown import markdown, number
+from experiments.core.report.markdown import markdown
+from experiments.core.report.numbers import number, signed, with_unit
 from experiments.core.report.progress import Progress
 from experiments.core.report.unfinished import progress_of, summary
 from experiments.core.sweep import files
@@ -64,13 +66,13 @@ def table(dest: Path, names: tuple[str, ...] = ()) -> pd.DataFrame:
             if not names or path.parent.name in names:
                 rows += _rows(path)
     ran = {(r["paper"], r["key"]) for r in rows if r["status"] != "not run"}
-    kept: dict[tuple[str, ...], dict[str, str]] = {}
+    listed: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
         if row["status"] != "not run":
-            kept[row["paper"], row["key"], row["setting"], row["scale"]] = row
+            listed[row["paper"], row["key"], row["setting"], row["scale"]] = row
         elif (row["paper"], row["key"]) not in ran:
-            kept.setdefault((row["paper"], row["key"]), row | {"scale": ""})
-    return pd.DataFrame(list(kept.values()), columns=list(COLUMNS))
+            listed.setdefault((row["paper"], row["key"]), row | {"scale": ""})
+    return pd.DataFrame(list(listed.values()), columns=list(COLUMNS))
 
 
 def tally(frame: pd.DataFrame) -> str:
@@ -103,20 +105,22 @@ def _overview(paper: Paper, dest: Path, root: Path) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    compared = _read(path)
+    """The findings of a published comparison.csv; a number that reference.csv no longer has is called by its key."""
+    compared, labels = _read(path), {row.key: row.label for row in reference.of_paper(path.parent.name)}
     cost = _cost(path.parent / "runs.csv")
-    found = []
+    listed = []
     records: list[dict[str, str]] = compared[compared["kind"].isin(["result", "formula"])].to_dict("records")  # type: ignore[assignment]
     for row in records:
         hours, hardware = cost.get(row["setting"], ("", "")) if row["status"] != "not run" else ("", "")
         mark = " †" if row["stand_in"] else ""
-        found.append({
-            "key": row["key"], "paper": row["paper"], "setting": row["setting"] + mark, "metric": _named(row),
-            "ours": _ours(row), "paper's": _with_unit(row["reference"], row["unit"]),
-            "difference": _signed(row["difference"]), "status": row["status"], "scale": row["scale"],
+        listed.append({
+            "key": row["key"], "paper": row["paper"], "setting": row["setting"] + mark,
+            "metric": labels.get(row["key"], row["key"]), "ours": _ours(row),
+            "paper's": with_unit(row["reference"], row["unit"]), "difference": signed(row["difference"]),
+            "status": row["status"], "scale": row["scale"],
             "hours": hours, "hardware": hardware,
         })  # fmt: skip
-    return found
+    return listed
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -136,29 +140,11 @@ def _read(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _named(row: Mapping[str, Any]) -> str:
-    """The number's name without what stands in other columns: figure3.setting1.pearson -> figure3 pearson."""
-    words = str(row["key"]).split(".")[1:]
-    return " ".join(word for word in words if not str(row["setting"]).startswith(word))
-
-
 def _ours(row: Mapping[str, str]) -> str:
     if not row["ours"]:
         return ""
     spread = f" ± {number(float(row['sd']), 2)}" if row["sd"] else ""
-    return f"{_with_unit(row['ours'], row['unit'])}{spread} ({row['seeds']})"
-
-
-def _with_unit(value: str, unit: str) -> str:
-    try:
-        shown = number(float(value))
-    except ValueError:
-        shown = value
-    return f"{shown} %" if unit == "%" and shown else shown
-
-
-def _signed(value: str) -> str:
-    return f"{'+' if float(value) > 0 else ''}{number(float(value), 3)}" if value else ""
+    return f"{with_unit(row['ours'], row['unit'])}{spread} ({row['seeds']})"
 
 
 def _cost(path: Path) -> dict[str, tuple[str, str]]:

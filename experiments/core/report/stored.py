@@ -42,16 +42,16 @@ def settings_of(out: Path, paper: str, scale: str, warn: Warn = silent) -> list[
 
 def cells_of(settings: list[Path], warn: Warn = silent) -> list[Path]:
     """The folders of the finished cells whose rows stand in the tables of `settings`; damaged ones are left out."""
-    told = [setting for setting in settings if (setting / "runs.csv").is_file()]
-    folders = sorted(setting / cell for setting in told for cell in read([setting], "runs.csv")["cell"])
-    found = []
+    with_runs = [setting for setting in settings if (setting / "runs.csv").is_file()]
+    folders = sorted(setting / cell for setting in with_runs for cell in read([setting], "runs.csv")["cell"])
+    sound = []
     for folder in folders:
         why = fault(folder) if (folder / "DONE").is_file() else ""
         if why:
             warn(f"{folder.parent.name}/{folder.name} is damaged ({why}) and left out; the setting's command mends it")
         elif (folder / "DONE").is_file():
-            found.append(folder)
-    return found
+            sound.append(folder)
+    return sound
 
 
 def read(folders: list[Path], name: str) -> pd.DataFrame:

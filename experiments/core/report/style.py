@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -107,24 +106,3 @@ def look(index: int) -> dict[str, Any]:
         "linestyle": _LINES[index % len(_LINES)],
         "marker": _MARKS[index % len(_MARKS)],
     }
-
-
-def curves(
-    ax: Axes, frame: pd.DataFrame, x: str = "round", y: str = "value", by: str = "method", order: Sequence[str] = ()
-) -> None:
-    """One line per value of column `by`: the mean of `y` over seeds, and a band from the least to the greatest seed.
-
-    `order` names the series (all, sorted, when empty); a series keeps the look of its place there, also where absent.
-    """
-    names = list(order) or sorted(frame[by].dropna().unique())
-    for index, name in enumerate(names):
-        grouped = frame[frame[by] == name].groupby(x)[y]
-        mean = grouped.mean()
-        if mean.empty:
-            continue
-        every = max(1, len(mean) // 10)
-        ax.plot(mean.index, mean.to_numpy(), label=str(name), markevery=every, **look(index))
-        if grouped.size().max() > 1:
-            ax.fill_between(
-                mean.index, grouped.min(), grouped.max(), color=look(index)["color"], alpha=0.15, linewidth=0
-            )

@@ -60,9 +60,9 @@ def parse(metrics: pd.DataFrame, grid: Sequence[str], within: Collection[str]) -
     """
     import pandas as pd
 
-    told = {subject: _tokens(subject, within) for subject in metrics["subject"].unique()}
-    keys = dict.fromkeys(("point", *grid, *within, *(key for one in told.values() for key in one)))
-    named = pd.DataFrame([{"subject": s, **dict.fromkeys(keys, ""), **one} for s, one in told.items()], dtype=object)
+    keys_of = {subject: _tokens(subject, within) for subject in metrics["subject"].unique()}
+    keys = dict.fromkeys(("point", *grid, *within, *(key for one in keys_of.values() for key in one)))
+    named = pd.DataFrame([{"subject": s, **dict.fromkeys(keys, ""), **one} for s, one in keys_of.items()], dtype=object)
     return metrics.merge(named, on="subject", how="left")
 
 
@@ -70,14 +70,14 @@ def _tokens(subject: str, within: Collection[str]) -> dict[str, str]:
     words = [word.partition("=") for word in subject.split(" ")] if subject else []
     if not all(equal for _, equal, _ in words):
         return {"point": ""}
-    told = {f"{key}_" if key in COLUMNS else key: value for key, _, value in words}
-    return told | {"point": " ".join(f"{key}={value}" for key, value in told.items() if key not in within)}
+    values = {f"{key}_" if key in COLUMNS else key: value for key, _, value in words}
+    return values | {"point": " ".join(f"{key}={value}" for key, value in values.items() if key not in within)}
 
 
 def axes(rows: pd.DataFrame, grid: Sequence[str]) -> list[str]:
     """The keys of the points in `rows`: those of `grid` in its order, a setting's own after them, sorted."""
-    found = {word.partition("=")[0] for point in rows["point"].unique() if point for word in point.split(" ")}
-    return [key for key in grid if key in found] + sorted(found - set(grid))
+    present = {word.partition("=")[0] for point in rows["point"].unique() if point for word in point.split(" ")}
+    return [key for key in grid if key in present] + sorted(present - set(grid))
 
 
 def pick(rows: pd.DataFrame, metric: str | Sequence[str], **wanted: str | Sequence[str]) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def pick(rows: pd.DataFrame, metric: str | Sequence[str], **wanted: str | Sequen
     import numpy as np
 
     asked = [metric] if isinstance(metric, str) else list(metric)
-    found = rows[rows["metric"].isin(asked) & np.isfinite(rows["value"].astype(float))]
+    picked = rows[rows["metric"].isin(asked) & np.isfinite(rows["value"].astype(float))]
     for column, value in wanted.items():
-        found = found[found[column].isin([value] if isinstance(value, str) else list(value))]
-    return found.reset_index(drop=True)
+        picked = picked[picked[column].isin([value] if isinstance(value, str) else list(value))]
+    return picked.reset_index(drop=True)

@@ -32,7 +32,7 @@ class Truth:
     """Measured changes against the continuation of the base world, which stands in the same stack.
 
     Attributes:
-        loss: world's name -> [T] change of the test points' losses. norm: name -> norm of the parameters' change.
+        loss: world's label -> [T] change of the test points' losses. norm: label -> norm of the parameters' change.
         drift: [T], change of the test points' losses by the continuation itself. drift_norm: of the parameters.
         states: [1 + worlds, size]. seconds: of retraining.
     """
@@ -48,17 +48,17 @@ class Truth:
 def worlds_of(rows: list[int], groups: Groups) -> list[World]:
     """The base world, one world without each of `rows`, one without each group."""
     alone = [without_sample(row) for row in rows]
-    return [BASE, *alone, *(without_samples(group_name(*key), held) for key, held in groups.items())]
+    return [BASE, *alone, *(without_samples(group_label(*key), held) for key, held in groups.items())]
 
 
-def group_name(size: int, number: int) -> str:
-    """The name of a group's world."""
+def group_label(size: int, number: int) -> str:
+    """The label of a group's world."""
     return f"group:{size}:{number}"
 
 
-def sample_name(row: int) -> str:
-    """The name of the world without one sample."""
-    return without_sample(row).name
+def sample_label(row: int) -> str:
+    """The label of the world without one sample."""
+    return without_sample(row).label
 
 
 def retrain(
@@ -86,7 +86,7 @@ def _descended(
 ) -> Tensor:  # fmt: skip
     spec = problem.spec
     moved = optimum is not None and spec.retrain.restore
-    name = f"{what}-{digest([[world.name, sorted(world.samples)] for world in worlds])}"
+    name = f"{what}-{digest([[world.label, world.slug] for world in worlds])}"
     ended = descend(
         problem.way if optimum is None else problem.frozen_way,
         start.expand(len(worlds), -1).contiguous(),
@@ -149,13 +149,13 @@ def _measured(
     after = torch.cat([sample_losses(problem.frozen_way, part, x, y) for part in states.split(64)]).double().cpu()
     p = problem.net.p
     norms = torch.stack([(row[:p] - states[0, :p]).double().norm() for row in states]).cpu()
-    names = [world.name for world in worlds[1:]]
-    lost = [name for name, row in zip(names, after[1:], strict=True) if not bool(row.isfinite().all())]
+    labels = [world.label for world in worlds[1:]]
+    lost = [label for label, row in zip(labels, after[1:], strict=True) if not bool(row.isfinite().all())]
     if lost:
         context.warn(f"{len(lost)} worlds diverged ({', '.join(lost[:3])}): they are left out of all correlations")
     return Truth(
-        {name: (row - after[0]).numpy() for name, row in zip(names, after[1:], strict=True)},
-        {name: float(norm) for name, norm in zip(names, norms[1:], strict=True)},
+        {label: (row - after[0]).numpy() for label, row in zip(labels, after[1:], strict=True)},
+        {label: float(norm) for label, norm in zip(labels, norms[1:], strict=True)},
         (after[0] - before).numpy(),
         float((states[0, :p] - optimum.theta[:p]).double().norm()),
         states,

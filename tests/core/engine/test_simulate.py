@@ -259,7 +259,7 @@ def test_training_that_diverges_says_so():
         ([BASE, World("x", frozenset(range(6)))], "every client is left out"),
         ([BASE, World("x", samples=frozenset({99}))], "unknown training sample"),
         ([BASE, World("x", samples=frozenset(range(27)))], "every sample is left out"),
-        (leave_one_out([1, 1]), "same name"),
+        (leave_one_out([1, 1]), "same label"),
     ],
 )
 def test_impossible_worlds_are_refused(worlds, message):

@@ -1,5 +1,6 @@
 """When a world leaves the base world, against a search round by round; and who takes part where."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -69,10 +70,32 @@ def test_participants(clients, since, t, drawn):
     assert BASE.participants(t, drawn) == tuple(drawn)
 
 
-def test_names():
-    assert [w.name for w in leave_one_out([4, 1])] == ["base", "without:4", "without:1"]
+LEFT_OUT = st.tuples(
+    st.frozensets(st.integers(0, 99), max_size=40), st.integers(1, 30), st.frozensets(st.integers(0, 9999), max_size=30)
+)
+
+
+@given(LEFT_OUT, LEFT_OUT)
+def test_slugs_are_safe_file_names_and_tell_worlds_apart(one, other):
+    def content(clients, since, samples):
+        return clients, since if clients else 1, samples
+
+    first, second = (World("a: any/label", clients, since, samples) for clients, since, samples in (one, other))
+    assert re.fullmatch(r"[a-z0-9+-]{1,140}", first.slug)
+    assert (first.slug == second.slug) == (content(*one) == content(*other))
+
+
+def test_slugs_say_what_is_left_out():
+    assert BASE.slug == "base" and without_client(3).slug == "without-client-3"
+    assert without_clients([2, 1], ("a", "b/c", "d"), since=4).slug == "without-client-1+2-from-4"
+    assert without_samples("group", [4, 2]).slug == "without-sample-2+4"
+    assert without_samples("half", range(500)).slug.startswith("without-500-samples-")
+
+
+def test_labels():
+    assert [w.label for w in leave_one_out([4, 1])] == ["base", "without:4", "without:1"]
     assert without_client(3, since=2) == World("without:3@2", frozenset({3}), 2)
-    assert [w.name for w in leave_one_out([2, 0], ("a", "b, c", "d"))] == ["base", "without:d", "without:a"]
+    assert [w.label for w in leave_one_out([2, 0], ("a", "b, c", "d"))] == ["base", "without:d", "without:a"]
     both = without_clients([2, 1], ("a", "b, c", "d"), since=4)
     assert both == World("without:b, c+d@4", frozenset({1, 2}), 4)
     assert without_sample(3) == World("without:z3", samples=frozenset({3}))
@@ -101,7 +124,7 @@ def test_sample_weights_of_impossible_worlds(rows):
         (World("w", frozenset(range(5)), since=9), "every client is left out; world w"),
         (World("w", samples=frozenset({9})), "unknown training sample; world w; samples are numbered 0 to 8"),
         (World("w", samples=frozenset(range(9))), "every sample is left out; world w"),
-        (World("base"), "two worlds carry the same name"),
+        (World("base"), "two worlds carry the same label"),
     ],
 )
 def test_impossible_worlds(world, said):

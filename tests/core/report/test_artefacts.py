@@ -16,7 +16,8 @@ from matplotlib.image import imread
 
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.report.artefacts import Artefact, csv_bytes, publish, stamp, stand_in_of
-from experiments.core.report.style import curves, new_figure
+from experiments.core.report.parts import line
+from experiments.core.report.style import new_figure
 
 FRAME = pd.DataFrame(
     {"method": ["b", "a", "a", "a"], "round": [1, 10, 9, 9], "seed": [0, 0, 0, 1], "value": [1 / 3, 2e-9, 3.0, 5.0]}
@@ -25,7 +26,7 @@ FRAME = pd.DataFrame(
 
 def draw():
     figure, (ax,) = new_figure()
-    curves(ax, FRAME)
+    line(ax, FRAME, "round", "both", color="black")
     ax.set_xlabel("round")
     ax.legend()
     return figure
@@ -112,17 +113,3 @@ def test_a_full_disk_leaves_the_old_files(tmp_path, monkeypatch):
     with pytest.raises(MissingError, match="disk full"):
         publish([Artefact("figure9", FRAME.head(1), draw, "New.", table_md=True)], tmp_path, "small")
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == old
-
-
-def test_curves_are_the_mean_over_seeds_with_a_band_between_the_extremes():
-    figure, (ax,) = new_figure()
-    curves(ax, FRAME, order=("c", "a"))
-    (line,) = ax.lines  # no line for "c", which keeps its colour all the same
-    assert line.get_xydata().tolist() == [[9.0, 4.0], [10.0, 2e-9]]
-    assert line.get_color() == "#D55E00"
-    low, high = (
-        ax.collections[0].get_paths()[0].vertices[:, 1].min(),
-        ax.collections[0].get_paths()[0].vertices[:, 1].max(),
-    )
-    assert (low, high) == (2e-9, 5.0)
-    assert figure.get_axes() == [ax]

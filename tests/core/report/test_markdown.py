@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from experiments.core.report.markdown import markdown, number
+from experiments.core.report.markdown import markdown
 
 
 def test_columns_line_up_and_numbers_stand_right():
@@ -24,8 +24,3 @@ def test_bars_and_line_breaks_cannot_break_the_table():
 
 def test_an_empty_table_is_its_head():
     assert markdown(pd.DataFrame(columns=["a", "b"])).count("\n") == 2
-
-
-def test_number():
-    given = [0.98574, 3.0, 1e11, float("nan"), float("inf"), -0.5]
-    assert [number(v) for v in given] == ["0.9857", "3", "1e+11", "", "inf", "-0.5"]
