@@ -25,7 +25,7 @@ class Progress:
 
 
 def of_rounds(rows: pd.DataFrame, total: pd.Series) -> pd.DataFrame:
-    """Those of `rows` in the last round, none where none is in a round; `total` holds the number of rounds, if known."""
+    """Those of `rows` in the last round, if any is in a round; `total` holds the number of rounds, if it is known."""
     last = rows[rows["round"] == rows["round"].max()]
     return last.assign(reached=last["round"], rounds=float(total.iloc[0]) if len(total) else float("nan"))
 
