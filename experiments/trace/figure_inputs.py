@@ -63,10 +63,10 @@ def chosen(cells: Sequence[Traced]) -> list[Chosen]:
     the longest are shown, which tell most.
     """
     every = [[(cell, i) for i in range(len(cell.scope))] for cell in cells]
-    lost = _in_turn([[one for one in inputs if not one[0].found(one[1])] for inputs in every], set())[:_LOST]
+    lost = _in_turn([[one for one in inputs if not one[0].names_right(one[1])] for inputs in every], set())[:_LOST]
     labels = {int(cell.label[i]) for cell, i in lost}
     every.sort(key=lambda inputs: any(inputs[0][0] is cell for cell, _ in lost))  # absent cells come first
-    right = _in_turn([[one for one in inputs if one[0].found(one[1])] for inputs in every], labels)
+    right = _in_turn([[one for one in inputs if one[0].names_right(one[1])] for inputs in every], labels)
     return [*right[: _INPUTS - len(lost)], *lost]
 
 
