@@ -27,9 +27,9 @@ class Checkpoint:
     Args:
         path: the file.
         fingerprint: two runs with the same fingerprint compute the same numbers.
-        seconds: how often `due` says yes.
-        warn: told in one line when the file turns out to be damaged.
-        tell: told in one line where a run goes on from it.
+        seconds: how often `due` is true.
+        warn: called with one line when the file turns out to be damaged.
+        tell: called with one line when a run resumes from it.
     """
 
     def __init__(

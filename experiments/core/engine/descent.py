@@ -143,7 +143,8 @@ def descend(
     """Train B worlds side by side, all on the same batches.
 
     To continue a finished run as Koh and Liang (2017) do, start from its state and hand in its `moments` and, as
-    `first`, its `step`: learning rate and epochs go on where it ended. Without `moments` the optimiser starts afresh.
+    `first`, its `step`: learning rate and epochs continue where it ended. Without `moments` the
+    optimiser starts afresh.
 
     Args:
         formulation: computes the gradients.
@@ -158,7 +159,7 @@ def descend(
         moments: of [B, p] or [1, p] (shared by all worlds).
         first: number of the first step.
         chunk: worlds per piece of work; None picks it from free memory. Memory errors halve it.
-        checkpoint: saved when due; an existing one of the same fingerprint is taken up.
+        checkpoint: saved when due; a run resumes from an existing one of the same fingerprint.
         progress: called with (steps done, steps in all).
 
     Returns:

@@ -78,7 +78,7 @@ _BLOCK = 1 << 18  # numbers that fit into a core's cache
 
 
 ACCOUNTANTS = ("rdp", "prv")
-_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # little noise is told by orders close to 1
+_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # with little noise, orders close to 1 bound best
 _MOST = 600.0  # epsilon beyond which the numbers of the prv accountant overflow (about exp(709))
 
 

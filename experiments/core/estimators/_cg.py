@@ -18,11 +18,11 @@ _LARGEST = 4096
 
 
 class ConjugateGradient(InverseHessian):
-    """Hestenes and Stiefel (1952), one Hessian product an iteration for all columns that are still on their way.
+    """Hestenes and Stiefel (1952), one Hessian product an iteration for all columns that have not converged.
 
     Koh and Liang (2017, section 3) solve the same system vector by vector with Newton-CG. A column that meets negative
-    curvature keeps the iterate it has, as theirs does; the recursion can also go on, towards what the explicit inverse
-    of an indefinite matrix gives.
+    curvature keeps the iterate it has, as theirs does; the recursion can also continue, towards what the explicit
+    inverse of an indefinite matrix gives.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""FedDebug: faulty clients told by differential testing of their neurons on random inputs (Gill et al. 2023).
+"""FedDebug: faulty clients found by differential testing of their neurons on random inputs (Gill et al. 2023).
 
 A neuron is active in a client when its output, after ReLU and scaled to [0, 1] within its layer, exceeds a threshold.
-Over the subsets of clients that leave one out, the one whose members share most active neurons is held for benign, and
-the client it leaves out is declared faulty. No label and no training data are needed, images are assumed.
+Over the subsets of clients that leave one out, the one whose members share most active neurons is taken to be benign,
+and the client it leaves out is declared faulty. No label and no training data are needed, images are assumed.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 def layers(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """The (name, layer) pairs of a possibly nested Sequential in order; None where the order is not plain.
 
-    A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` of
-    the instance's own: what they do cannot be read off the layer's type.
+    A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` set
+    on the instance: what they do cannot be read off the layer's type.
     """
     leaves = _leaves(module, "")
     if leaves is None:

@@ -130,7 +130,7 @@ class Looped(Formulation):
         return module
 
     def _keep_buffers(self, state: Tensor) -> None:
-        """Write back what training moved elsewhere than in place: counters, and buffers that were assigned anew."""
+        """Write back what training did not change in place: counters, and buffers that were replaced."""
         for owner, name, slot, view in self._local.bound:
             now = owner._buffers[name]
             if now is not view or not view.is_floating_point():

@@ -20,7 +20,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.estimators.numerics._gradient_ways import Products, Ways
 
 _FEW = 4
-"""Below this many inputs plain autograd is as quick as finding out what else would do."""
+"""Below this many inputs plain autograd is as fast as finding an alternative."""
 _MOST_BYTES = 4 << 30
 
 
@@ -86,7 +86,7 @@ def plan_of(net: Net, theta: Tensor, x: Tensor) -> Plan:
 
 
 def _directions(theta: Tensor, count: int = 4) -> Tensor:
-    """Random directions [count, size] in the memory of one: each is the one before, moved on by a place."""
+    """Random directions [count, size] in the memory of one: each is the one before, shifted by one number."""
     drawn = torch.from_numpy(stream(0, "directions").standard_normal(len(theta) + count - 1, dtype="float32"))
     return drawn.to(theta).as_strided((count, len(theta)), (1, 1))
 
@@ -97,7 +97,7 @@ def _tried(ways: Ways, x: Tensor) -> tuple[Plan, bool]:
     They come as first, second, first, first: a layer that sees them in another order (sorted, in groups) shows.
     The clients are random directions, which see any error in a gradient. A gradient may be zero but for rounding (a
     bias before a softmax) or altogether (behind a head of zeros): that says nothing of its tensor, and another tensor
-    of its layer speaks for it; where none does, it is left to plain autograd and asked again next time.
+    of its layer speaks for it; where none does, it is left to plain autograd and tested again next time.
     """
     rows = [0, 1, 0, 0]
     try:

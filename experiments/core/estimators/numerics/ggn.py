@@ -20,7 +20,7 @@ _ROWS = 1 << 28  # bytes of Jacobian rows held at once
 def ggn(objective: Objective, theta: Tensor) -> Tensor:
     """(1/n) sum_i J_i^T S_i J_i of the mean loss at theta [size], without the penalty: [p, p].
 
-    J_i is the Jacobian of sample i's outputs, S_i the loss's Hessian in them. Its root times J_i is had from C backward
+    J_i is the Jacobian of sample i's outputs, S_i the loss's Hessian in them. Its root times J_i takes C backward
     passes for all samples of a chunk; the products are accumulated for one triangle only.
     """
     p, n = objective.net.p, objective.n
