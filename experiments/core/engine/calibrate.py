@@ -149,19 +149,19 @@ class _Trial:
         if kind is Looped:
             return None
         limit = torch.finfo(self.theta.dtype).eps ** 0.3
-        for what, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
+        for name, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
             mine, judged = mine.nan_to_num(), judged.nan_to_num()
             if mine.shape != judged.shape or float((mine - judged).norm()) > limit * float(judged.norm()) + 1e-30:
-                return f"its {what} differ from plain autograd's"
+                return f"its {name} differ from plain autograd's"
         return None
 
     def _outcome(self, formulation: Formulation) -> tuple[Tensor, ...]:
         """Two gradients of two different models, what they leave behind, and outputs: as named in `_OUTCOME`."""
         theta = self.theta[:1] * torch.tensor([[1.0], [0.9]]).to(self.theta)
         theta[:, self.net.real :] = self.theta[0, self.net.real :]
-        way, p = formulation.at(0), self.net.p
-        gradients = [way.gradient(theta, self.x, self.y, None) for _ in range(2)]
-        outputs = way.outputs(theta, self.x[:_SHOWN])
+        seeded, p = formulation.at(0), self.net.p
+        gradients = [seeded.gradient(theta, self.x, self.y, None) for _ in range(2)]
+        outputs = seeded.outputs(theta, self.x[:_SHOWN])
         return torch.stack(gradients), theta[:, p:], outputs
 
 

@@ -43,10 +43,10 @@ class Checkpoint:
         self.path, self.fingerprint, self.seconds, self.warn, self.tell = path, fingerprint, seconds, warn, tell
         self._last = time.monotonic()
 
-    def resumes(self, what: str, following: int, last: int) -> None:
-        """Tell that the run goes on with round or step (`what`) `following` of `last`; of one that is over, nothing."""
+    def resumes(self, unit: str, following: int, last: int) -> None:
+        """Announce that the run resumes at round or step (`unit`) `following` of `last`; nothing if it is finished."""
         if following <= last:
-            self.tell(f"resuming at {what} {following} of {last}")
+            self.tell(f"resuming at {unit} {following} of {last}")
 
     def due(self) -> bool:
         """Whether it is time to save again."""

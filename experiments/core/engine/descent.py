@@ -234,19 +234,19 @@ def mean_gradient(
     """
     seed = seed if formulation.net.draws else None
 
-    def gradient(some: slice, part: Tensor | None) -> Tensor:
-        way = formulation if seed is None else formulation.at(seed(first=some.start))
-        return way.gradient(theta, x[some], y[some], part)
+    def gradient(rows: slice, part: Tensor | None) -> Tensor:
+        seeded = formulation if seed is None else formulation.at(seed(first=rows.start))
+        return seeded.gradient(theta, x[rows], y[rows], part)
 
     if len(x) <= _PASS:
         return gradient(slice(0, None), weight)
     total = theta.new_zeros(len(theta), formulation.net.p)
     counted = theta.new_zeros(len(theta), 1)
     for a in range(0, len(x), _PASS):
-        some = slice(a, a + _PASS)
-        part = None if weight is None else weight[:, some]
-        count = counted.new_full((1, 1), len(x[some])) if part is None else part.sum(1, keepdim=True)
-        total += gradient(some, part) * count
+        rows = slice(a, a + _PASS)
+        part = None if weight is None else weight[:, rows]
+        count = counted.new_full((1, 1), len(x[rows])) if part is None else part.sum(1, keepdim=True)
+        total += gradient(rows, part) * count
         counted += count
     return total / counted.clamp(min=1)
 

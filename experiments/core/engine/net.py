@@ -110,14 +110,14 @@ class Net:
         Counters (copies, as integers) and frozen parameters (in the arithmetic of theta) are there, too.
         """
         lead = theta.shape[:-1]
-        held = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.slots}
+        tensors = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.slots}
         for s in self.counters:
-            held[s.name] = held[s.name].round().to(self.module.get_buffer(s.name).dtype)
+            tensors[s.name] = tensors[s.name].round().to(self.module.get_buffer(s.name).dtype)
         for name in self.frozen:
             tensor = self.module.get_parameter(name).detach()
             tensor = tensor.to(theta.device, theta.dtype if tensor.is_floating_point() else tensor.dtype)
-            held[name] = tensor.expand(*lead, *tensor.shape)
-        return held
+            tensors[name] = tensor.expand(*lead, *tensor.shape)
+        return tensors
 
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""
@@ -144,8 +144,8 @@ class Net:
 
     def widened(self, theta: Tensor) -> Tensor:
         """States [..., size] of this net as states of `thawed`."""
-        held, whole = self.views(theta), self.thawed
-        return torch.cat([held[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in whole.slots], -1)
+        tensors, whole = self.views(theta), self.thawed
+        return torch.cat([tensors[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in whole.slots], -1)
 
     def call(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.
@@ -227,13 +227,13 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     Raises:
         ValueError: on an unknown scheme.
     """
-    held = {
+    tensors = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
     if scheme == "keep":
         return
-    loaded = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
+    loaded = [(tensors[name], tensors[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
         with seeded(seed, "init"):
             _reset(module, set())

@@ -115,8 +115,8 @@ def _lbfgs(
     )
 
     def closure() -> float:
-        here, w.grad = objective.value_and_gradient(torch.cat([w.detach(), fixed]))
-        return float(here)
+        value, w.grad = objective.value_and_gradient(torch.cat([w.detach(), fixed]))
+        return float(value)
 
     taken = 0
     while taken < most and float(gradient.norm()) > tol:

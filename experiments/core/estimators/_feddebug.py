@@ -48,7 +48,7 @@ def activations(net: Net, theta: Tensor, inputs: Tensor) -> Tensor:
     module = template(net)
     seen: list[Tensor] = []
 
-    def keep(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def keep(layer: nn.Module, inputs_of_layer: tuple[Tensor, ...], output: Tensor) -> None:
         seen.append(output.detach().relu().flatten(1))
 
     layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]

@@ -40,8 +40,10 @@ def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | Non
 
 def is_changed(module: nn.Module) -> bool:
     """Whether calling the module does something else than its class says."""
-    held = vars(module)
-    return "forward" in held or any(held[name] for name in held if name.endswith("_hooks") and "forward" in name)
+    attributes = vars(module)
+    return "forward" in attributes or any(
+        attributes[name] for name in attributes if name.endswith("_hooks") and "forward" in name
+    )
 
 
 def tensor_names(name: str) -> tuple[str, str]:

@@ -85,10 +85,10 @@ class Looped(Formulation):
     ) -> None:
         if weight is not None and (self._moves or not (weight.is_cuda or self.net.draws)):
             remaining = weight != 0
-            some = int(remaining.sum())
-            if some == 0:
+            count = int(remaining.sum())
+            if count == 0:
                 return
-            if some < len(remaining):
+            if count < len(remaining):
                 x, y, weight = x[remaining], y[remaining], weight[remaining]
         self._bind(module, state)
         with self._drawing(x, self.net.draws):

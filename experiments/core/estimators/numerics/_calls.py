@@ -108,10 +108,10 @@ def recording(
         return record
 
     def follow(part: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-        given = taken(inputs, named)
-        if id(given) not in origin:
+        tensor = taken(inputs, named)
+        if id(tensor) not in origin:
             return
-        call = origin[id(given)][1]
+        call = origin[id(tensor)][1]
         if not is_activation(part):
             origin[id(output)] = (output, call)
         elif len(call.signs) == 1:

@@ -194,8 +194,8 @@ class FedInfluence:
         for i, theta in enumerate(record.iterates[position]):
             if len(y) > self._ns:
                 draw = stream(self._seed, "fisher", client=k, round=record.index, step=i)
-                some = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
-                drawn.append(per_sample_gradients(self._net, theta, x[some], y[some]))
+                rows = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
+                drawn.append(per_sample_gradients(self._net, theta, x[rows], y[rows]))
             else:
                 drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn

@@ -31,11 +31,11 @@ def ggn(objective: Objective, theta: Tensor) -> Tensor:
     total = theta.new_zeros(p, p)
     write = _writer(objective.net)
     for part in chunks(n, size):
-        held = part.stop - part.start
-        for inner in chunks(held, objective.chunk):
+        count = part.stop - part.start
+        for inner in chunks(count, objective.chunk):
             x = objective.x[part][inner]
             write(theta, x, rows[:, inner])
-        _accumulate(total, rows[:, :held].reshape(-1, p))
+        _accumulate(total, rows[:, :count].reshape(-1, p))
     return _mirrored(total) / n
 
 
