@@ -81,8 +81,8 @@ def meant_by(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _each(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
     changed = frame.rename(columns=lambda name: change(name) if isinstance(name, str) else name)
-    for place in range(frame.shape[1]):
-        column = frame.iloc[:, place]
+    for column_number in range(frame.shape[1]):
+        column = frame.iloc[:, column_number]
         if any(isinstance(value, str) and change(value) != value for value in column):
-            changed.isetitem(place, [change(v) if isinstance(v, str) else v for v in column])
+            changed.isetitem(column_number, [change(v) if isinstance(v, str) else v for v in column])
     return changed

@@ -23,12 +23,12 @@ def subclasses(package: ModuleType, base: type) -> dict[str, type]:
 
     A pydantic block is named by the default of its `kind` field, any other class by its attribute `name`.
     """
-    found: dict[str, type] = {}
+    members: dict[str, type] = {}
     for module in modules(package):
         for item in vars(module).values():
             if isinstance(item, type) and issubclass(item, base) and item.__module__ == module.__name__:
                 fields = getattr(item, "model_fields", {})
                 name = fields["kind"].default if "kind" in fields else getattr(item, "name", "")
                 if name:
-                    found[name] = item
-    return dict(sorted(found.items()))
+                    members[name] = item
+    return dict(sorted(members.items()))

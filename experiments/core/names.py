@@ -51,15 +51,15 @@ def positions(words: Iterable[str], names: Sequence[str], where: str) -> tuple[i
         SpecError: an unknown client, or one that is named twice.
     """
     known = {name: k for k, name in enumerate(names)}
-    found: dict[int, str] = {}
+    words_by_position: dict[int, str] = {}
     for word in words:
         k = known.get(word, _position(word, len(names)))
         if k is None:
             raise SpecError(f"unknown client {shortened(word)!r}", where, hint(word, names))
-        if k in found:
+        if k in words_by_position:
             raise SpecError(f"client {shortened(names[k])!r} is named twice", where, f"leave {word!r} out")
-        found[k] = word
-    return tuple(found)
+        words_by_position[k] = word
+    return tuple(words_by_position)
 
 
 def _position(word: str, count: int) -> int | None:

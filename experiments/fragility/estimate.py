@@ -10,7 +10,7 @@ from experiments.fragility.spec import FragilitySpec
 
 
 def estimate(spec: FragilitySpec) -> Price:
-    """Of training, retraining and every method; seconds and bytes are 0 where only loading the data tells."""
+    """Of training, retraining and every method; seconds and bytes are 0 where only loading the data shows its size."""
     size, worlds = central_size(spec), worlds_of(spec)
     if size is None:
         return Price(worlds=worlds)
@@ -33,7 +33,7 @@ def of_methods(spec: FragilitySpec, p: int) -> int:
 
 
 def _candidates(spec: FragilitySpec, samples: int) -> int:
-    """At most so many samples are left out one by one."""
+    """The largest number of samples that are left out one by one."""
     most = 0
     for chosen in spec.candidates:
         count = samples if chosen.pick == "all" else chosen.count or int((chosen.share or 0) * samples)

@@ -1,4 +1,4 @@
-"""What the methods claim: the change of each test point's loss when a training sample is left out."""
+"""Estimates of the change of each test point's loss when a training sample is left out."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Problem = Central[FragilitySpec]
 
 @dataclass(frozen=True)
 class Estimate:
-    """One method's answer.
+    """The estimate of one method.
 
     Attributes:
         method: its name. solves: see `HessianMethod`.
         influence: [T, n] predicted changes of test loss on removal, in the order of the test points.
-        seconds: to solve for all test points and to multiply with all training samples. solution: what was solved.
-        inverse: what solved it, for more questions.
+        seconds: to solve for all test points and to multiply with all training samples.
+        solution: of the linear systems. inverse: the solver, for further right-hand sides.
     """
 
     method: str
@@ -41,17 +41,17 @@ class Estimate:
 
 
 def estimate(problem: Problem, theta: Tensor, tests: list[int], context: Context) -> list[Estimate]:
-    """Every method of the setting on test samples `tests`; one that is refused is told and left out."""
+    """Every method of the setting on test samples `tests`; one that is rejected causes a warning and is left out."""
     objective = problem.objective()
     gradients = test_gradients(problem.net, theta, problem.data.test_x[tests], problem.data.test_y[tests])
-    found = []
+    estimates = []
     for number, method in enumerate(problem.spec.methods):
         context.progress("methods", number, len(problem.spec.methods))
         try:
-            found.append(_one(problem, method, objective, theta, gradients, context))
+            estimates.append(_one(problem, method, objective, theta, gradients, context))
         except FedlabError as fault:
-            context.warn(f"{method.called} refused: {fault}")
-    return found
+            context.warn(f"{method.called} rejected: {fault}")
+    return estimates
 
 
 def _one(
@@ -71,7 +71,7 @@ def _one(
     return Estimate(method.called, method.solves, values.double().cpu().numpy(), seconds, solution, inverse)
 
 
-def norms_of_change(problem: Problem, theta: Tensor, made: Estimate, rows: list[int]) -> NDArray[np.float64]:
+def norms_of_change(problem: Problem, theta: Tensor, answer: Estimate, rows: list[int]) -> NDArray[np.float64]:
     """||predicted change of the parameters|| when each of `rows` is left out: [len(rows)]."""
-    vectors = changes(problem.objective(), theta, made.inverse, rows, problem.spec.removal)
+    vectors = changes(problem.objective(), theta, answer.inverse, rows, problem.spec.removal)
     return vectors.double().norm(dim=0).cpu().numpy()

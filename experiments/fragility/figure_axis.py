@@ -51,15 +51,15 @@ _SHARE = "on the highest-loss test point and its top influential training points
 
 def scores(rows: pd.DataFrame) -> Series:
     """Pearson and Spearman of `rows` apart."""
-    return {label: own for score, label in SCORES.items() if len(own := rows[rows["metric"] == score])}
+    return {label: of_score for score, label in SCORES.items() if len(of_score := rows[rows["metric"] == score])}
 
 
 def scores_by_point(rows: pd.DataFrame) -> Series:
     """The same apart for every point of the grid."""
     return {
-        ", ".join(filter(None, [label, point_words(str(point))])): own
+        ", ".join(filter(None, [label, point_words(str(point))])): of_score
         for point, at in rows.groupby("point", sort=False)
-        for label, own in scores(at).items()
+        for label, of_score in scores(at).items()
     }
 
 
@@ -94,14 +94,14 @@ def decay(rows: pd.DataFrame, name: str) -> Artefact | None:
 def _curve(
     rows: pd.DataFrame, name: str, axis: str, paper: dict[str, float], caption: str, curvature: bool = False
 ) -> Artefact | None:
-    found = correlations(rows)
-    if found.empty or axis not in axes(found):
+    scored = correlations(rows)
+    if scored.empty or axis not in axes(scored):
         return None
     eigen = pick(rows, "top_eigenvalue", method="train") if curvature else rows.iloc[:0]
-    frame = pd.concat([tidy(part, "test", "set", "n") for part in (found, eigen) if len(part)], ignore_index=True)
-    lost = undefined(rows, found, axis)
-    told = f"{caption}: every seed and the median. {_told(lost)}"
-    return Artefact(name, frame, lambda: _draw(found, eigen, axis, lost, paper), told)
+    frame = pd.concat([tidy(part, "test", "set", "n") for part in (scored, eigen) if len(part)], ignore_index=True)
+    lost = undefined(rows, scored, axis)
+    words = f"{caption}: every seed and the median. {_told(lost)}"
+    return Artefact(name, frame, lambda: _draw(scored, eigen, axis, lost, paper), words)
 
 
 def _told(lost: pd.DataFrame) -> str:
@@ -110,25 +110,25 @@ def _told(lost: pd.DataFrame) -> str:
     return f"No correlation in {count} of {trained} networks ({constant} of constant output)." if count else ""
 
 
-def _draw(found: pd.DataFrame, eigen: pd.DataFrame, axis: str, lost: pd.DataFrame, paper: dict[str, float]) -> Figure:
+def _draw(scored: pd.DataFrame, eigen: pd.DataFrame, axis: str, lost: pd.DataFrame, paper: dict[str, float]) -> Figure:
     figure, panels = new_figure(1, 2 if len(eigen) else 1, height=3.1)
     figure.set_size_inches(7.2 if len(eigen) else 4.6, 3.2)
-    places = swarms(panels[0], scores(found), axis)
+    places = swarms(panels[0], scores(scored), axis)
     stars(panels[0], places, paper, "the paper, Spearman")
-    if axis == "wd" and family(str(found["setting"].iloc[0])) == "small_mnist_decay":
+    if axis == "wd" and family(str(scored["setting"].iloc[0])) == "small_mnist_decay":
         _turning(panels[0], places)
     correlation_axis(panels[0])
     count_undefined(panels[0], places, lost, _WORDS[axis])
     if len(eigen):
         _eigenvalues(panels[1], eigen, axis)
-    legend(figure, panels, found["seed"].nunique(), note=lost_words(lost))
+    legend(figure, panels, scored["seed"].nunique(), note=lost_words(lost))
     return figure
 
 
 def _turning(ax: Axes, places: list[str]) -> None:
     """Where the paper says that correlations start to fall (section 5.2)."""
     at = printed("small_mnist.wd_degrades_above")
-    below = sum(float(place) <= at for place in places)
+    below = sum(float(value) <= at for value in places)
     if not math.isnan(at) and 0 < below < len(places):
         ax.axvline(below - 0.5, color="0.4", linestyle="--", linewidth=0.8, label=f"the paper: falls above {at:g}")
 
@@ -184,19 +184,19 @@ def _draw_stack(parts: dict[str, pd.DataFrame], lost: pd.DataFrame) -> Figure:
 
 def groups(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 18: correlation of the influence of groups over their size."""
-    found = pick(rows, list(SCORES), method=list(METHODS), set="groups")
-    found = prefer(primary(found[found["size"] != ""]), "test", "max")
-    if found.empty:
+    scored = pick(rows, list(SCORES), method=list(METHODS), set="groups")
+    scored = prefer(primary(scored[scored["size"] != ""]), "test", "max")
+    if scored.empty:
         return None
     caption = "Correlation over groups of one size of the estimated and measured influence of removing a group."
-    return Artefact(name, tidy(found, "test", "size", "n"), lambda: _draw_groups(found), caption)
+    return Artefact(name, tidy(scored, "test", "size", "n"), lambda: _draw_groups(scored), caption)
 
 
-def _draw_groups(found: pd.DataFrame) -> Figure:
+def _draw_groups(scored: pd.DataFrame) -> Figure:
     figure, panels = new_figure(1, 1, height=3.2)
     figure.set_size_inches(4.6, 3.4)
-    swarms(panels[0], scores_by_point(found), "size")
+    swarms(panels[0], scores_by_point(scored), "size")
     correlation_axis(panels[0])
     panels[0].set_xlabel(_WORDS["size"])
-    legend(figure, panels, found["seed"].nunique(), columns=2)
+    legend(figure, panels, scored["seed"].nunique(), columns=2)
     return figure

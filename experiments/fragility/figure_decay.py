@@ -20,25 +20,25 @@ _DEEP = 100  # estimates are drawn down to this part of the smallest measured no
 
 def norms(rows: pd.DataFrame, name: str, activation: str) -> Artefact | None:
     """Figures 1a,b (ReLU) and 7 (tanh): every training point's two norms, with weight decay and without."""
-    own = rows[rows["activation"] == activation]
-    found = primary(beside(own, "change_norm", "change_norm"))
-    if found.empty or "wd" not in found:
+    networks = rows[rows["activation"] == activation]
+    pairs = primary(beside(networks, "change_norm", "change_norm"))
+    if pairs.empty or "wd" not in pairs:
         return None
     caption = (
         f"Norm of the change of parameters when a training point is removed, {activation}: estimated with the "
         "influence function against retraining. Every training point of every seed; the line: equal. Estimates far "
         "below every measured norm are counted in the title."
     )
-    frame = found.drop(columns=["point", "test", "size", "group"])
-    return Artefact(name, frame, lambda: _draw(found), caption)
+    frame = pairs.drop(columns=["point", "test", "size", "group"])
+    return Artefact(name, frame, lambda: _draw(pairs), caption)
 
 
-def _draw(found: pd.DataFrame) -> Figure:
-    decays = ordered(found["wd"].unique())[::-1]
+def _draw(pairs: pd.DataFrame) -> Figure:
+    decays = ordered(pairs["wd"].unique())[::-1]
     figure, panels = new_figure(1, len(decays), height=3.2)
-    colors = {seed: PALETTE[i % len(PALETTE)] for i, seed in enumerate(sorted(found["seed"].unique()))}
+    colors = {seed: PALETTE[i % len(PALETTE)] for i, seed in enumerate(sorted(pairs["seed"].unique()))}
     for ax, wd in zip(panels, decays, strict=True):
-        _panel(ax, found[found["wd"] == wd], colors)
+        _panel(ax, pairs[pairs["wd"] == wd], colors)
         ax.set_title(named("wd", wd) + ax.get_title())
         ax.set_xlabel("norm of change by retraining")
     panels[0].set_ylabel("norm of change by influence function")
@@ -48,9 +48,9 @@ def _draw(found: pd.DataFrame) -> Figure:
 
 def _panel(ax: Axes, rows: pd.DataFrame, colors: dict[Any, str]) -> None:
     usable = rows[(rows["predicted"] > 0) & (rows["actual"] > 0)]
-    for index, (seed, own) in enumerate(usable.groupby("seed")):
+    for index, (seed, of_seed) in enumerate(usable.groupby("seed")):
         dots: dict[str, Any] = {"linestyle": "", "marker": "os^Dv"[index % 5], "markersize": 2.8, "markeredgewidth": 0}
-        ax.plot(own["actual"], own["predicted"], alpha=0.6, color=colors[seed], label=f"seed {seed:g}", **dots)
+        ax.plot(of_seed["actual"], of_seed["predicted"], alpha=0.6, color=colors[seed], label=f"seed {seed:g}", **dots)
     ax.set_xscale("log")
     ax.set_yscale("log")
     if usable.empty:

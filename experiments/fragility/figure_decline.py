@@ -29,14 +29,14 @@ def table(rows: pd.DataFrame, name: str) -> Artefact | None:
     grid = axes(points)
     if shape_of(grid) not in grid or "wd" not in grid:
         return None
-    found = correlations(rows)
-    found = found[found["test"] == found["test"].min()]  # max before p50
-    spearman = found[found["metric"] == "spearman"].groupby("point")["value"]
-    pearson = found[found["metric"] == "pearson"].groupby("point")["value"]
+    scored = correlations(rows)
+    scored = scored[scored["test"] == scored["test"].min()]  # max before p50
+    spearman = scored[scored["metric"] == "spearman"].groupby("point")["value"]
+    pearson = scored[scored["metric"] == "pearson"].groupby("point")["value"]
     frame = points[["setting", "scale", "point", *grid]].drop_duplicates().set_index("point")
     frame["spearman"], frame["low"], frame["high"] = spearman.median(), spearman.min(), spearman.max()
     frame["pearson"] = pearson.median()
-    lost = undefined(rows, found, "point")
+    lost = undefined(rows, scored, "point")
     frame["networks"], frame["undefined"], frame["constant output"] = (
         lost["trained"], lost["undefined"], lost["constant"],
     )  # fmt: skip
@@ -61,8 +61,8 @@ def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:
     depths, decays = ordered(frame[shape].unique()), ordered(frame["wd"].unique())
     low = min(0.0, float(frame["spearman"].min()))
     for ax, kind in zip(panels, kinds, strict=False):
-        own = frame[[word == kind for word in words]]
-        table = own.pivot_table(index="wd", columns=shape, values="spearman", dropna=False)
+        part = frame[[word == kind for word in words]]
+        table = part.pivot_table(index="wd", columns=shape, values="spearman", dropna=False)
         values = table.reindex(index=decays, columns=depths).to_numpy(dtype=float)
         image = ax.imshow(values, cmap="cividis", vmin=low, vmax=1, aspect="auto", origin="lower")
         ax.grid(False)
@@ -70,7 +70,7 @@ def _draw(frame: pd.DataFrame, grid: list[str]) -> Figure:
         ax.set_yticks(range(len(decays)), decays)
         ax.set_title(point_words(kind))
         for (row, column), value in np.ndenumerate(values):
-            cell = own[(own["wd"] == decays[row]) & (own[shape] == depths[column])]
+            cell = part[(part["wd"] == decays[row]) & (part[shape] == depths[column])]
             _write(ax, column, row, value, cell, dark=not value > (low + 1) / 2)
     hide(panels, len(kinds))
     for ax in panels[:: columns or 1]:

@@ -47,25 +47,25 @@ def load(folders: Sequence[Path], setting: str, seed: int) -> Images:
     Raises:
         MissingError: a file that cannot be read, or that holds something else.
     """
-    found: Images = {}
+    images: Images = {}
     for folder in folders:
-        told = read_json(folder / "cell.json") or {}
-        if (told.get("setting"), told.get("seed")) == (setting, seed) and (folder / FILE).is_file():
-            found |= _read(folder / FILE)
-    return found
+        cell = read_json(folder / "cell.json") or {}
+        if (cell.get("setting"), cell.get("seed")) == (setting, seed) and (folder / FILE).is_file():
+            images |= _read(folder / FILE)
+    return images
 
 
 def _read(path: Path) -> Images:
     where, todo = f"{path.parent.name}/{FILE}", "remove the cell's folder and run the setting again"
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {key: file[key] for key in file.files}
+            images = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise MissingError("the images cannot be read", where, todo) from error
-    for key, image in found.items():
+    for key, image in images.items():
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
             raise MissingError(f"{key!r} is no image: {image.dtype} {list(image.shape)}", where, todo)
-    return found
+    return images
 
 
 _PICK = ["method", "test", "train"]
@@ -77,27 +77,27 @@ def influential(rows: pd.DataFrame, images: Images) -> pd.DataFrame:
     Returns:
         KEYS, axes, point, method, test, test_index, test_label, rank, train, label, influence.
     """
-    found = pick(rows, "influence", method=list(METHODS), size="").drop_duplicates(["seed", "point", *_PICK])
+    ranked = pick(rows, "influence", method=list(METHODS), size="").drop_duplicates(["seed", "point", *_PICK])
     picked = {tuple(pair) for pair in pick(rows, "influence_of_rank")[["point", "method"]].itertuples(index=False)}
     if picked:  # the method that picked the images
-        pairs = pd.Series(zip(found["point"], found["method"], strict=True), index=found.index, dtype=object)
-        found = found[pairs.isin(picked)]
-    found = primary(found)
-    found = found[found["seed"] == found["seed"].min()]
-    keys = [f"{_key(p, t)}|train={i}" for p, t, i in found[["point", "test", "train"]].itertuples(index=False)]
-    found = found[[key in images for key in keys]]
+        pairs = pd.Series(zip(ranked["point"], ranked["method"], strict=True), index=ranked.index, dtype=object)
+        ranked = ranked[pairs.isin(picked)]
+    ranked = primary(ranked)
+    ranked = ranked[ranked["seed"] == ranked["seed"].min()]
+    keys = [f"{_key(p, t)}|train={i}" for p, t, i in ranked[["point", "test", "train"]].itertuples(index=False)]
+    ranked = ranked[[key in images for key in keys]]
     on = [*KEYS, "point", "test"]
     for metric, column, method, more in (
         ("test_index", "test_index", "test", []), ("test_label", "test_label", "test", []),
         ("label", "label", "data", ["train"]),
     ):  # fmt: skip
-        told = pick(rows, metric, method=method)[[*on, *more, "value"]].rename(columns={"value": column})
-        found = found.merge(told.drop_duplicates([*on, *more]), on=[*on, *more], how="left")
-    found = found.assign(influence=found["value"], size_of=found["value"].abs())
-    found = found.sort_values(["point", "test", "size_of", "train"], ascending=[True, True, False, True])
-    found["rank"] = found.groupby(["point", "test"]).cumcount() + 1
-    told = ["point", "method", "test", "test_index", "test_label", "rank", "train", "label", "influence"]
-    return found[[*KEYS, *axes(rows), *told]].reset_index(drop=True)
+        extra = pick(rows, metric, method=method)[[*on, *more, "value"]].rename(columns={"value": column})
+        ranked = ranked.merge(extra.drop_duplicates([*on, *more]), on=[*on, *more], how="left")
+    ranked = ranked.assign(influence=ranked["value"], size_of=ranked["value"].abs())
+    ranked = ranked.sort_values(["point", "test", "size_of", "train"], ascending=[True, True, False, True])
+    ranked["rank"] = ranked.groupby(["point", "test"]).cumcount() + 1
+    extra = ["point", "method", "test", "test_index", "test_label", "rank", "train", "label", "influence"]
+    return ranked[[*KEYS, *axes(rows), *extra]].reset_index(drop=True)
 
 
 def _key(point: str, test: str) -> str:
@@ -110,7 +110,7 @@ class Gallery:
     def __init__(self, rows: pd.DataFrame, folders: Sequence[Path]) -> None:
         first = rows[rows["seed"] == rows["seed"].min()]
         self.images = load(folders, str(first["setting"].iloc[0]), int(first["seed"].iloc[0]))
-        self.found = influential(first, self.images) if self.images else pd.DataFrame()
+        self.ranked = influential(first, self.images) if self.images else pd.DataFrame()
 
     def rows(self, name: str, tests: Sequence[str] = (), architecture: str = "") -> Artefact | None:
         """A row a test point: its image, and the training images of most influence (Figs. 9, 10, 17).
@@ -118,29 +118,29 @@ class Gallery:
         `tests` names the test points that must be there (all when empty), `architecture` the one preferred, trained
         with decay.
         """
-        own = self.found
-        if tests and len(own):
-            own = own[own["test"].isin(tests)]
-            own = own if set(own["test"]) == set(tests) else own.iloc[:0]
-        if architecture and len(own):
-            own = prefer(decayed(own), "arch", architecture)
-        if own.empty:
+        chosen = self.ranked
+        if tests and len(chosen):
+            chosen = chosen[chosen["test"].isin(tests)]
+            chosen = chosen if set(chosen["test"]) == set(tests) else chosen.iloc[:0]
+        if architecture and len(chosen):
+            chosen = prefer(decayed(chosen), "arch", architecture)
+        if chosen.empty:
             return None
-        shown = panels_of(own)[:_ROWS]
+        shown = panels_of(chosen)[:_ROWS]
         caption = (
             "A test image and the training images of most (absolute) estimated influence on its loss; under each its "
             "class and the estimated change of the test loss when it is removed, in nats. One seed."
         )
-        return Artefact(name, own.drop(columns="point"), lambda: self._draw_rows(own, shown), caption)
+        return Artefact(name, chosen.drop(columns="point"), lambda: self._draw_rows(chosen, shown), caption)
 
-    def _draw_rows(self, own: pd.DataFrame, shown: list[tuple[str, str]]) -> Figure:
-        columns = 1 + min(5, int(own["rank"].max()))
+    def _draw_rows(self, chosen: pd.DataFrame, shown: list[tuple[str, str]]) -> Figure:
+        columns = 1 + min(5, int(chosen["rank"].max()))
         figure, axs = new_figure(len(shown), columns)
         figure.set_size_inches(1.15 * columns + 0.2, 1.55 * len(shown) + 0.25)
         hide(axs, 0)
         for index, (point, test) in enumerate(shown):
             line = axs[index * columns : (index + 1) * columns]
-            at = own[(own["point"] == point) & (own["test"] == test)].sort_values("rank")
+            at = chosen[(chosen["point"] == point) & (chosen["test"] == test)].sort_values("rank")
             first = at.iloc[0]
             about = [point_words(point), f"test {first['test_index']:g}" if first["test_index"] >= 0 else test]
             self._tile(
@@ -148,43 +148,43 @@ class Gallery:
             )
             for ax, (_, row) in zip(line[1:], at.iterrows(), strict=False):
                 self._influence(ax, row)
-        figure.suptitle(f"most influential training images, seed {own['seed'].iloc[0]:g}")
+        figure.suptitle(f"most influential training images, seed {chosen['seed'].iloc[0]:g}")
         return figure
 
     def tests(self, name: str) -> Artefact | None:
         """The test images alone (Fig. 12)."""
-        if self.found.empty:
+        if self.ranked.empty:
             return None
-        firsts = self.found.drop_duplicates(["point", "test"]).set_index("test", drop=False)
-        own = firsts.loc[imagenet_tests(self.found)].reset_index(drop=True)
-        return Artefact(name, own.drop(columns="point"), lambda: self._draw_tests(own), "The test images.")
+        firsts = self.ranked.drop_duplicates(["point", "test"]).set_index("test", drop=False)
+        chosen = firsts.loc[imagenet_tests(self.ranked)].reset_index(drop=True)
+        return Artefact(name, chosen.drop(columns="point"), lambda: self._draw_tests(chosen), "The test images.")
 
-    def _draw_tests(self, own: pd.DataFrame) -> Figure:
-        figure, axs = new_figure(1, len(own))
-        figure.set_size_inches(2.2 * len(own), 2.6)
+    def _draw_tests(self, chosen: pd.DataFrame) -> Figure:
+        figure, axs = new_figure(1, len(chosen))
+        figure.set_size_inches(2.2 * len(chosen), 2.6)
         hide(axs, 0)
-        for ax, (_, row) in zip(axs, own.iterrows(), strict=True):
+        for ax, (_, row) in zip(axs, chosen.iterrows(), strict=True):
             words = f"{test_words(row['test'])}\n{_class(row['test_label'])}"
             self._tile(ax, f"{_key(row['point'], row['test'])}|test", words)
         return figure
 
-    def square(self, name: str, place: int) -> Artefact | None:
-        """Up to 25 training images of most influence on the paper's test point number `place` (Figs. 13, 14)."""
-        tests = imagenet_tests(self.found) if len(self.found) else []
-        if place >= len(tests):
+    def square(self, name: str, position: int) -> Artefact | None:
+        """Up to 25 training images of most influence on the paper's test point number `position` (Figs. 13, 14)."""
+        tests = imagenet_tests(self.ranked) if len(self.ranked) else []
+        if position >= len(tests):
             return None
-        own = prefer(self.found[self.found["test"] == tests[place]], "point").head(25)
-        caption = f"The training images of most (absolute) estimated influence on {test_words(tests[place])}."
-        return Artefact(name, own.drop(columns="point"), lambda: self._draw_square(own), caption)
+        chosen = prefer(self.ranked[self.ranked["test"] == tests[position]], "point").head(25)
+        caption = f"The training images of most (absolute) estimated influence on {test_words(tests[position])}."
+        return Artefact(name, chosen.drop(columns="point"), lambda: self._draw_square(chosen), caption)
 
-    def _draw_square(self, own: pd.DataFrame) -> Figure:
-        side = math.ceil(math.sqrt(len(own)))
-        figure, axs = new_figure(math.ceil(len(own) / side), side)
-        figure.set_size_inches(1.25 * side, 1.5 * math.ceil(len(own) / side) + 0.3)
+    def _draw_square(self, chosen: pd.DataFrame) -> Figure:
+        side = math.ceil(math.sqrt(len(chosen)))
+        figure, axs = new_figure(math.ceil(len(chosen) / side), side)
+        figure.set_size_inches(1.25 * side, 1.5 * math.ceil(len(chosen) / side) + 0.3)
         hide(axs, 0)
-        for ax, (_, row) in zip(axs, own.iterrows(), strict=False):
+        for ax, (_, row) in zip(axs, chosen.iterrows(), strict=False):
             self._influence(ax, row)
-        figure.suptitle(f"{test_words(own['test'].iloc[0])}, {_class(own['test_label'].iloc[0])}")
+        figure.suptitle(f"{test_words(chosen['test'].iloc[0])}, {_class(chosen['test_label'].iloc[0])}")
         return figure
 
     def _influence(self, ax: Axes, row: Any) -> None:

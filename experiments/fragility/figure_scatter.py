@@ -59,42 +59,42 @@ def chosen(panels: list[Panel]) -> list[Panel]:
 
 def scatter(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Every measured sample of a setting, a panel per point of the grid and test point."""
-    found = primary(beside(rows))
-    if found.empty:
+    samples = primary(beside(rows))
+    if samples.empty:
         return None
-    found = found[found["size"] == ""].drop(columns=["size", "group"])
-    there = panels_of(found)
-    shown = chosen(there)
-    where = "CSV" if len(found) <= MOST_ROWS else "run's metrics.csv"
-    if len(found) > MOST_ROWS:
-        found = found[[pair in shown for pair in zip(found["point"], found["test"], strict=True)]]
-    more = f"{len(there) - len(shown)} more panels are in the {where}" if len(there) > len(shown) else ""
+    samples = samples[samples["size"] == ""].drop(columns=["size", "group"])
+    panels = panels_of(samples)
+    shown = chosen(panels)
+    where = "CSV" if len(samples) <= MOST_ROWS else "run's metrics.csv"
+    if len(samples) > MOST_ROWS:
+        samples = samples[[pair in shown for pair in zip(samples["point"], samples["test"], strict=True)]]
+    more = f"{len(panels) - len(shown)} more panels are in the {where}" if len(panels) > len(shown) else ""
     caption = (
         "Change of the test loss when a training point is removed: estimated against retraining, every point tried. "
         f"In the titles the correlations over the top points (median over seeds). {more}"
     )
     words = _titles(rows, shown)
-    return Artefact(name, found.drop(columns="point"), lambda: _draw(found, shown, words, more), caption)
+    return Artefact(name, samples.drop(columns="point"), lambda: _draw(samples, shown, words, more), caption)
 
 
 def _titles(rows: pd.DataFrame, shown: list[Panel]) -> dict[Panel, str]:
     scores = primary(pick(rows, list(SCORES), truth="", size=""))
-    told = {}
+    titles = {}
     for point, test in shown:
-        own = top(scores[(scores["point"] == point) & (scores["test"] == test)])
-        middle = own.groupby("metric")["value"].median()
+        scored = top(scores[(scores["point"] == point) & (scores["test"] == test)])
+        middle = scored.groupby("metric")["value"].median()
         values = ", ".join(f"{label} {middle[score]:.2f}" for score, label in SCORES.items() if score in middle)
         words = ", ".join(filter(None, [point_words(point), test_words(test)]))
-        told[point, test] = f"{words}\n{values or 'correlation undefined'}"
-    return told
+        titles[point, test] = f"{words}\n{values or 'correlation undefined'}"
+    return titles
 
 
-def _draw(found: pd.DataFrame, shown: list[Panel], words: dict[Panel, str], more: str) -> Figure:
+def _draw(samples: pd.DataFrame, shown: list[Panel], words: dict[Panel, str], more: str) -> Figure:
     figure, axs = _grid(len(shown), 2.4)
-    colors = {float(seed): index for index, seed in enumerate(sorted(found["seed"].unique()))}
+    colors = {float(seed): index for index, seed in enumerate(sorted(samples["seed"].unique()))}
     for ax, panel in zip(axs, shown, strict=False):
-        own = found[(found["point"] == panel[0]) & (found["test"] == panel[1])]
-        cloud(ax, own.rename(columns={"actual": "exact", "predicted": "estimated"}), colors, 1.0)
+        points = samples[(samples["point"] == panel[0]) & (samples["test"] == panel[1])]
+        cloud(ax, points.rename(columns={"actual": "exact", "predicted": "estimated"}), colors, 1.0)
         ax.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3))
         ax.set_title(words[panel], fontsize=7)
     _label(axs, len(shown), "by retraining (nats)", "estimated (nats)")
@@ -123,27 +123,27 @@ def _label(axs: list[Axes], count: int, x: str, y: str) -> None:
 
 def lissa(rows: pd.DataFrame, name: str) -> Artefact | None:
     """The norm of LiSSA's estimate over its recursions: bounded, or its scale is too small."""
-    found = pick(rows, "norm_curve", method="lissa")
-    if found.empty:
+    norms = pick(rows, "norm_curve", method="lissa")
+    if norms.empty:
         return None
-    found = found[found["seed"] == found["seed"].min()]
+    norms = norms[norms["seed"] == norms["seed"].min()]
     caption = "Norm of the stochastic estimate of the inverse-Hessian-vector product over recursions, first seed."
-    return Artefact(name, tidy(found, "test", "round"), lambda: _draw_lissa(found), caption)
+    return Artefact(name, tidy(norms, "test", "round"), lambda: _draw_lissa(norms), caption)
 
 
-def _draw_lissa(found: pd.DataFrame) -> Figure:
-    own = found[found["value"] > 0]
-    points = list(dict.fromkeys(point for point, _ in panels_of(own)))[:MOST]
+def _draw_lissa(norms: pd.DataFrame) -> Figure:
+    positive = norms[norms["value"] > 0]
+    points = list(dict.fromkeys(point for point, _ in panels_of(positive)))[:MOST]
     figure, axs = _grid(max(1, len(points)), 2.2)
-    tests = ordered(own["test"].unique())[:8]
+    tests = ordered(positive["test"].unique())[:8]
     for ax, point in zip(axs, points, strict=False):
         for index, test in enumerate(tests):
-            line = own[(own["point"] == point) & (own["test"] == test)].sort_values("round")
+            line = positive[(positive["point"] == point) & (positive["test"] == test)].sort_values("round")
             every = max(1, len(line) // 6)
             ax.plot(line["round"], line["value"], label=test_words(test), markevery=every, **look(index))
         ax.set_yscale("log")
         ax.set_title(point_words(point), fontsize=8)
     _label(axs, max(1, len(points)), "recursion", "norm of the estimate")
-    figure.suptitle(f"LiSSA, seed {own['seed'].min():g}" if len(own) else "LiSSA")
+    figure.suptitle(f"LiSSA, seed {positive['seed'].min():g}" if len(positive) else "LiSSA")
     legend(figure, axs, 1)
     return figure

@@ -37,12 +37,12 @@ _SETS = {"top": "top influential points", "p30": "points at percentile 30 of inf
 
 def by_decay(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 3a and 3b: Spearman by test point, with and without decay, on the top points and at percentile 30."""
-    found = primary(pick(rows, list(SCORES), truth="", size=""))
-    sets = {"top": top(found), "p30": found[found["set"] == "p30"]}
-    parts = {kind: own for kind, own in sets.items() if len(own)}
+    scored = primary(pick(rows, list(SCORES), truth="", size=""))
+    sets = {"top": top(scored), "p30": scored[scored["set"] == "p30"]}
+    parts = {kind: subset for kind, subset in sets.items() if len(subset)}
     if not parts:
         return None
-    frame = pd.concat([tidy(own, "test", "set", "n") for own in parts.values()], ignore_index=True)
+    frame = pd.concat([tidy(subset, "test", "set", "n") for subset in parts.values()], ignore_index=True)
     caption = (
         "Spearman correlation of estimated and measured influence by test point, on the most influential training "
         "points and on those at percentile 30 of the influence; every seed and the median. Pearson is in the CSV."
@@ -55,11 +55,11 @@ def _draw_tests(parts: dict[str, pd.DataFrame]) -> Figure:
     figure.set_size_inches(5.0 * len(parts), 3.7)
     everything = pd.concat(parts.values())
     tests = ordered(everything["test"].unique())
-    for ax, (kind, own) in zip(panels, parts.items(), strict=True):
-        shown = own[own["metric"] == "spearman"]
+    for ax, (kind, subset) in zip(panels, parts.items(), strict=True):
+        shown = subset[subset["metric"] == "spearman"]
         series = {named("wd", wd) if wd else "Spearman": shown[shown["wd"] == wd] for wd in _decays(shown)}
         swarms(ax, series, "test", tests, joined=False)
-        if kind == "top" and "wd" in axes(own):
+        if kind == "top" and "wd" in axes(subset):
             _range(ax)
         ax.set_title(_SETS[kind])
         relabel(ax, tests, test_words, 35)
@@ -85,9 +85,9 @@ def _range(ax: Axes) -> None:
 
 def by_test(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 4: Pearson and Spearman by test point on the top influential training points."""
-    found = top(primary(pick(rows, list(SCORES), truth="", size="")))
+    scored = top(primary(pick(rows, list(SCORES), truth="", size="")))
     caption = "Correlation of estimated and measured influence by test point, on the top influential training points."
-    return _over(found, name, "test", f"{caption} Every seed and the median.")
+    return _over(scored, name, "test", f"{caption} Every seed and the median.")
 
 
 def by_architecture(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -108,24 +108,24 @@ def by_optimizer(rows: pd.DataFrame, name: str) -> Artefact | None:
     return _over(correlations(rows), name, "optimizer", caption)
 
 
-def _over(found: pd.DataFrame, name: str, axis: str, caption: str) -> Artefact | None:
-    if found.empty or (axis != "test" and axis not in axes(found)):
+def _over(scored: pd.DataFrame, name: str, axis: str, caption: str) -> Artefact | None:
+    if scored.empty or (axis != "test" and axis not in axes(scored)):
         return None
-    return Artefact(name, tidy(found, "test", "set", "n").drop_duplicates(), lambda: _draw(found, axis), caption)
+    return Artefact(name, tidy(scored, "test", "set", "n").drop_duplicates(), lambda: _draw(scored, axis), caption)
 
 
-def _draw(found: pd.DataFrame, axis: str) -> Figure:
+def _draw(scored: pd.DataFrame, axis: str) -> Figure:
     figure, panels = new_figure(1, 1, height=3.4)
     figure.set_size_inches(5.0, 3.5)
     (ax,) = panels
-    series = scores_by_point(found) if axis == "test" else scores(found)
+    series = scores_by_point(scored) if axis == "test" else scores(scored)
     places = swarms(ax, series, axis, joined=False)
     if axis == "optimizer":
         for index, score in enumerate(SCORES):
             _band(ax, score, index)
     correlation_axis(ax)
     relabel(ax, places, test_words if axis == "test" else lambda value: named(axis, value), 25)
-    legend(figure, panels, found["seed"].nunique(), columns=2)
+    legend(figure, panels, scored["seed"].nunique(), columns=2)
     return figure
 
 
@@ -140,29 +140,29 @@ def _band(ax: Axes, score: str, index: int) -> None:
 
 def by_set(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 16: correlation by number of training points, on those of highest and of lowest influence."""
-    found = primary(pick(rows, list(SCORES), truth="", size=""))
-    found = decayed(prefer(found, "test", "max"))
-    kinds = found["set"].map(lambda name: split_set(name)[0])
-    counts = found["set"].map(lambda name: split_set(name)[1]).fillna(found["n"])
-    found = found.assign(kind=kinds, count=counts.map("{:g}".format))[kinds.isin(["top", "lowest"])]
-    if not (found["kind"] == "lowest").any():
+    scored = primary(pick(rows, list(SCORES), truth="", size=""))
+    scored = decayed(prefer(scored, "test", "max"))
+    kinds = scored["set"].map(lambda name: split_set(name)[0])
+    counts = scored["set"].map(lambda name: split_set(name)[1]).fillna(scored["n"])
+    scored = scored.assign(kind=kinds, count=counts.map("{:g}".format))[kinds.isin(["top", "lowest"])]
+    if not (scored["kind"] == "lowest").any():
         return None
     caption = (
         "Correlation over the number of training points, those of highest and those of lowest estimated influence; "
         "one test point of high loss; every seed and the median."
     )
-    return Artefact(name, tidy(found, "test", "set", "n"), lambda: _draw_sets(found), caption)
+    return Artefact(name, tidy(scored, "test", "set", "n"), lambda: _draw_sets(scored), caption)
 
 
-def _draw_sets(found: pd.DataFrame) -> Figure:
+def _draw_sets(scored: pd.DataFrame) -> Figure:
     figure, panels = new_figure(1, 1, height=3.4)
     figure.set_size_inches(4.8, 3.4)
     series = {
-        f"{label}, {kind}": own[own["kind"] == kind]
-        for label, own in scores(found).items() for kind in ("top", "lowest")
+        f"{label}, {kind}": of_label[of_label["kind"] == kind]
+        for label, of_label in scores(scored).items() for kind in ("top", "lowest")
     }  # fmt: skip
     swarms(panels[0], series, "count")
     correlation_axis(panels[0])
     panels[0].set_xlabel("training points")
-    legend(figure, panels, found["seed"].nunique(), columns=2)
+    legend(figure, panels, scored["seed"].nunique(), columns=2)
     return figure

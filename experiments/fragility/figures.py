@@ -87,7 +87,7 @@ def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tupl
 def _images(setting: str, gallery: Gallery) -> dict[str, Callable[[str], Artefact | None]]:
     """The figures of images: the paper's for its settings, and all test points for the others."""
     if setting == "imagenet":
-        squares = {f"figure{13 + place}": partial(gallery.square, place=place) for place in (0, 1)}
+        squares = {f"figure{13 + position}": partial(gallery.square, position=position) for position in (0, 1)}
         return {"figure12": gallery.tests, **squares}
     if setting == "cifar100":
         return {"figure17": partial(gallery.rows, tests=("i7106", "i2407")), "images": gallery.rows}

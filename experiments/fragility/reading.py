@@ -60,8 +60,8 @@ def axes(rows: pd.DataFrame) -> list[str]:
 
 def estimators(rows: pd.DataFrame) -> list[str]:
     """The estimators in `rows`, in the order of METHODS."""
-    found = set(rows["method"])
-    return [method for method in METHODS if method in found]
+    present = set(rows["method"])
+    return [method for method in METHODS if method in present]
 
 
 def primary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,8 +90,8 @@ def correlations(rows: pd.DataFrame, of: str = "") -> pd.DataFrame:
     Of the first method of every point, the truth from the optimum, the highest-loss test point and the top set (the
     first of each where a setting has other ones).
     """
-    found = primary(pick(rows, [f"{of}{score}" for score in SCORES], truth="", size=""))
-    return top(found if of else prefer(found, "test", "max"))
+    scored = primary(pick(rows, [f"{of}{score}" for score in SCORES], truth="", size=""))
+    return top(scored if of else prefer(scored, "test", "max"))
 
 
 def top(rows: pd.DataFrame) -> pd.DataFrame:
@@ -103,8 +103,8 @@ def top(rows: pd.DataFrame) -> pd.DataFrame:
 
 def split_set(name: str) -> tuple[str, float]:
     """("top", 40.0) of "top40"; the count is NaN where the name tells none ("top", "p30")."""
-    found = re.fullmatch(r"(top|lowest|random|all)(\d+)?", name)
-    return (found[1], float(found[2] or "nan")) if found else (name, math.nan)
+    match = re.fullmatch(r"(top|lowest|random|all)(\d+)?", name)
+    return (match[1], float(match[2] or "nan")) if match else (name, math.nan)
 
 
 def ordered(values: Iterable[str]) -> list[str]:
@@ -115,9 +115,9 @@ def ordered(values: Iterable[str]) -> list[str]:
 def _place(value: str) -> tuple[int, float, float, str]:
     if value in ARCHITECTURES:
         return (0, float(list(ARCHITECTURES).index(value)), 0.0, value)
-    found = re.fullmatch(r"(max|p|i)([\d.]*)([b-z]?)", value)
-    if found:
-        kind, number, which = found.groups()
+    match = re.fullmatch(r"(max|p|i)([\d.]*)([b-z]?)", value)
+    if match:
+        kind, number, which = match.groups()
         rank = float(number or 1)
         return (2 + ["max", "p", "i"].index(kind), -rank if kind == "p" else rank, float(ord(which or "a")), value)
     try:
@@ -133,29 +133,29 @@ def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 def imagenet_tests(rows: pd.DataFrame) -> list[str]:
     """The test points of `rows`: the paper's first and second (section 5.4), then others by loss."""
-    found = ordered(rows["test"].unique())
-    return sorted(found, key=lambda test: IMAGENET.index(test) if test in IMAGENET else len(IMAGENET))
+    tests = ordered(rows["test"].unique())
+    return sorted(tests, key=lambda test: IMAGENET.index(test) if test in IMAGENET else len(IMAGENET))
 
 
-def undefined(rows: pd.DataFrame, found: pd.DataFrame, by: str) -> pd.DataFrame:
+def undefined(rows: pd.DataFrame, scored: pd.DataFrame, by: str) -> pd.DataFrame:
     """Value of `by` -> networks without a correlation in `found` (undefined), constant ones among them, and all."""
     trained = pick(rows, "train_loss", method="train")[list(dict.fromkeys([*KEYS, "point", by]))].drop_duplicates()
     constant = pick(rows, "constant_output", method="train")
     constant = constant[constant["value"] == 1][[*KEYS, "point"]].assign(constant=True)
-    defined = found[[*KEYS, "point"]].drop_duplicates().assign(defined=True)
-    told = trained.merge(constant, on=[*KEYS, "point"], how="left").merge(defined, on=[*KEYS, "point"], how="left")
-    lost = told["defined"].isna()
-    told = told.assign(undefined=lost, constant=lost & told["constant"].notna(), trained=1)
-    return told.groupby(by)[["undefined", "constant", "trained"]].sum()
+    defined = scored[[*KEYS, "point"]].drop_duplicates().assign(defined=True)
+    networks = trained.merge(constant, on=[*KEYS, "point"], how="left").merge(defined, on=[*KEYS, "point"], how="left")
+    lost = networks["defined"].isna()
+    networks = networks.assign(undefined=lost, constant=lost & networks["constant"].notna(), trained=1)
+    return networks.groupby(by)[["undefined", "constant", "trained"]].sum()
 
 
 def beside(rows: pd.DataFrame, metric: str = "influence", truth: str = "actual") -> pd.DataFrame:
     """Prediction and truth of every sample: KEYS, axes, method, point, test, train, size, group, predicted, actual."""
     on = [*KEYS, "point", "test", "train", "size", "group"]
     true = pick(rows, truth, method="retrain")[[*on, "value"]].rename(columns={"value": "actual"})
-    mine = pick(rows, metric, method=list(METHODS)).rename(columns={"value": "predicted"})
+    predicted = pick(rows, metric, method=list(METHODS)).rename(columns={"value": "predicted"})
     columns = list(dict.fromkeys([*KEYS, *axes(rows), "method", *on, "predicted", "actual"]))
-    return mine.merge(true, on=on)[columns]
+    return predicted.merge(true, on=on)[columns]
 
 
 def named(key: str, value: str) -> str:
@@ -173,10 +173,10 @@ def point_words(point: str) -> str:
 
 def test_words(test: str) -> str:
     """A test point in words."""
-    found = re.fullmatch(r"(max|p|i)([\d.]*)([b-z]?)", test)
-    if not found:
+    match = re.fullmatch(r"(max|p|i)([\d.]*)([b-z]?)", test)
+    if not match:
         return test
-    kind, number, which = found.groups()
+    kind, number, which = match.groups()
     if kind == "i":
         return f"test sample {number}"
     if kind == "p":

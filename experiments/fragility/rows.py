@@ -1,4 +1,4 @@
-"""A cell's findings as rows of metrics.csv."""
+"""The results of a cell as rows of metrics.csv."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rows:
     def add(
         self, method: str, metric: str, value: float, unit: str = "", n: int | None = None, **words: object
     ) -> None:
-        """One number; `words` complete the subject. What is not finite has no row."""
+        """One number; `words` complete the subject. A value that is not finite gets no row."""
         if not np.isfinite(value):
             return
         subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items() if word != "")]))
@@ -46,11 +46,11 @@ class Rows:
             self.add(method, metric, value, "", n, **words)
 
 
-def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:
-    """Cost and accuracy of every method, and its ranks beside the first exact one's over all training samples."""
-    solved = [e for e in made if e.solves and float(e.solution.residual.max()) <= _SOLVED]
+def of_methods(rows: Rows, estimates: list[Estimate], tests: Iterable[str]) -> None:
+    """Cost and residual of every method, and its rank correlation with the first exact one on all training samples."""
+    solved = [e for e in estimates if e.solves and float(e.solution.residual.max()) <= _SOLVED]
     exact = solved[0] if solved else None
-    for estimate in made:
+    for estimate in estimates:
         for fact, value in estimate.solution.facts.items():
             rows.add(estimate.method, fact, value)
         for t, test in enumerate(tests):
@@ -65,16 +65,16 @@ def of_methods(rows: Rows, made: list[Estimate], tests: Iterable[str]) -> None:
                 rows.rows[-1]["round"] = iteration
 
 
-def of_samples(rows: Rows, made: list[Estimate], tests: Sequence[str], sets: dict[str, list[int]]) -> None:
+def of_samples(rows: Rows, estimates: list[Estimate], tests: Sequence[str], sets: dict[str, list[int]]) -> None:
     """The influence of every candidate. sets: test point -> candidates."""
-    for estimate in made:
+    for estimate in estimates:
         for t, test in enumerate(tests):
             for i in sets[test]:
                 rows.add(estimate.method, "influence", estimate.influence[t, i], "nats", test=test, train=i)
 
 
 def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, list[int]], name: str) -> None:
-    """What was measured: per candidate, and the drift of the base world beside the spread of the differences."""
+    """What was measured: per candidate, the drift of the base world and the spread of the differences."""
     for t, test in enumerate(tests):
         for i in sets[test]:
             rows.add(name, "actual", truth.loss[sample_label(i)][t], "nats", test=test, train=i)
@@ -87,22 +87,22 @@ def of_truth(rows: Rows, truth: Truth, tests: Sequence[str], sets: dict[str, lis
 
 
 def of_lines(rows: Rows, lines: torch.Tensor, chosen: Iterable[int]) -> None:
-    """The line of the user's file that each of the samples `chosen` stands in. lines: [n]."""
+    """The line of the user's file that holds each of the samples `chosen`. lines: [n]."""
     for i in chosen:
         rows.add("data", "line", float(lines[i]), "line", train=i)
 
 
 def of_correlations(
-    rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[str], sets: dict[tuple[str, str], list[int]],
+    rows: Rows, estimates: list[Estimate], truth: Truth, tests: Sequence[str], sets: dict[tuple[str, str], list[int]],
     source: str = "",
 ) -> None:  # fmt: skip
     """Estimate against truth within every set of candidates. sets: (test point, set) -> candidates."""
-    for estimate in made:
+    for estimate in estimates:
         for (test, name), chosen in sets.items():
             t = tests.index(test)
-            actual = [float(truth.loss[sample_label(i)][t]) for i in chosen]
-            guessed = [float(estimate.influence[t, i]) for i in chosen]
-            rows.scores(estimate.method, guessed, actual, test=test, set=name, truth=source)
+            measured = [float(truth.loss[sample_label(i)][t]) for i in chosen]
+            estimated = [float(estimate.influence[t, i]) for i in chosen]
+            rows.scores(estimate.method, estimated, measured, test=test, set=name, truth=source)
 
 
 def of_norms(
@@ -114,24 +114,24 @@ def of_norms(
         for i, value in predicted.items():
             rows.add(method, "change_norm", value, train=i)
     for (test, name), chosen in sets.items():
-        measured = [truth.norm[sample_label(i)] for i in chosen]
-        rows.scores(method, [predicted[i] for i in chosen], measured, "norm_", test=test, set=name, truth=source)
+        norms = [truth.norm[sample_label(i)] for i in chosen]
+        rows.scores(method, [predicted[i] for i in chosen], norms, "norm_", test=test, set=name, truth=source)
 
 
-def of_groups(rows: Rows, made: list[Estimate], truth: Truth, tests: Sequence[str], held: Groups) -> None:
+def of_groups(rows: Rows, estimates: list[Estimate], truth: Truth, tests: Sequence[str], groups: Groups) -> None:
     """Sums of first-order influences against removing the group (section 9.11)."""
     for t, test in enumerate(tests):
-        actual = {key: float(truth.loss[group_label(*key)][t]) for key in held}
-        for (size, number), value in actual.items():
+        measured = {key: float(truth.loss[group_label(*key)][t]) for key in groups}
+        for (size, number), value in measured.items():
             rows.add("retrain", "actual", value, "nats", test=test, size=size, group=number)
-        for estimate in made:
-            sums = group_influence(torch.from_numpy(estimate.influence), list(held.values()))
-            guessed = dict(zip(held, sums[t].tolist(), strict=True))
-            for (size, number), value in guessed.items():
+        for estimate in estimates:
+            sums = group_influence(torch.from_numpy(estimate.influence), list(groups.values()))
+            estimated = dict(zip(groups, sums[t].tolist(), strict=True))
+            for (size, number), value in estimated.items():
                 rows.add(estimate.method, "influence", value, "nats", test=test, size=size, group=number)
-            for size in sorted({size for size, _ in held}):
-                keys = [key for key in held if key[0] == size]
+            for size in sorted({size for size, _ in groups}):
+                keys = [key for key in groups if key[0] == size]
                 rows.scores(
-                    estimate.method, [guessed[k] for k in keys], [actual[k] for k in keys], test=test, set="groups",
+                    estimate.method, [estimated[k] for k in keys], [measured[k] for k in keys], test=test, set="groups",
                     size=size,
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a setting of Basu et al. 2021 says: a model at its optimum, samples left out, estimates of the change."""
+"""The spec of a setting of Basu et al. 2021: a model at its optimum, samples left out, estimates of the change."""
 
 from __future__ import annotations
 

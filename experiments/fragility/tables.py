@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
@@ -50,16 +52,16 @@ def _scores(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """One row a group `by`: for every score median, low and high; defined, n."""
     parts: list[pd.DataFrame] = []
     for kind in _KINDS.values():
-        found = pick(rows, list(kind), method=[*METHODS, "several"])
-        if found.empty:
+        scored = pick(rows, list(kind), method=[*METHODS, "several"])
+        if scored.empty:
             continue
-        sizes = found.groupby(by)["n"].first()
-        seeds = found.groupby(by)["seed"].nunique()
+        sizes = scored.groupby(by)["n"].first()
+        seeds = scored.groupby(by)["seed"].nunique()
         part = pd.DataFrame({"n": sizes, "defined": seeds})
         for label, metric in zip(SCORES, kind, strict=True):
-            told = spread(found[found["metric"] == metric], by).set_index(by)
+            over = spread(scored[scored["metric"] == metric], by).set_index(by)
             for column, called in (("median", label), ("low", f"{label} low"), ("high", f"{label} high")):
-                part[called] = told[column]
+                part[called] = over[column]
         what = "influence" if kind is SCORES else "norm of change"
         parts.append(part.reset_index().assign(of=what))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -72,12 +74,12 @@ def _drift(rows: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
     sd = pick(rows, "spread", method="retrain")[[*on, "set", "value"]].rename(columns={"value": "sd"})
     both = sd.merge(drift.drop_duplicates(on), on=on)
     both["ratio"] = (both["drift"].abs() / both["sd"]).where(both["sd"] > 0)
-    own = both.groupby(["point", "test", "set"])["ratio"].median()
-    told = [
-        own.get((point, test, named), own.get((point, test, ""), float("nan"))) if of == "influence" else float("nan")
+    ratios = both.groupby(["point", "test", "set"])["ratio"].median()
+    column = [
+        ratios.get((point, test, named), ratios.get((point, test, ""), math.nan)) if of == "influence" else math.nan
         for point, test, named, of in wide[["point", "test", "set", "of"]].itertuples(index=False)
     ]
-    return wide.assign(**{"drift/spread": told})
+    return wide.assign(**{"drift/spread": column})
 
 
 def _networks(rows: pd.DataFrame) -> pd.Series:
@@ -93,18 +95,18 @@ def _without(rows: pd.DataFrame, wide: pd.DataFrame, grid: list[str]) -> pd.Data
 
 def convergence(rows: pd.DataFrame, name: str) -> Artefact | None:
     """How far training came at every point of the grid: medians over seeds, and how many networks converged."""
-    found = pick(rows, [*_TRAINED, "converged", "constant_output"], method="train")
-    if found.empty:
+    trained = pick(rows, [*_TRAINED, "converged", "constant_output"], method="train")
+    if trained.empty:
         return None
-    grid = axes(found)
+    grid = axes(trained)
     by = [*ABOUT, *grid]
-    frame = pd.DataFrame({"networks": found.groupby(by)["seed"].nunique()})
+    frame = pd.DataFrame({"networks": trained.groupby(by)["seed"].nunique()})
     for metric, label in {"converged": "converged", "constant_output": "constant output"}.items():
-        frame[label] = found[found["metric"] == metric].groupby(by)["value"].sum()
+        frame[label] = trained[trained["metric"] == metric].groupby(by)["value"].sum()
     for metric, label in _TRAINED.items():
-        if (found["metric"] == metric).any():
-            frame[label] = found[found["metric"] == metric].groupby(by)["value"].median()
-    frame["gradient norm, highest"] = found[found["metric"] == "gradient_norm"].groupby(by)["value"].max()
+        if (trained["metric"] == metric).any():
+            frame[label] = trained[trained["metric"] == metric].groupby(by)["value"].median()
+    frame["gradient norm, highest"] = trained[trained["metric"] == "gradient_norm"].groupby(by)["value"].max()
     drift = pick(rows, "drift_norm", method="retrain")
     if len(drift):
         frame["drift norm"] = drift.groupby(by)["value"].median()
@@ -118,20 +120,20 @@ def convergence(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def methods(rows: pd.DataFrame, name: str) -> Artefact | None:
     """The estimators of a setting beside each other: seconds, residual, agreement with the exact solution."""
-    found = pick(rows, ["influence_seconds", "residual", "iterations", "spearman_exact", "effective_damping", "scale"])
-    found = found[found["method"].isin(list(METHODS))]
-    if len(estimators(found)) < 2:
+    metrics = ["influence_seconds", "residual", "iterations", "spearman_exact", "effective_damping", "scale"]
+    measured = pick(rows, metrics, method=list(METHODS))
+    if len(estimators(measured)) < 2:
         return None
-    grid = axes(found)
+    grid = axes(measured)
     by = [*ABOUT, *grid, "method"]
-    frame = pd.DataFrame({"networks": found.groupby(by)["seed"].nunique()})
+    frame = pd.DataFrame({"networks": measured.groupby(by)["seed"].nunique()})
     for metric, label, how in (
         ("influence_seconds", "seconds", "median"), ("residual", "residual", "median"),
         ("residual", "residual, highest", "max"), ("iterations", "iterations", "median"),
         ("spearman_exact", "Spearman with exact", "median"), ("spearman_exact", "Spearman with exact, lowest", "min"),
         ("effective_damping", "damping", "median"), ("scale", "LiSSA scale", "median"),
     ):  # fmt: skip
-        frame[label] = found[found["metric"] == metric].groupby(by)["value"].agg(how)
+        frame[label] = measured[measured["metric"] == metric].groupby(by)["value"].agg(how)
     scores = pick(rows, list(SCORES), method=list(METHODS), truth="", size="")
     for score, label in SCORES.items():
         frame[f"{label} with retraining"] = scores[scores["metric"] == score].groupby(by)["value"].median()

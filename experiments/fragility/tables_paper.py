@@ -36,11 +36,11 @@ _CELLS = {
 
 def decay(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Section 5.1: correlation with and without weight decay by activation; the paper's numbers are of ReLU."""
-    found = correlations(rows)
-    grid = axes(found)
-    if "wd" not in grid or found.empty:
+    scored = correlations(rows)
+    grid = axes(scored)
+    if "wd" not in grid or scored.empty:
         return None
-    frame = spread(found, [*ABOUT, *grid, "method", "metric"])
+    frame = spread(scored, [*ABOUT, *grid, "method", "metric"])
     frame["paper"] = [
         printed(f"iris.width5_depth1_relu.{'nowd' if row['wd'] == '0' else 'wd'}.{row['metric']}")
         if row.get("activation", "relu") == "relu" else math.nan
@@ -55,14 +55,14 @@ def decay(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Table 1: Pearson (P) and Spearman (S) by architecture, ours and the paper's in its layout."""
-    found = top(primary(pick(rows, list(SCORES), truth="", size="")))
-    if "arch" not in axes(found):
+    scored = top(primary(pick(rows, list(SCORES), truth="", size="")))
+    if "arch" not in axes(scored):
         return None
-    middle = found.assign(decay=found["wd"] != "0").groupby(["arch", "decay", "test", "metric"])["value"].median()
-    seeds = found.groupby("arch")["seed"].nunique()
+    middle = scored.assign(decay=scored["wd"] != "0").groupby(["arch", "decay", "test", "metric"])["value"].median()
+    seeds = scored.groupby("arch")["seed"].nunique()
     data = _data(rows)
     lines = []
-    for arch in ordered(found["arch"].unique()):
+    for arch in ordered(scored["arch"].unique()):
         line: dict[str, Any] = {**about(rows), "architecture": ARCHITECTURES.get(arch, arch)}
         for column, (word, test, with_decay) in _CELLS.items():
             for score in SCORES:
@@ -85,11 +85,11 @@ def _data(rows: pd.DataFrame) -> str:
 
 def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Table 2: seconds of one influence computation by architecture; only their order can be compared."""
-    found = primary(pick(rows, "influence_seconds", method=list(METHODS)))
-    if "arch" not in axes(found):
+    timed = primary(pick(rows, "influence_seconds", method=list(METHODS)))
+    if "arch" not in axes(timed):
         return None
     data = _data(rows)
-    frame = spread(found, [*ABOUT, "arch", "method"]).rename(columns={"median": "seconds", "seeds": "measured"})
+    frame = spread(timed, [*ABOUT, "arch", "method"]).rename(columns={"median": "seconds", "seeds": "measured"})
     keys = {arch: f"table2.{data}.{arch}.time" for arch in frame["arch"]}
     frame["paper seconds"] = [printed(keys[arch]) for arch in frame["arch"]]
     frame["paper sd"] = [printed(f"{keys[arch]}.sd") for arch in frame["arch"]]
@@ -105,23 +105,23 @@ def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def optimizers(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Appendix 9.7: correlation by optimiser, and mean and standard deviation over optimisers as printed."""
-    found = correlations(rows)
-    if "optimizer" not in axes(found):
+    scored = correlations(rows)
+    if "optimizer" not in axes(scored):
         return None
-    frame = spread(found, [*ABOUT, "optimizer", "method", "metric"])
+    frame = spread(scored, [*ABOUT, "optimizer", "method", "metric"])
     frame = by_place(frame, ["metric", "optimizer"])
     lines = [frame]
     for score in SCORES:
-        own = frame[frame["metric"] == score]["median"]
+        medians = frame[frame["metric"] == score]["median"]
         key = f"deep.optimizers.lenet.mnist.{score}"
-        same = {**about(rows), "optimizer": "all", "metric": score, "seeds": int(found["seed"].nunique())}
-        told = {
-            "median": own.mean(),
-            "sd": own.std(ddof=1),
+        same = {**about(rows), "optimizer": "all", "metric": score, "seeds": int(scored["seed"].nunique())}
+        values = {
+            "median": medians.mean(),
+            "sd": medians.std(ddof=1),
             "paper mean": printed(key),
             "paper sd": printed(f"{key}.sd"),
         }
-        lines.append(pd.DataFrame([same | told]))
+        lines.append(pd.DataFrame([same | values]))
     caption = (
         "Correlation on the highest-loss test point by optimiser: median, lowest and highest over seeds. `all`: mean "
         "and standard deviation over the optimisers' medians, beside the paper's."
@@ -131,16 +131,16 @@ def optimizers(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def several(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Appendix 9.12: correlation when several test points are taken together."""
-    found = pick(rows, list(SCORES), method="several")
-    if found.empty:
+    scored = pick(rows, list(SCORES), method="several")
+    if scored.empty:
         return None
-    grid = axes(found)
+    grid = axes(scored)
     keys = {"small_mnist": "small_mnist.multi_test_points", "cifar100": "deep.cifar100.resnet18.multi_test_points"}
     key = keys.get(family(str(rows["setting"].iloc[0])), "")
-    frame = spread(found, [*ABOUT, *grid, "set", "metric"])
-    told = (frame["wd"] != "0" if "wd" in frame else True) & (frame["set"] == top(found)["set"].iloc[0])
+    frame = spread(scored, [*ABOUT, *grid, "set", "metric"])
+    is_printed = (frame["wd"] != "0" if "wd" in frame else True) & (frame["set"] == top(scored)["set"].iloc[0])
     frame["paper"] = [
-        printed(f"{key}.{m}") if key and t else math.nan for m, t in zip(frame["metric"], told, strict=True)
+        printed(f"{key}.{m}") if key and t else math.nan for m, t in zip(frame["metric"], is_printed, strict=True)
     ]
     caption = (
         "Correlation with several test points taken together: median, lowest and highest over seeds, and the paper's. "
@@ -165,12 +165,12 @@ def imagenet(rows: pd.DataFrame, name: str) -> Artefact | None:
         loss = printed(f"imagenet.test_point{number}.loss")
         lines += _line(pick(rows, "test_point_loss", method="test", test=test), f"{words}: loss", loss)
         drift = printed(key.format("extra_training_loss_change"))
-        told = f"{words}: change of its loss when training goes on with all data"
-        lines += _line(pick(rows, "drift", method="retrain", test=test).drop_duplicates("seed"), told, drift)
+        drift_words = f"{words}: change of its loss when training goes on with all data"
+        lines += _line(pick(rows, "drift", method="retrain", test=test).drop_duplicates("seed"), drift_words, drift)
         for score, label in SCORES.items():
-            own = scores[(scores["test"] == test) & (scores["metric"] == score)]
+            of_score = scores[(scores["test"] == test) & (scores["metric"] == score)]
             lines += _line(
-                own,
+                of_score,
                 f"{words}: {label} (the paper's is an upper bound)",
                 printed(f"{key.format('corr_upper_bound')}.{score}"),
             )
@@ -186,5 +186,5 @@ def _line(rows: pd.DataFrame, words: str, paper: float, times: float = 1.0) -> l
     if rows.empty:
         return []
     values = rows["value"] * times
-    told = {"median": values.median(), "low": values.min(), "high": values.max(), "seeds": rows["seed"].nunique()}
-    return [{"name": words, **{k: float(v) for k, v in told.items()}, "paper": paper}]
+    numbers = {"median": values.median(), "low": values.min(), "high": values.max(), "seeds": rows["seed"].nunique()}
+    return [{"name": words, **{k: float(v) for k, v in numbers.items()}, "paper": paper}]

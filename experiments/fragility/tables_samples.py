@@ -41,5 +41,5 @@ def samples(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def _lines(rows: pd.DataFrame, metric: str, of: str) -> pd.DataFrame:
     """The line of each training sample (of="train") or test point (of="test"): KEYS, point, `of`, `metric`."""
-    found = pick(rows, metric)[[*_ON, of, "value"]].rename(columns={"value": metric})
-    return found.assign(**{metric: found[metric].astype(int)})
+    numbered = pick(rows, metric)[[*_ON, of, "value"]].rename(columns={"value": metric})
+    return numbered.assign(**{metric: numbered[metric].astype(int)})

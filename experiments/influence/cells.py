@@ -55,7 +55,7 @@ def compute(spec: InfluenceSpec, point: str, seed: int, context: Context) -> lis
         recorder = Recorder(
             spec, problem, estimator, columns, counted, tracked, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
-            told=context.status,
+            show_status=context.status,
         )  # fmt: skip
         simulate(
             problem,
@@ -83,10 +83,10 @@ def compute(spec: InfluenceSpec, point: str, seed: int, context: Context) -> lis
 
 
 def _as_trained(problem: Problem, start: Tensor, chosen: Formulation) -> Net:
-    """The model whose derivatives are those of local training, found on the first participant's first batch.
+    """The model whose derivatives are those of local training, determined on the first participant's first batch.
 
     Raises:
-        SpecError: there is none.
+        SpecError: there is no such model.
     """
     client = problem.schedule[0][0]
     x, y = problem.federation.of(client)
@@ -131,7 +131,7 @@ def _tracked(spec: InfluenceSpec, federation: Federation, seed: int, counted: li
 
 
 def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str, Variant]:
-    """Variant -> what it estimates, for whom: the counted clients first; the ranking variant estimates everybody."""
+    """Variant -> what it estimates, for whom: the counted clients first; the ranking variant covers all clients."""
     everybody = tuple(counted) + tuple(k for k in range(clients) if k not in set(counted))
     ranking = ranking_variant(spec)
     return {
@@ -141,20 +141,22 @@ def _columns(spec: InfluenceSpec, counted: list[int], clients: int) -> dict[str,
 
 
 def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
-    """Where and when the basic estimator leaves the truth behind (Figs. 1 and 2), for the tracked client.
+    """Where and when the basic estimator diverges from the truth (Figs. 1 and 2), for the tracked client.
 
     The first evaluated round in which the norm of its estimate, and of its error, is above ten times the norm of the
     exact FIP; and the number (from 1) of the parameter tensor with the largest norm at the last round it was tracked.
     No rows where that never happens.
     """
-    seen = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
+    values = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
     rounds = sorted(
-        t for method, metric, about, t in seen if (method, metric, about) == ("basic", "fip_norm", WHOLE) and t
+        t for method, metric, about, t in values if (method, metric, about) == ("basic", "fip_norm", WHOLE) and t
     )
-    found: list[Row] = []
+    risen: list[Row] = []
     for metric in ("fip_norm", "fip_error"):
-        above = [t for t in rounds if seen["basic", metric, WHOLE, t] > 10 * seen["exact", "fip_norm", WHOLE, t] > 0]
-        found += (
+        above = [
+            t for t in rounds if values["basic", metric, WHOLE, t] > 10 * values["exact", "fip_norm", WHOLE, t] > 0
+        ]
+        risen += (
             [
                 {
                     "method": "basic",
@@ -167,10 +169,10 @@ def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
             if above
             else []
         )
-    if found:
-        norms = [seen["basic", "fip_norm", subject(tensor=name), rounds[-1]] for name in tensors]
+    if risen:
+        norms = [values["basic", "fip_norm", subject(tensor=name), rounds[-1]] for name in tensors]
         largest = float(norms.index(max(norms)) + 1)
-        found.append(
+        risen.append(
             {
                 "method": "basic",
                 "metric": "exploding_layer",
@@ -179,7 +181,7 @@ def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
                 "unit": "tensor number",
             }
         )
-    return found
+    return risen
 
 
 def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Row]:
@@ -204,7 +206,7 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     rows: list[Row] = [
         {"metric": "config", "subject": subject(key=key), "value": float(value)} for key, value in numbers.items()
     ]
-    none: list[list[int]] = [[]] * len(federation.sizes)  # where numbers are predicted
+    none: list[list[int]] = [[]] * len(federation.sizes)  # a regression has no labels
     counts = none if federation.predicts_numbers else federation.label_counts().tolist()
     for name, size, labels in zip(federation.clients, federation.sizes, counts, strict=True):
         rows.append({"metric": "client_size", "subject": subject(client=name), "value": float(size), "unit": "samples"})

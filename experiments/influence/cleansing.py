@@ -1,4 +1,4 @@
-"""Client cleansing (Fig. 4): remove clients at round x by their estimated influence, and train on."""
+"""Client cleansing (Fig. 4): remove clients at round x by their estimated influence, and continue training."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cleanse(
 
     Returns:
         Rows `cleansing_loss` and `cleansing_accuracy` of every order and share at T; share 0 is the base world. Where
-        the ranking variant left the finite numbers before x there is nothing to rank by, and `random` is left.
+        the ranking variant stopped being finite before x there is no ranking, and only `random` is tried.
     """
     assert spec.cleansing is not None and recorder.base_at_x is not None
     x, clients = spec.cleansing.round, len(problem.federation.sizes)
@@ -59,12 +59,12 @@ def cleanse(
     f = problem.federation
     scores = evaluate(formulation, states, f.test_x, f.test_y, workers)
     named = [(name, 0.0) for name in names] + [(name, share) for name, share, _ in plan]
-    places = [0] * len(names) + list(range(1, len(states)))
+    world_indices = [0] * len(names) + list(range(1, len(states)))
     rows: list[Row] = []
-    for (name, share), place in zip(named, places, strict=True):
+    for (name, share), world in zip(named, world_indices, strict=True):
         common = {"method": name, "subject": subject(removed=f"{share:g}"), "round": spec.rounds, "n": len(f.test_y)}
-        rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[place]), "unit": "nats"})
-        accuracy = {"metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[place]), "unit": "%"}
+        rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[world]), "unit": "nats"})
+        accuracy = {"metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[world]), "unit": "%"}
         rows += [] if numbers else [{**common, **accuracy}]
     return rows
 

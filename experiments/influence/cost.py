@@ -1,7 +1,7 @@
-"""Table 1: what the influence of all clients costs, by formula and measured on a model small enough for all ways.
+"""Table 1: what the influence of all clients costs, by formula and measured on a model small enough for all methods.
 
 One round with K participants out of K clients: what a client computes and uploads beyond training, and what the server
-computes to carry the FIP of all K clients one round further. Each of p, K, m, Ns is varied alone.
+computes to advance the FIP of all K clients by one round. Each of p, K, m, Ns is varied alone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def cost_cells(spec: CostSpec) -> list[Cell]:
 
 
 def _work(spec: CostSpec) -> float:
-    """Estimated seconds: the naive clients' matrix products outweigh the rest."""
+    """Estimated seconds: the matrix products of the naive clients dominate."""
     points = [point for _, point in _grid(spec)]
     naive = sum(2.0 * point["m"] * (spec.samples * point["p"] ** 2 + point["p"] ** 3) for point in points)
     return 2.0 + (spec.repeats + 2) * naive / 4e10
@@ -95,8 +95,8 @@ def compute(spec: CostSpec, seed: int, context: Context) -> list[Row]:
     for done, (axis, point) in enumerate(points):
         context.progress("points of the grid", done, len(points))
         case = _case(**point, n=spec.samples, seed=seed)
-        for method, found in _measure(case, spec.repeats).items():
-            for what, value in found.items():
+        for method, costs in _measure(case, spec.repeats).items():
+            for what, value in costs.items():
                 common = {"method": method, "subject": f"{axis}={getattr(case, axis)}", "n": spec.repeats}
                 unit = "bytes" if what == "upload" else "seconds"
                 rows.append({**common, "metric": f"measured_{what}", "value": value, "unit": unit})
@@ -137,7 +137,7 @@ def _case(p: int, K: int, m: int, Ns: int, n: int, seed: int) -> _Case:
 
 
 def _measure(case: _Case, repeats: int) -> dict[str, dict[str, float]]:
-    """Seconds of one client and of the server, and bytes of one client's upload, for the three ways."""
+    """Seconds of one client and of the server, and bytes of one client's upload, for the three methods."""
 
     def hessians() -> list[Tensor]:
         return [explicit_hessian(case.net, w, case.x, case.y) for w in case.iterates[0]]
@@ -181,9 +181,9 @@ def _server(drawn: list[Tensor], case: _Case) -> Tensor:
 def _seconds(work: Callable[[], Any], repeats: int) -> float:
     """Median wall time of `work` after one warm-up."""
     work()
-    found = []
+    durations = []
     for _ in range(repeats):
         began = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return statistics.median(found)
+        durations.append(time.perf_counter() - began)
+    return statistics.median(durations)

@@ -8,7 +8,7 @@ from experiments.influence.spec import InfluenceSpec
 
 
 def estimate(spec: InfluenceSpec) -> Price:
-    """The price of one seed; seconds and bytes are 0 where the data tells its size only when loaded."""
+    """The price of one seed; seconds and bytes are 0 where only loading the data reveals its size."""
     size = size_of(spec)
     clients = spec.known_clients or (size.clients if size else 0)
     counted = spec.counted or clients

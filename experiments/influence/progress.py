@@ -1,4 +1,4 @@
-"""What an unfinished cell reports: the summary scores of the last round it has measured."""
+"""What an unfinished cell reports: the summary scores of the last evaluated round."""
 
 from __future__ import annotations
 

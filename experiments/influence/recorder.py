@@ -1,4 +1,4 @@
-"""What is written down of a run: truth beside estimates, round by round."""
+"""The record of a run: truth and estimates, round by round."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ranking_variant(spec: InfluenceSpec) -> str:
 
 
 class Recorder:
-    """An observer that stands behind the estimator: at chosen rounds it evaluates worlds and estimates.
+    """An observer that runs after the estimator: at chosen rounds it evaluates worlds and estimates.
 
     Every `evaluate_every` rounds and in the last: FIL and FIA, exact and by each variant, for the counted clients, and
     their correlations; and the tracked client's FIP error by tensor. At rounds of the ranking grid (and x of the
@@ -55,11 +55,11 @@ class Recorder:
         formulation: Formulation,
         workers: Workers,
         partial: Callable[[list[Row]], None] = lambda rows: None,
-        told: Callable[[str], None] = lambda words: None,
+        show_status: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._spec, self._problem, self._estimator, self._columns = spec, problem, estimator, columns
         self._counted, self._tracked, self._formulation, self._workers = counted, tracked, formulation, workers
-        self._partial, self._told = partial, told
+        self._partial, self._show_status = partial, show_status
         self._classes = not problem.federation.predicts_numbers
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self._names = problem.federation.clients
@@ -70,12 +70,12 @@ class Recorder:
         self.base_at_x: Tensor | None = None
 
     def of_base(self) -> tuple[float, float]:
-        """Test loss and accuracy (in [0, 1]; NaN of numbers) of the base model when it was evaluated last."""
-        told = {row["metric"]: row["value"] for row in self.rows if row.get("method") == "base"}
-        return told["loss"], told.get("accuracy", math.nan) / 100
+        """Test loss and accuracy (in [0, 1]; NaN of numbers) of the base model at its last evaluation."""
+        latest = {row["metric"]: row["value"] for row in self.rows if row.get("method") == "base"}
+        return latest["loss"], latest.get("accuracy", math.nan) / 100
 
     def observe(self, record: Round) -> None:
-        """Write down round `record` if it is one of the chosen."""
+        """Evaluate round `record` if it is one of the chosen rounds."""
         t = record.index
         last = t == record.rounds
         grid = t % self._spec.ranking_interval == 0
@@ -84,15 +84,14 @@ class Recorder:
         if t == self._x:
             self.base_at_x = record.after.clone()
         if grid and not last:
-            self._partial(
-                [*self.rows, {"metric": "config", "subject": subject(key="rounds"), "value": float(record.rounds)}]
-            )
+            total: Row = {"metric": "config", "subject": subject(key="rounds"), "value": float(record.rounds)}
+            self._partial([*self.rows, total])
 
     def _evaluate(self, record: Round, details: bool) -> None:
         states = record.states()
         exact = truth(self._formulation, states, self._problem.federation, self._workers)
         t = record.index
-        self._told(status(exact.base_loss, exact.base_accuracy))
+        self._show_status(status(exact.base_loss, exact.base_accuracy))
         self._add("base", "loss", TEST, t, exact.base_loss, len(self._problem.federation.test_y), "nats")
         if self._classes:
             self._add("base", "accuracy", TEST, t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%")
@@ -126,12 +125,12 @@ class Recorder:
     def _correlate(self, name: str, t: int, fil: Tensor, fia: Tensor, exact: Truth) -> None:
         last = t == self._spec.rounds
         both = (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu()))
-        for what, ours, theirs in both if self._classes else both[:1]:
-            for metric, value, n in agreement(ours.numpy(), theirs.numpy(), f"{{}}_{what}", interval=last):
+        for what, estimated, measured in both if self._classes else both[:1]:
+            for metric, value, n in agreement(estimated.numpy(), measured.numpy(), f"{{}}_{what}", interval=last):
                 self._add(name, metric, COUNTED, t, value, n, "correlation")
 
     def _fip(self, name: str, t: int, exact: Tensor) -> None:
-        """Distance of estimated and exact FIP, and which flags are still on."""
+        """Distance of estimated and exact FIP, and the share of flags that are still on."""
         estimate = self._estimator.change(name)[: len(self._counted), : self._problem.net.p]
         self._norms(name, "fip_error", t, estimate - exact)
         self._norms(name, "fip_norm", t, estimate)
@@ -139,7 +138,7 @@ class Recorder:
             self._add(name, "lwet_on", subject(tensor=slot.name), t, on, len(self._counted), "share of flags")
 
     def _norms(self, method: str, metric: str, t: int, vectors: Tensor) -> None:
-        """Norms of [C, p] vectors: the tracked client's, in all and by tensor; the median over the counted clients."""
+        """Norms of [C, p] vectors: the tracked client's, total and by tensor; the median over the counted clients."""
         norms = tensor_norms(self._problem.net, vectors[self._counted.index(self._tracked)][:, None])[:, 0]
         self._add(method, metric, WHOLE, t, float(norms.norm()), 1, "L2")
         for slot, norm in zip(self._problem.net.params, norms.tolist(), strict=True):
@@ -158,11 +157,11 @@ class Recorder:
         )
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to continue."""
+        """The state that `restore` needs."""
         return {"rows": self.rows, "ranking": self.ranking, "base_at_x": self.base_at_x}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state written by `state`."""
+        """Continue from a state written by `state`."""
         self.rows, self.ranking, self.base_at_x = state["rows"], state["ranking"], state["base_at_x"]
         if self.base_at_x is not None:
             self.base_at_x = self.base_at_x.to(self._problem.federation.x.device)

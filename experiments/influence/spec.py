@@ -1,4 +1,4 @@
-"""What a setting of Xue et al. 2021 says beyond a federated run."""
+"""The spec of a setting of Xue et al. 2021 beyond a federated run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ else:
 
 
 class CleansingSpec(Block):
-    """Fig. 4: at round x remove the share of clients ranked lowest, highest or at random, and go on to T."""
+    """Fig. 4: at round x remove the share of clients ranked lowest, highest or at random, and continue to T."""
 
     round: int = Field(ge=1, description="x, the round of the ranking; they are gone from round x + 1 on")
     fractions: tuple[float, ...] = Field(
@@ -56,7 +56,7 @@ class InfluenceSpec(RunSpec):
             faults.append(f"counted: {self.counted} clients, but there are {known}")
         faults += self.faults_of_names("tracked_client", [self.tracked_client] if self.tracked_client else [])
         if self.algorithm.kind != "fedavg" and self.cleansing is not None:
-            faults.append("cleansing: goes on from a round's model alone, which only fedavg can; set cleansing=null")
+            faults.append("cleansing: continues from a round's model alone, which only fedavg can; set cleansing=null")
         if self.local.momentum or self.local.weight_decay:
             faults.append("local: Eq. 10 is derived for plain gradient steps (no momentum, no weight decay)")
         if self.local.optimizer != "sgd":

@@ -1,4 +1,4 @@
-"""The cells of Gill et al. 2025: one per point of a setting's grid and seed. Train, trace every round, judge."""
+"""The cells of Gill et al. 2025: one per point of a setting's grid and seed. Train, trace every round, score."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
         recorder = Recorder(
             spec, point, problem, chosen, workers,
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
-            told=context.status,
+            show_status=context.status,
         )  # fmt: skip
         _describe(spec, recorder, problem)
         simulate(
@@ -62,20 +62,20 @@ def compute(spec: TraceSpec, point: str, seed: int, context: Context) -> list[Ro
             checkpoint=checkpoint(spec, context, "trace"),
             progress=progress_of(context, "rounds"),
         )
-    if recorder.kept is None:
+    if recorder.picture is None:
         context.warn("no prediction could be traced in any round: the model predicts no held label right")
     else:
-        keep_inputs(recorder.kept, problem.federation, recorder.held, spec.data, context)
+        keep_inputs(recorder.picture, problem.federation, recorder.label_counts, spec.data, context)
     keep_clients(problem.federation, context)
-    rows = recorder.found.rows + quality(problem.net, *recorder.of_base(), context, point)
+    rows = recorder.metrics.rows + quality(problem.net, *recorder.of_base(), context, point)
     return [{**built.columns, **row} for row in rows]
 
 
 def _with_faults(spec: TraceSpec, problem: Problem) -> Problem:
-    """The problem with the faulty clients' labels turned.
+    """The problem with the faulty clients' labels flipped.
 
     Raises:
-        SpecError: a faulty client or a label that the data do not have.
+        SpecError: the data do not have a faulty client or a label.
     """
     if spec.faults is None:
         return problem
@@ -94,13 +94,13 @@ def _describe(spec: TraceSpec, recorder: Recorder, problem: Problem) -> None:
         "rounds": spec.rounds,
         "train_samples": federation.offsets[-1],
         "test_samples": len(federation.test_y),
-        "labels_per_client": float((recorder.held > 0).sum(1).double().mean()),
+        "labels_per_client": float((recorder.label_counts > 0).sum(1).double().mean()),
         "classes": federation.classes,
         "parameters": problem.net.p,
         "faulty": len(spec.faults.clients) if spec.faults else 0,
         **({} if alpha is None else {"alpha": alpha}),
     }
     for key, value in facts.items():
-        recorder.found.add("config", "config", float(value), key=key)
+        recorder.metrics.add("config", "config", float(value), key=key)
     for row in privacy_rows(spec, problem):
-        recorder.found.add(row["method"], row["metric"], row["value"], row["unit"], n=row["n"])
+        recorder.metrics.add(row["method"], row["metric"], row["value"], row["unit"], n=row["n"])

@@ -63,11 +63,11 @@ def chosen(cells: Sequence[Traced]) -> list[Chosen]:
     the longest are shown, which tell most.
     """
     every = [[(cell, i) for i in range(len(cell.scope))] for cell in cells]
-    lost = _in_turn([[one for one in own if not one[0].found(one[1])] for own in every], set())[:_LOST]
+    lost = _in_turn([[one for one in inputs if not one[0].names_right(one[1])] for inputs in every], set())[:_LOST]
     labels = {int(cell.label[i]) for cell, i in lost}
-    every.sort(key=lambda own: any(own[0][0] is cell for cell, _ in lost))  # cells that are not there yet come first
-    found = _in_turn([[one for one in own if one[0].found(one[1])] for own in every], labels)
-    return [*found[: _INPUTS - len(lost)], *lost]
+    every.sort(key=lambda inputs: any(inputs[0][0] is cell for cell, _ in lost))  # absent cells come first
+    right = _in_turn([[one for one in inputs if one[0].names_right(one[1])] for inputs in every], labels)
+    return [*right[: _INPUTS - len(lost)], *lost]
 
 
 def _in_turn(queues: list[list[Chosen]], labels: set[int]) -> list[Chosen]:
@@ -154,11 +154,11 @@ def _score_words(value: float) -> str:
 def _client(cell: Traced, k: int) -> str:
     """A client by name; a long one is cut, and its position tells it from others that begin alike."""
     name = str(cell.names[k])
-    told = f"client {name}" if is_number(name) else name
-    if len(told) > _NAME:
-        told = f"{_short(told, _NAME - 4)} #{cell.clients[k]}"
-    told = _drawable(told).replace("$", r"\$")  # else matplotlib takes it for mathematics
-    return f"{told} (faulty)" if cell.faulty[k] else told
+    words = f"client {name}" if is_number(name) else name
+    if len(words) > _NAME:
+        words = f"{_short(words, _NAME - 4)} #{cell.clients[k]}"
+    words = _drawable(words).replace("$", r"\$")  # else matplotlib takes it for mathematics
+    return f"{words} (faulty)" if cell.faulty[k] else words
 
 
 def _bars(ax: Axes, values: Any, colors: list[str], title: str) -> None:
@@ -188,8 +188,8 @@ def _picture(ax: Axes, cell: Traced, i: int) -> None:
     if cell.images is not None:
         ax.imshow(shown_image(cell.images[i]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     else:
-        told = "no picture" if cell.texts is None else _short(str(cell.texts[i]), 300)
-        words = "\n".join(textwrap.wrap(_drawable(told), 46))
+        text = "no picture" if cell.texts is None else _short(str(cell.texts[i]), 300)
+        words = "\n".join(textwrap.wrap(_drawable(text), 46))
         ax.text(0.5, 0.5, words, ha="center", va="center", fontsize=6, transform=ax.transAxes, parse_math=False)
 
 
@@ -237,5 +237,5 @@ def _labels(ax: Axes, cell: Traced, i: int, places: Any, first: bool) -> None:
         frame: dict[str, Any] = {"fill": False, "edgecolor": _MARK, "linewidth": 1.4, "linestyle": style}
         ax.add_patch(Rectangle((label - 0.5, -0.5), 1, len(places), clip_on=False, **frame))
     for y, k in enumerate(places):
-        told = f"{int(cell.histogram[k, said])} of {int(cell.sizes[k])}"
-        ax.text(classes - 0.3, y, told, va="center", fontsize=6)
+        share = f"{int(cell.histogram[k, said])} of {int(cell.sizes[k])}"
+        ax.text(classes - 0.3, y, share, va="center", fontsize=6)

@@ -22,37 +22,37 @@ _PANELS = 12
 def by_round(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 2 and 5: a panel a point of the grid, in % over the rounds."""
     accuracy = pick(rows, "accuracy", method="global")
-    found = pd.concat([
+    measured = pd.concat([
         accuracy, pick(rows, "localization", method="tracefl"), pick(rows, "chance"), pick(rows, "inputs"),
     ])  # fmt: skip
     if accuracy.empty or accuracy["round"].nunique() < 2:
         return None
-    shown = points(found)[:_PANELS]
-    left = found["point"].nunique() - len(shown)
+    shown = points(measured)[:_PANELS]
+    left = measured["point"].nunique() - len(shown)
     caption = (
         "Accuracy of the global model, localization accuracy of TraceFL and chance (naming a participant at random) "
         "over the rounds, in %; stars at the right end: the paper's best accuracy and mean localization accuracy, "
         "where it or the authors' result files have them. Rounds without any prediction to trace are marked at the "
         f"bottom.{f' {left} more panels are in the CSV.' if left else ''}"
     )
-    return Artefact(name, tidy(found, "round", "n"), lambda: _draw(found, shown), caption)
+    return Artefact(name, tidy(measured, "round", "n"), lambda: _draw(measured, shown), caption)
 
 
-def _draw(found: pd.DataFrame, shown: list[str]) -> Figure:
+def _draw(measured: pd.DataFrame, shown: list[str]) -> Figure:
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
     figure, panels = new_figure(lines, columns, sharey=True)
     figure.set_size_inches((6.4, 3.2) if len(shown) == 1 else (max(2.5 * columns, 4.8), 1.8 * lines + 0.9))
     for i, (ax, point) in enumerate(zip(panels, shown, strict=False)):
-        own = at(found, point)
-        _panel(ax, own, point)
-        ax.set_title(panel_words(own, point))
+        of_point = at(measured, point)
+        _panel(ax, of_point, point)
+        ax.set_title(panel_words(of_point, point))
         percent(ax, "%" if i % columns == 0 else "")
         ax.locator_params(axis="x", integer=True)
         if i >= len(shown) - columns:
             ax.set_xlabel("round")
     hide(panels, len(shown))
-    legend(figure, panels, seeds_note(found["seed"].nunique(), "mean and range"))
+    legend(figure, panels, seeds_note(measured["seed"].nunique(), "mean and range"))
     return figure
 
 
@@ -62,9 +62,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, point: str) -> None:
     right = 1.03 * last
     star(ax, [right], [printed(setting, "highest:accuracy", "global", point)], SERIES["accuracy"])
     for scope in scopes(rows):
-        own, index = at(rows, point, scope), SERIES.get(scope, 4)
-        line(ax, pick(own, "localization"), "round", LABELS.get(scope, scope), **look(index))
-        chance_line(ax, pick(own, "chance"), "round", scope)
+        of_scope, index = at(rows, point, scope), SERIES.get(scope, 4)
+        line(ax, pick(of_scope, "localization"), "round", LABELS.get(scope, scope), **look(index))
+        chance_line(ax, pick(of_scope, "chance"), "round", scope)
         star(ax, [right], [printed(setting, "mean:localization", "tracefl", f"{point} scope={scope}".strip())], index)
     counts = pick(rows, "inputs").groupby("round")["value"].min()
     none = counts[counts == 0].index

@@ -32,12 +32,12 @@ _SHOWN = ("tracefl", "feddebug")
 
 def seconds(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 6: bars of seconds per input, averaged over rounds, seeds and all axes but the task."""
-    found = pick(rows, "seconds", method=list(_SHOWN), scope=main_scope(rows))
-    if "feddebug" not in set(found["method"]):
+    timed = pick(rows, "seconds", method=list(_SHOWN), scope=main_scope(rows))
+    if "feddebug" not in set(timed["method"]):
         return None
-    found = found.assign(data=found["task"].map(lambda task: named("task", task)).where(found["task"] != "", "here"))
+    timed = timed.assign(data=timed["task"].map(lambda task: named("task", task)).where(timed["task"] != "", "here"))
     by = list(dict.fromkeys([*KEYS, *axes(rows), "dataset", "model", "data", "method"]))
-    each = found.groupby(by, sort=False)["value"].mean().reset_index().rename(columns={"value": "seconds"})
+    each = timed.groupby(by, sort=False)["value"].mean().reset_index().rename(columns={"value": "seconds"})
     caption = (
         "Seconds to localize one input (FedDebug: one random input), averaged over rounds, seeds and alpha; stars: "
         "the authors' on an A100. TraceFL's time here is that of one batched pass for all clients."
@@ -50,9 +50,9 @@ def _draw(each: pd.DataFrame) -> Figure:
     figure, (ax,) = new_figure(1, 1)
     figure.set_size_inches(max(3.8, 1.1 * len(names) + 1.2), 3.0)
     for i, method in enumerate(_SHOWN):
-        own = each[each["method"] == method].groupby("data")["seconds"].mean()
-        x = [j + (i - 0.5) * 0.38 for j, name in enumerate(names) if name in own.index]
-        heights = [float(own[name]) for name in names if name in own.index]
+        of_method = each[each["method"] == method].groupby("data")["seconds"].mean()
+        x = [j + (i - 0.5) * 0.38 for j, name in enumerate(names) if name in of_method.index]
+        heights = [float(of_method[name]) for name in names if name in of_method.index]
         hatch: dict[str, Any] = {"hatch": "///" if i else "", "edgecolor": "white", "linewidth": 0.4}
         ax.bar(x, heights, width=0.36, color=look(1 + i)["color"], label=METHODS[method], **hatch)
         for at, height in zip(x, heights, strict=True):
@@ -74,9 +74,9 @@ def _stars(ax: Any, each: pd.DataFrame, names: list[str], method: str, shift: fl
     for j, name in enumerate(names):
         task = each[each["data"] == name].iloc[0].get("task", "")
         data = split_task(str(task))[1]
-        told = authors_seconds(data, method)
-        if len(told):
-            ax.plot([j + shift], [np.mean(told)], label="the authors' result files", **{**STAR, "markersize": 8})
+        theirs = authors_seconds(data, method)
+        if len(theirs):
+            ax.plot([j + shift], [np.mean(theirs)], label="the authors' result files", **{**STAR, "markersize": 8})
 
 
 def authors_seconds(data: str, method: str) -> list[float]:

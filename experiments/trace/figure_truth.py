@@ -29,11 +29,11 @@ _STEP = 0.2
 def agreement(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Correlation of each method with the fall of the predicted logit when a participant is left out; first ranks."""
     scope = main_scope(rows)
-    found = pick(rows, [*_CORRELATIONS, *_HITS], scope=scope, method=list(METHODS))
-    if not found["metric"].isin(_CORRELATIONS).any():
+    scored = pick(rows, [*_CORRELATIONS, *_HITS], scope=scope, method=list(METHODS))
+    if not scored["metric"].isin(_CORRELATIONS).any():
         return None
     by = list(dict.fromkeys([*KEYS, *axes(rows), "dataset", "model", "scope", "method", "metric"]))
-    each = found.groupby(by, sort=False)["value"].mean().reset_index()
+    each = scored.groupby(by, sort=False)["value"].mean().reset_index()
     chance = float(pick(rows, "chance", scope=scope)["value"].mean())
     caption = (
         "Left: correlation over the participants of a method's scores and leave-one-out truth, the fall of the "
@@ -70,9 +70,9 @@ def _draw(each: pd.DataFrame, chance: float) -> Figure:
 
 def _strips(ax: Axes, each: pd.DataFrame, names: list[str], metrics: dict[str, str], first: int) -> None:
     """A row a method: dots, and a bar at their mean."""
-    there = [metric for metric in metrics if (each["metric"] == metric).any()]
-    for i, metric in enumerate(there):
-        shift = (i - (len(there) - 1) / 2) * _STEP
+    present = [metric for metric in metrics if (each["metric"] == metric).any()]
+    for i, metric in enumerate(present):
+        shift = (i - (len(present) - 1) / 2) * _STEP
         style = look(first + i)
         named = False
         dots: dict[str, Any] = {"linestyle": "", "marker": style["marker"], "markeredgewidth": 0, "markersize": 3.5}

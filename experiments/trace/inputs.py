@@ -10,23 +10,23 @@ from torch import Tensor
 from experiments.trace.spec import FaultSpec
 
 
-def correct(predicted: Tensor, y: Tensor, held: Tensor, per_label: int) -> list[int]:
+def correct(predicted: Tensor, y: Tensor, label_counts: Tensor, per_label: int) -> list[int]:
     """Test samples: for each label that a participant holds, the first `per_label` that are predicted right.
 
     Args:
         predicted, y: [n] predicted and true labels.
-        held: [K, classes] training samples of the participants.
+        label_counts: [K, classes] training samples of the participants.
         per_label: a label with fewer right predictions is left out.
     """
-    found: list[int] = []
-    for label in held.sum(0).nonzero()[:, 0].tolist():
+    samples: list[int] = []
+    for label in label_counts.sum(0).nonzero()[:, 0].tolist():
         rows = ((predicted == y) & (y == label)).nonzero()[:per_label, 0].tolist()
-        found += rows if len(rows) == per_label else []
-    return found
+        samples += rows if len(rows) == per_label else []
+    return samples
 
 
 def wrong(predicted: Tensor, y: Tensor, faults: FaultSpec, most: int) -> list[int]:
-    """Test samples: the first `most` that have a label that is turned, and are predicted as what it is turned to.
+    """Test samples: the first `most` whose label the faults flip and that are predicted as the flipped label.
 
     Args:
         predicted, y: [n] predicted and true labels.
@@ -37,9 +37,9 @@ def wrong(predicted: Tensor, y: Tensor, faults: FaultSpec, most: int) -> list[in
     return (turned & (predicted == faults.to)).nonzero()[:most, 0].tolist()
 
 
-def holders(labels: Tensor, held: Tensor) -> Tensor:
-    """[n, K] whether participant k holds training samples of label i: labels [n], held [K, classes]."""
-    return held.T[labels] > 0
+def holders(labels: Tensor, label_counts: Tensor) -> Tensor:
+    """[n, K] whether participant k holds training samples of label i: labels [n], label_counts [K, classes]."""
+    return label_counts.T[labels] > 0
 
 
 def guilty(participants: Sequence[int], faulty: Collection[int], n: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What was traced in a recorded round, as rows, as JSON and as CSV."""
+"""The result of tracing a recorded round, as rows, as JSON and as CSV."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ LEGEND = {
     "change without": "of the predicted logit, to first order, had the client been left out of the round; negative: it "
     "holds the prediction up",
 }
-"""What the columns of a table mean that do not say so themselves."""
+"""Explanations of the columns whose names are not clear by themselves."""
 
 
 def notes(traced: Traced) -> list[str]:
-    """What a reader of the numbers should know."""
-    found = [*traced.remarks, *([] if traced.round.sizes else [_EQUAL])]
-    return found + [_GAP.format(traced.gap)] * (traced.gap > GAP)
+    """Remarks that qualify the numbers."""
+    remarks = [*traced.remarks, *([] if traced.round.sizes else [_EQUAL])]
+    return remarks + [_GAP.format(traced.gap)] * (traced.gap > GAP)
 
 
 def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
@@ -42,12 +42,12 @@ def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
     """
     raw = traced.raw[i]
     order = raw.argsort(descending=True, stable=True).tolist()
-    own, sizes = traced.round, traced.round.sizes
+    recorded, sizes = traced.round, traced.round.sizes
     return [
         {
             "rank": rank,
-            "client": own.files.clients[k],
-            **({"name": own.names[k]} if own.described.spec.clients else {}),
+            "client": recorded.files.clients[k],
+            **({"name": recorded.names[k]} if recorded.described.spec.clients else {}),
             "samples": sizes[k] if sizes else None,
             "score": float(traced.score[i, k]),
             "T": float(raw[k]),
@@ -59,26 +59,26 @@ def ranking(traced: Traced, i: int) -> list[dict[str, Any]]:
 
 
 def table(traced: Traced, i: int, top: int) -> list[dict[str, Any]]:
-    """The first `top` of `ranking` for the screen: no column for numbers of samples that are not known."""
+    """The first `top` of `ranking` for the screen: without the column of sample counts where these are not known."""
     rows = [{k.replace("_", " "): v for k, v in row.items()} for row in ranking(traced, i)[:top]]
     return [{k: v for k, v in row.items() if k != "samples" or traced.round.sizes} for row in rows]
 
 
 def prediction(traced: Traced, i: int) -> dict[str, Any]:
-    """What the global model says of input i, and the true class where it is known."""
+    """The global model's prediction for input i, and the true class where it is known."""
     label = None if traced.labels is None else int(traced.labels[i])
-    said = int(traced.predicted[i])
+    predicted = int(traced.predicted[i])
     return {
         "input": i,
-        "predicted": class_name(traced, said),
+        "predicted": class_name(traced, predicted),
         "logit": float(traced.logit[i]),
         "label": None if label is None else class_name(traced, label),
-        "right": None if label is None else label == said,
+        "right": None if label is None else label == predicted,
     }
 
 
 def class_name(traced: Traced, label: int) -> str | int:
-    """The name that run.yaml gives a class, else its number."""
+    """The name of a class in run.yaml, or else its number."""
     names = traced.round.described.spec.labels
     return names[label] if names else label
 
@@ -86,20 +86,31 @@ def class_name(traced: Traced, label: int) -> str | int:
 def firsts(traced: Traced) -> list[tuple[str, int]]:
     """(client, number of inputs for which it ranks first), most often first; its id too where a name occurs twice."""
     counts, names, ids = Counter(traced.raw.argmax(1).tolist()), traced.round.names, traced.round.files.clients
-    told = [name if names.count(name) == 1 else f"{name} ({key})" for name, key in zip(names, ids, strict=True)]
-    return [(told[k], n) for k, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    shown = [name if names.count(name) == 1 else f"{name} ({key})" for name, key in zip(names, ids, strict=True)]
+    return [(shown[k], n) for k, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
 def as_json(traced: Traced) -> dict[str, Any]:
     """Everything, as plain values."""
-    own = traced.round
+    recorded = traced.round
     clients = [
-        {"client": key, "name": name, "samples": own.sizes[k] if own.sizes else None, "share": float(own.shares[k])}
-        for k, (key, name) in enumerate(zip(own.files.clients, own.names, strict=True))
+        {
+            "client": key,
+            "name": name,
+            "samples": recorded.sizes[k] if recorded.sizes else None,
+            "share": float(recorded.shares[k]),
+        }
+        for k, (key, name) in enumerate(zip(recorded.files.clients, recorded.names, strict=True))
     ]
     inputs = [{**prediction(traced, i), "clients": ranking(traced, i)} for i in range(len(traced.raw))]
     choices = asdict(traced.choices)
-    return {"round": own.files.index, "choices": choices, "notes": notes(traced), "clients": clients, "inputs": inputs}
+    return {
+        "round": recorded.files.index,
+        "choices": choices,
+        "notes": notes(traced),
+        "clients": clients,
+        "inputs": inputs,
+    }
 
 
 def as_csv(traced: Traced) -> str:

@@ -51,7 +51,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Traced:
-    """The clients of one round, and what each has to do with each prediction. n inputs, K clients.
+    """The clients of one round, and how responsible each is for each prediction. n inputs, K clients.
 
     Attributes:
         round: the files of the round. choices: how T_k was computed.
@@ -74,43 +74,45 @@ class Traced:
     remarks: tuple[str, ...]
 
 
-def trace_own(own: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.device, progress: Progress) -> Traced:
-    """Rank the clients of the round `own` for each of `inputs`. Clients are read in parts that fit into memory.
+def trace_own(
+    recorded: OwnRound, inputs: OwnInputs, choices: Choices, device: torch.device, progress: Progress
+) -> Traced:
+    """Rank the clients of the round `recorded` for each of `inputs`. Clients are read in parts that fit into memory.
 
     Raises:
         SpecError: the model does not take the inputs or gives other outputs; a state dict does not fit.
         NumericalError: a state, an output or a gradient is not finite.
     """
     x = inputs.x.to(device)
-    net = own.build(tuple(x.shape[1:]), device)
-    states = own.states(net)
+    net = recorded.build(tuple(x.shape[1:]), device)
+    states = recorded.states(net)
     theta = states.after
     x = x.to(theta.dtype) if x.is_floating_point() else x
-    _try_out(own, net, theta, x)
+    _try_out(recorded, net, theta, x)
     try:
-        whole, gap = _contributions(states, own.shares, net, x, False, progress)
-        chosen = _contributions(states, own.shares, net, x, True, progress)[0] if choices.active else whole
+        whole, gap = _contributions(states, recorded.shares, net, x, False, progress)
+        chosen = _contributions(states, recorded.shares, net, x, True, progress)[0] if choices.active else whole
     except FedlabError:
         raise
-    except Exception:  # a module may be the user's own and fail on a later input
+    except Exception:  # a module written by the user may fail on a later input
         for i in range(len(x)):
-            _outputs(own, net, theta, x[i : i + 1], i)
+            _outputs(recorded, net, theta, x[i : i + 1], i)
         raise
-    raw = provenance(chosen, decay=choices.decay, shares=own.shares if choices.shares else None, bias=choices.bias)
+    raw = provenance(chosen, decay=choices.decay, shares=recorded.shares if choices.shares else None, bias=choices.bias)
     logit = whole.outputs.gather(1, whole.target[:, None]).squeeze(1)
-    change = first_order(whole, own.shares)
+    change = first_order(whole, recorded.shares)
     remarks = (*inputs.remarks, *states.notes)
-    return Traced(own, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap, remarks)
+    return Traced(recorded, choices, inputs.labels, whole.target, logit, raw, normalised(raw), change, gap, remarks)
 
 
-def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
-    """Send one input through the model, so that a misfit shows in one line.
+def _try_out(recorded: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
+    """Send one input through the model, so that a model that does not fit is reported in one line.
 
     Raises:
-        SpecError: it fails, knows fewer token ids, gives something else than a logit a class, changes its inputs, or
-            has no layer to look into.
+        SpecError: it fails, knows fewer token ids, does not return one logit a class, changes its inputs, or has no
+            layer that can be traced.
     """
-    where = own.described.model_from
+    where = recorded.described.model_from
     if not traced_layers(net.module):
         raise SpecError(
             "the model has no layer that TraceFL looks into", where, "it needs a Linear, Conv2d, LayerNorm or Conv1D"
@@ -123,22 +125,22 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
             "cut the texts into tokens as in training",
         )
     first = x[:1].clone()
-    outputs = _outputs(own, net, theta.detach().requires_grad_(), first, 0)
+    outputs = _outputs(recorded, net, theta.detach().requires_grad_(), first, 0)
     if not isinstance(outputs, Tensor):
         raise SpecError(
             f"the model returns a {type(outputs).__name__}, not a tensor",
             where,
             "return the logits alone (of a model of transformers: its output's .logits)",
         )
-    if outputs.shape != (1, own.described.spec.classes):
+    if outputs.shape != (1, recorded.described.spec.classes):
         raise SpecError(
-            f"the model gives outputs of shape {list(outputs.shape[1:])} for {own.described.spec.classes} classes",
-            shown(own.files.home / RUN_FILE),
+            f"the model gives outputs of shape {list(outputs.shape[1:])} for {recorded.described.spec.classes} classes",
+            shown(recorded.files.home / RUN_FILE),
             "correct `classes`, or name the model that was trained",
         )
     if not outputs.requires_grad:
         raise SpecError("the model's outputs have no gradient", where, "compute them without torch.no_grad()")
-    if is_restless(lambda: _outputs(own, net, theta, x[:1].clone(), 0).detach(), x.device, where):
+    if is_restless(lambda: _outputs(recorded, net, theta, x[:1].clone(), 0).detach(), x.device, where):
         raise restless("who is responsible for a prediction", where)
     if not torch.equal(first, x[:1]):
         raise SpecError(
@@ -148,8 +150,8 @@ def _try_out(own: OwnRound, net: Net, theta: Tensor, x: Tensor) -> None:
         )
 
 
-def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
-    """What the model makes of x [1, ...], input number i.
+def _outputs(recorded: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
+    """The outputs of the model for x [1, ...], input number i.
 
     Raises:
         SpecError: it fails.
@@ -158,11 +160,11 @@ def _outputs(own: OwnRound, net: Net, theta: Tensor, x: Tensor, i: int) -> Any:
         return net.call(theta, x)
     except FedlabError:
         raise
-    except Exception as fault:  # a module may be the user's own and raise anything
+    except Exception as fault:  # a module written by the user may raise anything
         first = (str(fault).splitlines() or [type(fault).__name__])[0]
         raise SpecError(
             f"the model does not take input {i} of shape {list(x.shape[1:])}: {first}",
-            own.described.model_from,
+            recorded.described.model_from,
             "save the inputs as they were in training, or correct the model",
         ) from fault
 
@@ -174,11 +176,11 @@ def _contributions(
     theta = states.after
     mean = torch.zeros_like(theta)
     parts, spread = [], 0.0
-    for places in _parts(len(shares), theta):
-        locals_ = states.locals(places)
+    for clients in _parts(len(shares), theta):
+        locals_ = states.locals(clients)
         c = contributions(net, theta, locals_, x, active=active, progress=progress)
         parts.append(c)
-        p = shares[list(places)].to(theta)
+        p = shares[list(clients)].to(theta)
         mean += p @ locals_
         spread += float(p @ (locals_ - theta).norm(dim=1))
     whole = replace(parts[0], delta=torch.cat([c.delta for c in parts], 1))
@@ -186,7 +188,7 @@ def _contributions(
 
 
 def _parts(clients: int, theta: Tensor) -> list[range]:
-    """The clients in parts of two or more whose states take up at most half of what is free."""
+    """The clients in parts of two or more whose states fill at most half of the free memory."""
     room = max(2, free_bytes(theta.device) // (2 * theta.numel() * theta.element_size()))
     count = max(1, min(-(-clients // room), clients // 2))
     cuts = [round(i * clients / count) for i in range(count + 1)]

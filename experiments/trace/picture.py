@@ -1,4 +1,4 @@
-"""What a picture of traced predictions needs: inputs.npz, written once a cell, of the last round that had any."""
+"""The data for a picture of traced predictions: inputs.npz, one a cell, of the last round in which any were traced."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from experiments.core.spec.fields import DataSpec
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
 
-Kept = dict[str, Any]
+PictureData = dict[str, Any]
 """Tensors and plain values of one round: round, scope, sample, predicted [n]; clients [K]; scores, raw, fall [n, K]."""
 
 
-def keep_inputs(kept: Kept, federation: Federation, held: torch.Tensor, data: DataSpec, context: Context) -> None:
+def keep_inputs(
+    picture: PictureData, federation: Federation, label_counts: torch.Tensor, data: DataSpec, context: Context
+) -> None:
     """Write inputs.npz into the cell's folder.
 
     Arrays: round; scope [n]; images [n, C, H, W] (or texts [n]); label, predicted [n]; clients [K], names [K];
     scores [n, K] (normalised), raw [n, K] (T_k), truth [n, K] (fall of the predicted logit without k; absent without
     truth); histogram [K, classes], sizes [K], faulty [K].
     """
-    rows, clients = torch.tensor(kept["sample"]), kept["clients"]
+    rows, clients = torch.tensor(picture["sample"]), picture["clients"]
     arrays: dict[str, NDArray[Any]] = {
-        "round": np.array(kept["round"]),
-        "scope": np.array(kept["scope"]),
+        "round": np.array(picture["round"]),
+        "scope": np.array(picture["scope"]),
         "label": federation.test_y[rows].cpu().numpy(),
-        "predicted": np.array(kept["predicted"]),
+        "predicted": np.array(picture["predicted"]),
         "clients": np.array(clients),
         "names": np.array([federation.clients[k] for k in clients]),
-        "scores": kept["scores"].cpu().numpy(),
-        "raw": kept["raw"].cpu().numpy(),
-        "histogram": held[clients].cpu().numpy(),
+        "scores": picture["scores"].cpu().numpy(),
+        "raw": picture["raw"].cpu().numpy(),
+        "histogram": label_counts[clients].cpu().numpy(),
         "sizes": np.array([federation.sizes[k] for k in clients]),
-        "faulty": np.array(kept["faulty"]),
+        "faulty": np.array(picture["faulty"]),
     }
-    if kept["fall"] is not None:
-        arrays["truth"] = kept["fall"].cpu().numpy()
+    if picture["fall"] is not None:
+        arrays["truth"] = picture["fall"].cpu().numpy()
     x = federation.test_x[rows].cpu()
     if x.dim() == 4:
         arrays["images"] = x.float().numpy()

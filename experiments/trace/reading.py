@@ -84,20 +84,20 @@ def axes(rows: pd.DataFrame) -> list[str]:
 
 def scopes(rows: pd.DataFrame) -> list[str]:
     """The scopes in `rows`: correct before wrong."""
-    found = set(rows["scope"]) - {""}
-    return [scope for scope in SCOPES if scope in found] + sorted(found - set(SCOPES))
+    present = set(rows["scope"]) - {""}
+    return [scope for scope in SCOPES if scope in present] + sorted(present - set(SCOPES))
 
 
 def main_scope(rows: pd.DataFrame) -> str:
     """The scope that a setting is about: mispredictions where clients are faulty, else correct predictions."""
-    found = scopes(pick(rows, "inputs"))
-    return "wrong" if "wrong" in found else found[0] if found else ""
+    present = scopes(pick(rows, "inputs"))
+    return "wrong" if "wrong" in present else present[0] if present else ""
 
 
 def methods(rows: pd.DataFrame) -> list[str]:
     """The methods in `rows`, in the order of METHODS."""
-    found = set(rows["method"])
-    return [method for method in METHODS if method in found]
+    present = set(rows["method"])
+    return [method for method in METHODS if method in present]
 
 
 def average(rows: pd.DataFrame, how: str = "mean") -> float:
@@ -120,16 +120,16 @@ def chance(rows: pd.DataFrame) -> float:
 
 def at(rows: pd.DataFrame, point: str, scope: str = "") -> pd.DataFrame:
     """The rows of one point, and of one scope if any is named."""
-    own = rows[rows["point"] == point]
-    return own[own["scope"] == scope] if scope else own
+    of_point = rows[rows["point"] == point]
+    return of_point[of_point["scope"] == scope] if scope else of_point
 
 
 def points(rows: pd.DataFrame) -> list[str]:
     """The points in `rows`, in order: tasks by architecture and data set, numbers by size."""
-    found = rows.drop_duplicates("point")
-    names = axes(found)
-    key = [tuple(_place(str(row[name])) for name in names) for _, row in found.iterrows()]
-    return [point for _, point in sorted(zip(key, found["point"], strict=True))]
+    firsts = rows.drop_duplicates("point")
+    names = axes(firsts)
+    key = [tuple(_place(str(row[name])) for name in names) for _, row in firsts.iterrows()]
+    return [point for _, point in sorted(zip(key, firsts["point"], strict=True))]
 
 
 def ordered(values: Iterable[str]) -> list[str]:
@@ -145,8 +145,8 @@ def by_place(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _place(value: str) -> tuple[int, float, float, str]:
     architecture, data = split_task(value)
     if architecture:
-        place = list(DATA).index(data) if data in DATA else len(DATA)
-        return (1, float(list(ARCHITECTURES).index(architecture)), float(place), value)
+        rank = list(DATA).index(data) if data in DATA else len(DATA)
+        return (1, float(list(ARCHITECTURES).index(architecture)), float(rank), value)
     noise, clip = split_noise(value)
     if not math.isnan(noise):
         return (3, -1.0 if math.isnan(clip) else clip, noise, value)
@@ -164,9 +164,9 @@ def split_task(task: str) -> tuple[str, str]:
 
 def split_noise(name: str) -> tuple[float, float]:
     """(noise multiplier, clipping norm) of "noise0.003_clip15"; (0, NaN) of "none"; NaNs of anything else."""
-    found = re.fullmatch(r"noise([\d.]+(?:e-?\d+)?)_clip([\d.]+)", name)
-    if found:
-        return float(found[1]), float(found[2])
+    match = re.fullmatch(r"noise([\d.]+(?:e-?\d+)?)_clip([\d.]+)", name)
+    if match:
+        return float(match[1]), float(match[2])
     return (0.0 if name == "none" else math.nan), math.nan
 
 

@@ -1,4 +1,4 @@
-"""A cell's findings as rows of metrics.csv."""
+"""The results of a cell as rows of metrics.csv."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rows:
         n: int | None = None,
         **words: object,
     ) -> None:
-        """One number of round t; `words` complete the subject. What is not finite has no row."""
+        """One number of round t; `words` complete the subject. A value that is not finite gets no row."""
         if not np.isfinite(value):
             return
         subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items())]))
@@ -42,12 +42,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Scope:
-    """Predictions of one kind that were traced in round t, and who would be right.
+    """Predictions of one kind that were traced in round t, and the participants that may be named.
 
     Attributes:
         name: "correct" or "wrong". t: the round.
         right: [n, K] whether participant k may be named for input i.
-        most: [n] the participant with most training samples of the input's label, or None where that is no question.
+        most: [n] the participant with most training samples of the input's label, or None where it is not needed.
         fall: [n, K] how far the predicted logit falls without participant k, or None.
     """
 
@@ -65,7 +65,7 @@ def of_chance(rows: Rows, scope: Scope) -> None:
 
 
 def of_truth(rows: Rows, scope: Scope) -> None:
-    """Whether the truth itself names the right participants: what a method that forecast it without error would get."""
+    """Whether the truth itself names the right participants: the score of a method that predicts it without error."""
     if scope.fall is not None:
         _of_right(rows, "leave_one_out", scope.fall, scope)
 

@@ -1,4 +1,4 @@
-"""What a setting of Gill et al. 2025 says beyond a federated run: whom predictions are traced to, and how."""
+"""The spec of a setting of Gill et al. 2025 beyond a federated run: which predictions are traced, and how."""
 
 from __future__ import annotations
 

@@ -66,19 +66,19 @@ def averages(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def _average(rows: pd.DataFrame, point: str, scope: str) -> dict[str, Any]:
     """One line of the table; empty where the point does not trace such predictions."""
-    own = at(rows, point)
-    told = _counted(at(own, point, scope))
-    if not told:
+    of_point = at(rows, point)
+    counts = _counted(at(of_point, point, scope))
+    if not counts:
         return {}
-    first, setting = own.iloc[0], str(own["setting"].iloc[0])
+    first, setting = of_point.iloc[0], str(of_point["setting"].iloc[0])
     subject = f"{point} scope={scope}".strip()
     return {
         **{c: str(first[c]) for c in (*ABOUT, *axes(rows), "dataset", "model")},
-        "scope": scope, **told, "accuracy": highest_accuracy(own),
+        "scope": scope, **counts, "accuracy": highest_accuracy(of_point),
         "accuracy (paper)": printed(setting, "highest:accuracy", "global", point) if scope == "correct" else math.nan,
-        **_localized(at(own, point, scope)),
+        **_localized(at(of_point, point, scope)),
         "TraceFL (paper)": printed(setting, "mean:localization", "tracefl", subject),
-        "seeds": own["seed"].nunique(),
+        "seeds": of_point["seed"].nunique(),
     }  # fmt: skip
 
 
@@ -92,44 +92,44 @@ def _counted(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _localized(rows: pd.DataFrame) -> dict[str, Any]:
     """Chance, and TraceFL's mean, low, high and worst round."""
-    found = pick(rows, "localization", method="tracefl")
-    if found.empty:
+    localized = pick(rows, "localization", method="tracefl")
+    if localized.empty:
         return {"chance": chance(rows), **dict.fromkeys(("TraceFL", "low", "high", "worst round"), math.nan)}
-    seeds = over_seeds(found, ["setting"]).iloc[0]
-    low, high, worst = float(seeds["low"]), float(seeds["high"]), float(found["value"].min())
+    seeds = over_seeds(localized, ["setting"]).iloc[0]
+    low, high, worst = float(seeds["low"]), float(seeds["high"]), float(localized["value"].min())
     return {"chance": chance(rows), "TraceFL": float(seeds["mean"]), "low": low, "high": high, "worst round": worst}
 
 
 def _overall(rows: pd.DataFrame, scope: str) -> list[dict[str, Any]]:
     """Averages over all points, and over images and texts where a setting has both."""
-    own, setting = rows[rows["scope"] == scope], str(rows["setting"].iloc[0])
-    texts = own["task"].map(lambda task: split_task(task)[0] in ("bert", "gpt"))
-    kinds = {"images": own[~texts], "texts": own[texts]} if texts.any() and not texts.all() else {}
+    of_scope, setting = rows[rows["scope"] == scope], str(rows["setting"].iloc[0])
+    texts = of_scope["task"].map(lambda task: split_task(task)[0] in ("bert", "gpt"))
+    kinds = {"images": of_scope[~texts], "texts": of_scope[texts]} if texts.any() and not texts.all() else {}
     lines = []
-    for kind, part in {**kinds, "": own}.items():
+    for kind, part in {**kinds, "": of_scope}.items():
         keys = _AVERAGES.get(family(setting), {}) if scope == main_scope(rows) else {}
         paper = stated(f"prose.{keys[kind]}") if kind in keys else math.nan
-        if told := _counted(part):
+        if counts := _counted(part):
             head = {**about(rows), axes(rows)[0]: f"all {kind}".strip(), "scope": scope}
             lines.append(
-                {**head, **told, **_localized(part), "TraceFL (paper)": paper, "seeds": part["seed"].nunique()}
+                {**head, **counts, **_localized(part), "TraceFL (paper)": paper, "seeds": part["seed"].nunique()}
             )
     return lines
 
 
 def compared(rows: pd.DataFrame, name: str) -> Artefact | None:
     """All methods beside each other: localization, ranks, agreement with leave-one-out truth, time."""
-    found = pick(rows, ["localization", *_SCORES], method=list(METHODS))
-    if found.empty:
+    measured = pick(rows, ["localization", *_SCORES], method=list(METHODS))
+    if measured.empty:
         return None
     by = [*ABOUT, *axes(rows), "scope", "method"]
-    wide = over_seeds(found[found["metric"] == "localization"], by).rename(columns={"mean": "localization"})
+    wide = over_seeds(measured[measured["metric"] == "localization"], by).rename(columns={"mean": "localization"})
     wide = wide.merge(_chance(rows, by[:-1]), on=by[:-1], how="left")
     for metric, label in _SCORES.items():
-        part = found[found["metric"] == metric]
+        part = measured[measured["metric"] == metric]
         if len(part):
-            told = over_seeds(part, by)[[*by, "mean"]].rename(columns={"mean": label})
-            wide = wide.merge(told, on=by, how="left")
+            means = over_seeds(part, by)[[*by, "mean"]].rename(columns={"mean": label})
+            wide = wide.merge(means, on=by, how="left")
     counts = pick(rows, "inputs", method="inputs")
     lost = counts.assign(value=counts["value"] == 0).groupby(by[:-1])["value"].sum()
     wide["rounds without inputs"] = wide.set_index(by[:-1]).index.map(lost)
@@ -146,8 +146,8 @@ def compared(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _chance(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    found = over_seeds(pick(rows, "chance", method="chance"), by)
-    return found[[*by, "mean"]].rename(columns={"mean": "chance"})
+    means = over_seeds(pick(rows, "chance", method="chance"), by)
+    return means[[*by, "mean"]].rename(columns={"mean": "chance"})
 
 
 def configuration(rows: pd.DataFrame, name: str) -> Artefact | None:

@@ -56,24 +56,24 @@ def table1(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 
 def _faulty(rows: pd.DataFrame, point: str) -> dict[str, Any]:
-    own = at(rows, point, "wrong")
+    of_point = at(rows, point, "wrong")
     first = at(rows, point).iloc[0]
     architecture, data = split_task(str(first["task"]))
     more = [key for key in axes(rows) if key not in ("task", "alpha")]
-    there = f"task={_THERE.get(data, '')}_{data} alpha={first['alpha']} scope=wrong"
-    counts = pick(own, "inputs", method="inputs")["value"]
+    subject = f"task={_THERE.get(data, '')}_{data} alpha={first['alpha']} scope=wrong"
+    counts = pick(of_point, "inputs", method="inputs")["value"]
     line: dict[str, Any] = {
-        **about(own), "data": DATA.get(data, data or str(first["dataset"])),
+        **about(of_point), "data": DATA.get(data, data or str(first["dataset"])),
         "model": ARCHITECTURES.get(architecture, str(first["model"])), "alpha": str(first["alpha"]),
         **{key: str(first[key]) for key in more},
         "accuracy": highest_accuracy(at(rows, point)),
-        "chance": chance(own),
+        "chance": chance(of_point),
     }  # fmt: skip
     for method in _TABLE1:
-        line[METHODS[method]] = average(pick(own, "localization", method=method))
-        line[f"{METHODS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, there)
-    place = list(DATA).index(data) if data in DATA else len(DATA)
-    return line | {"rounds": len(counts), "without inputs": int((counts == 0).sum()), "place": place}
+        line[METHODS[method]] = average(pick(of_point, "localization", method=method))
+        line[f"{METHODS[method]} (paper)"] = printed(str(first["setting"]), "mean:localization", method, subject)
+    rank = list(DATA).index(data) if data in DATA else len(DATA)
+    return line | {"rounds": len(counts), "without inputs": int((counts == 0).sum()), "place": rank}
 
 
 def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -82,16 +82,16 @@ def table2(rows: pd.DataFrame, name: str) -> Artefact | None:
         return None
     lines = []
     for point in points(rows):
-        own = at(rows, point)
-        noise, clip = split_noise(str(own["dp"].iloc[0]))
+        of_point = at(rows, point)
+        noise, clip = split_noise(str(of_point["dp"].iloc[0]))
         head: dict[str, Any] = {
             "noise": noise,
             "sensitivity": clip,
-            "alpha": average(pick(own, "config", key="alpha")),
+            "alpha": average(pick(of_point, "config", key="alpha")),
         }
-        spent = {metric: average(pick(own, metric)) for metric in ("epsilon", "epsilon_equal")}
+        spent = {metric: average(pick(of_point, metric)) for metric in ("epsilon", "epsilon_equal")}
         if math.isnan(noise):
-            head = {"privacy": str(own["dp"].iloc[0]), **head}
+            head = {"privacy": str(of_point["dp"].iloc[0]), **head}
         lines.append({**_point(rows, point, ("dp",)), **head, **_both(rows, point), **spent})
     caption = (
         "Table II: accuracy of the global model (best round) and localization accuracy of TraceFL (mean over rounds) "
@@ -117,36 +117,36 @@ def _over(rows: pd.DataFrame, name: str, axis: str, what: str) -> Artefact | Non
         return None
     lines = []
     for point in points(rows):
-        own = at(rows, point)
-        told = {"clients left": average(pick(own, "config", key="clients"))}
-        lines.append({**_point(rows, point), **told, **_both(rows, point)})
+        of_point = at(rows, point)
+        left = {"clients left": average(pick(of_point, "config", key="clients"))}
+        lines.append({**_point(rows, point), **left, **_both(rows, point)})
     caption = (
         f"{what}: accuracy of the global model (best round) and localization accuracy of TraceFL on correct "
         "predictions (mean over rounds) in %, averaged over seeds; chance: naming a participant at random; clients "
         "left: those with enough samples to take part."
     )
-    found = numbers(rows)
-    draw = None if found[axis].nunique() < 2 else lambda: draw_over(found, axis)
+    measured = numbers(rows)
+    draw = None if measured[axis].nunique() < 2 else lambda: draw_over(measured, axis)
     return Artefact(name, filled(pd.DataFrame(lines)), draw, caption, table_md=True, blanks=blanks.OVER)
 
 
 def _point(rows: pd.DataFrame, point: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
     first = at(rows, point).iloc[0]
-    told = {key: str(first[key]) for key in axes(rows) if key not in without}
-    if "task" in told:
-        told["task"] = named("task", told["task"])
-    return about(rows) | told
+    values = {key: str(first[key]) for key in axes(rows) if key not in without}
+    if "task" in values:
+        values["task"] = named("task", values["task"])
+    return about(rows) | values
 
 
 def _both(rows: pd.DataFrame, point: str) -> dict[str, Any]:
     """Accuracy, chance and TraceFL on correct predictions, the paper's beside them."""
-    own, setting = at(rows, point, "correct"), str(rows["setting"].iloc[0])
-    found = pick(own, "localization", method="tracefl")
+    correct, setting = at(rows, point, "correct"), str(rows["setting"].iloc[0])
+    localized = pick(correct, "localization", method="tracefl")
     return {
         "accuracy": highest_accuracy(at(rows, point)),
         "accuracy (paper)": printed(setting, "highest:accuracy", "global", point),
-        "chance": chance(own),
-        "TraceFL": average(found),
+        "chance": chance(correct),
+        "TraceFL": average(localized),
         "TraceFL (paper)": printed(setting, "mean:localization", "tracefl", f"{point} scope=correct"),
-        "worst round": float(found["value"].min()) if len(found) else math.nan,
+        "worst round": float(localized["value"].min()) if len(localized) else math.nan,
     }

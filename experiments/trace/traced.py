@@ -32,7 +32,7 @@ class Traced:
         scope: [n] "correct" or "wrong". label, predicted: [n].
         clients: [K] numbers. names: [K]. sizes: [K] training samples. faulty: [K] bool.
         histogram: [K, C] training samples by label, as the client trained on them.
-        scores: [n, K] normalised. raw: [n, K] as they were summed. truth: [n, K] fall of the predicted logit without
+        scores: [n, K] normalised. raw: [n, K] before normalisation. truth: [n, K] fall of the predicted logit without
             the participant, or None.
         images: [n, channels, H, W] as the model sees them, or None. texts: [n], or None.
     """
@@ -54,33 +54,33 @@ class Traced:
     texts: NDArray[Any] | None
 
     def ranking(self, i: int) -> NDArray[Any]:
-        """[K] places of the participants, most responsible for input i first; by `raw`, as scores may be all 0 or 1."""
+        """[K] indices of the participants, most responsible for input i first, by `raw`: scores may all be 0 or 1."""
         return np.argsort(-self.raw[i], kind="stable")
 
     def right(self, i: int) -> NDArray[Any]:
         """[K] whether a participant may be named for input i: it holds the label, or is faulty."""
-        held: NDArray[Any] = self.histogram[:, self.label[i]] > 0
-        return self.faulty.astype(bool) if self.scope[i] == "wrong" else held
+        holds_label: NDArray[Any] = self.histogram[:, self.label[i]] > 0
+        return self.faulty.astype(bool) if self.scope[i] == "wrong" else holds_label
 
-    def found(self, i: int) -> bool:
+    def names_right(self, i: int) -> bool:
         """Whether the first-ranked participant is one that may be named."""
         return bool(self.right(i)[self.ranking(i)[0]])
 
 
 def load(folders: Sequence[Path], setting: str, seed: int) -> dict[str, Traced]:
-    """Point of the grid -> what its cell of `setting` and `seed` keeps; cells without the file left out.
+    """Point of the grid -> what its cell of `setting` and `seed` stored; cells without the file are left out.
 
     Raises:
-        MissingError: a file that cannot be read, or that holds something else.
+        MissingError: a file cannot be read, or has other contents.
     """
-    found: dict[str, Traced] = {}
+    by_point: dict[str, Traced] = {}
     for folder in folders:
-        told = read_json(folder / "cell.json") or {}
-        if (told.get("setting"), told.get("seed")) == (setting, seed) and (folder / FILE).is_file():
-            method = str(told.get("method", ""))
+        cell = read_json(folder / "cell.json") or {}
+        if (cell.get("setting"), cell.get("seed")) == (setting, seed) and (folder / FILE).is_file():
+            method = str(cell.get("method", ""))
             point = method if "=" in method else ""
-            found[point] = _checked(_read(folder / FILE), point, f"{folder.name}/{FILE}")
-    return found
+            by_point[point] = _checked(_read(folder / FILE), point, f"{folder.name}/{FILE}")
+    return by_point
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -91,18 +91,18 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
         raise MissingError("the traced inputs cannot be read", f"{path.parent.name}/{FILE}", _TODO) from error
 
 
-def _checked(told: dict[str, NDArray[Any]], point: str, where: str) -> Traced:
+def _checked(arrays: dict[str, NDArray[Any]], point: str, where: str) -> Traced:
     """The arrays as a `Traced`; all sizes must agree and labels must be classes."""
     sizes: dict[str, int] = {}
     for key, letters in {**_SHAPES, **_OPTIONAL}.items():
-        if key not in told:
+        if key not in arrays:
             if key in _SHAPES:
                 raise MissingError(f"the traced inputs have no {key!r}", where, _TODO)
             continue
-        shape = told[key].shape
+        shape = arrays[key].shape
         if len(shape) != len(letters) or any(sizes.setdefault(a, s) != s for a, s in zip(letters, shape, strict=True)):
             raise MissingError(f"{key!r} of the traced inputs has shape {list(shape)}, not [{letters}]", where, _TODO)
-    if not sizes["n"] or max(told["label"].max(), told["predicted"].max()) >= sizes["C"]:
+    if not sizes["n"] or max(arrays["label"].max(), arrays["predicted"].max()) >= sizes["C"]:
         raise MissingError("the traced inputs name a class that the histograms do not have, or none", where, _TODO)
-    known = {key: told.get(key) for key in (*_SHAPES, *_OPTIONAL)}
-    return Traced(point=point, round=int(told.get("round", np.array(0))), **known)  # type: ignore[arg-type]
+    known = {key: arrays.get(key) for key in (*_SHAPES, *_OPTIONAL)}
+    return Traced(point=point, round=int(arrays.get("round", np.array(0))), **known)  # type: ignore[arg-type]

@@ -50,5 +50,5 @@ def test_fedavg_warns_of_nothing(tmp_path):
 
 
 def test_cleansing_is_rejected(tmp_path):
-    with pytest.raises(SpecError, match="cleansing: goes on from a round's model alone, which only fedavg can"):
+    with pytest.raises(SpecError, match="cleansing: continues from a round's model alone, which only fedavg can"):
         tiny.loaded(tiny.write(tmp_path, algorithm=ALGORITHMS["scaffold"]))

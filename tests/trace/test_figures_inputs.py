@@ -82,13 +82,13 @@ def test_a_client_is_called_by_its_name(tmp_path, name, told):
 def test_wrongly_traced_inputs_and_mispredictions_are_among_the_chosen(tmp_path):
     cell = synthetic.inputs(tmp_path / "cell", scopes=("correct",) * 9)
     (traced,) = load([cell], "mine", 0).values()
-    lost = [i for i in range(9) if not traced.found(i)]
+    lost = [i for i in range(9) if not traced.names_right(i)]
     shown = [i for _, i in figure_inputs.chosen([traced])]
     assert lost == [1] and shown[-1] == 1 and len(set(shown)) == 6
     faulty = synthetic.inputs(tmp_path / "faulty", setting="other", scopes=("correct",) * 5 + ("wrong",) * 5)
     (traced,) = load([faulty], "other", 0).values()
     shown = [i for _, i in figure_inputs.chosen([traced])]
-    assert all(traced.scope[i] == "wrong" for i in shown if not traced.found(i))
+    assert all(traced.scope[i] == "wrong" for i in shown if not traced.names_right(i))
     labels = [traced.label[i] for i in shown]
     assert len(set(labels)) == len(labels)
 

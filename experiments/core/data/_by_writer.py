@@ -41,20 +41,20 @@ def by_writer(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any
     """LEAF content of both parts: images [60000, 784] uint8; labels [60000, 8]: class in column 0, writer 2, rank 3."""
     import numpy as np
 
-    found, counts = np.unique(labels[:, 2], return_counts=True)
+    writers, counts = np.unique(labels[:, 2], return_counts=True)
     # RandomState, not a named stream: these are the draws with which the published subset was made.
     rng = np.random.RandomState(20240501)
     parts: dict[str, dict[str, Any]] = {p: {"users": [], "num_samples": [], "user_data": {}} for p in ("train", "test")}
-    for writer in np.sort(rng.choice(found[counts >= 80], 150, replace=False)).tolist():
+    for writer in np.sort(rng.choice(writers[counts >= 80], 150, replace=False)).tolist():
         rows = np.flatnonzero(labels[:, 2] == writer)
         rows = rng.permutation(rows[np.argsort(labels[rows, 3])])  # column 3: the order in which the writer wrote them
         cut = round(0.9 * len(rows))
-        for part, kept in (("train", rows[:cut]), ("test", rows[cut:])):
+        for part, part_rows in (("train", rows[:cut]), ("test", rows[cut:])):
             user = f"writer_{writer:04d}"
             parts[part]["users"].append(user)
-            parts[part]["num_samples"].append(len(kept))
-            pixels = np.round(1 - images[kept] / 255, 4).tolist()
-            parts[part]["user_data"][user] = {"x": pixels, "y": labels[kept, 0].tolist()}
+            parts[part]["num_samples"].append(len(part_rows))
+            pixels = np.round(1 - images[part_rows] / 255, 4).tolist()
+            parts[part]["user_data"][user] = {"x": pixels, "y": labels[part_rows, 0].tolist()}
     return parts
 
 

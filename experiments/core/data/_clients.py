@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def by_name(told: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+def by_name(clients: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Clients in the natural order of their names, so that site 2 comes before site 10.
 
     Args:
-        told: the client of each sample, N values of any type.
+        clients: the client of each sample, N values of any type.
 
     Returns:
         The names, and [N] the position of each sample's client among them.
     """
     import numpy as np
 
-    found, owner = np.unique(np.asarray(told).reshape(-1).astype(str), return_inverse=True)
-    order = np.array(sorted(range(len(found)), key=lambda k: natural(str(found[k]))), dtype=np.int64)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return tuple(found[order].tolist()), place[owner]
+    names, owner = np.unique(np.asarray(clients).reshape(-1).astype(str), return_inverse=True)
+    order = np.array(sorted(range(len(names)), key=lambda k: natural(str(names[k]))), dtype=np.int64)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return tuple(names[order].tolist()), rank[owner]
 
 
 def checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:

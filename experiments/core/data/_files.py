@@ -24,10 +24,10 @@ def locate(path: str, data_dir: Path | None, key: str = "data.path", download: s
     """
     given = expanded(path)
     tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
-    for place in tried:
-        if os.path.exists(place):  # noqa: PTH110  (Path's own raises on a name that is too long)
-            return place
-    what, where = "no data" if key == "data.path" else "nothing", " and ".join(str(place) for place in tried)
+    for candidate in tried:
+        if os.path.exists(candidate):  # noqa: PTH110  (Path's own raises on a name that is too long)
+            return candidate
+    what, where = "no data" if key == "data.path" else "nothing", " and ".join(str(candidate) for candidate in tried)
     raise absent(f"{what} at {path}", f"looked for {where}", path, data_dir, f"correct {key}; ", download)
 
 
@@ -69,10 +69,10 @@ def test_file(path: str, data_dir: Path | None, trained: Path) -> Path:
     Raises:
         MissingError: it is not there. SpecError: it is `trained`, where the training samples are.
     """
-    place = locate(path, data_dir, "data.test")
-    if place.samefile(trained):
+    file = locate(path, data_dir, "data.test")
+    if file.samefile(trained):
         raise SpecError("the test set is the training set", f"data.test: {path}", "name another file")
-    return place
+    return file
 
 
 def first_line(error: Exception) -> str:

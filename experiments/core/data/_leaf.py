@@ -33,7 +33,7 @@ class OwnTest:
     clients: tuple[str, ...] = ()
 
 
-def read_leaf(folder: Path, train_fraction: float, split_seed: int, own: OwnTest) -> tuple[Users, Users, str]:
+def read_leaf(folder: Path, train_fraction: float, split_seed: int, own_test: OwnTest) -> tuple[Users, Users, str]:
     """Training and test samples of each user, and how the test set was made.
 
     As LEAF split them (`train/`, `test/`), or split here by LEAF's rule, unless the test set is the user's own.
@@ -46,16 +46,16 @@ def read_leaf(folder: Path, train_fraction: float, split_seed: int, own: OwnTest
     from experiments.core.engine.seeds import stream
 
     parted = bool(_files(folder / "train") or _files(folder / "test"))
-    if own.folder is not None:
+    if own_test.folder is not None:
         train = _read_part(folder / "train" if parted else folder)
-        return train, _read_part(own.folder), f"the files in {own.folder.name}/"
+        return train, _read_part(own_test.folder), f"the files in {own_test.folder.name}/"
     train, test = (_read_part(folder / "train"), _read_part(folder / "test")) if parted else (_read_part(folder), {})
-    if own.clients:
-        return *_of_clients(train, test, own.clients, folder), sentence_of_clients(own.clients)
+    if own_test.clients:
+        return *_of_clients(train, test, own_test.clients, folder), sentence_of_clients(own_test.clients)
     if parted:
         return train, test, "each user's samples in test/"
-    held, train = train, {}
-    for user, (x, y) in held.items():
+    users, train = train, {}
+    for user, (x, y) in users.items():
         a, b = split_rows(len(y), train_fraction, stream(split_seed, "split", client=user))
         train[user], test[user] = (x[a], y[a]), (x[b], y[b])
     return train, test, drawn(train_fraction, "each user's samples", split_seed)
@@ -87,7 +87,7 @@ def leaf_pool(
     split_seed: int = 0,
     writers: int | None = None,
     min_samples: int = 2,
-    own: OwnTest | None = None,
+    own_test: OwnTest | None = None,
 ) -> Pool:
     """The pool of a LEAF folder; the fields of `leaf_json` say what each argument means.
 
@@ -99,23 +99,23 @@ def leaf_pool(
     from experiments.core.data._labels import numbered_labels
     from experiments.core.data.pool import make_pool
 
-    mine = own or OwnTest()
-    train, test, told = read_leaf(folder, train_fraction, split_seed, mine)
-    given = bool(mine.folder or mine.clients)
-    held = {user: len(y) for user, (_, y) in test.items()} if not given else {}
-    sizes = {user: len(y) + held.get(user, 0) for user, (_, y) in train.items() if len(y)}
+    chosen_test = own_test or OwnTest()
+    train, test, test_from = read_leaf(folder, train_fraction, split_seed, chosen_test)
+    has_own_test = bool(chosen_test.folder or chosen_test.clients)
+    test_sizes = {user: len(y) for user, (_, y) in test.items()} if not has_own_test else {}
+    sizes = {user: len(y) + test_sizes.get(user, 0) for user, (_, y) in train.items() if len(y)}
     names = choose(sizes, writers, min_samples, split_seed, str(folder))
     x, y, owner = stack([train[user] for user in names], str(folder))
-    tested = [user for user in (test if given else names) if user in test and len(test[user][1])]
-    test_x, test_y, _ = stack([test[user] for user in tested], str(mine.folder or folder))
+    tested = [user for user in (test if has_own_test else names) if user in test and len(test[user][1])]
+    test_x, test_y, _ = stack([test[user] for user in tested], str(chosen_test.folder or folder))
     labels = numbered_labels(str(folder), (y, test_y), outputs)
     shape = image_shape or ((1, 28, 28) if x.shape[1] == 784 else (x.shape[1],))
     if min(shape) < 1 or {prod(shape)} != {x.shape[1], test_x.shape[1]}:
         what = f"samples of {x.shape[1]} (training) and {test_x.shape[1]} (test) numbers are no {shape} images"
         raise SpecError(what, str(folder), "correct image_shape, or give every sample as many numbers")
     parts = ((x.reshape(-1, *shape), labels.parts[0]), (test_x.reshape(-1, *shape), labels.parts[1]))
-    shared = own is not None and bool(set(tested).intersection(names))
-    return make_pool(str(folder), *parts, labels.classes, name, owner, names, test_from=told, own_tests=shared)
+    shared = own_test is not None and bool(set(tested).intersection(names))
+    return make_pool(str(folder), *parts, labels.classes, name, owner, names, test_from=test_from, own_tests=shared)
 
 
 def choose(sizes: dict[str, int], count: int | None, min_samples: int, seed: int, where: str) -> tuple[str, ...]:
@@ -162,23 +162,23 @@ def _files(folder: Path) -> list[Path]:
 
 def _read_part(folder: Path) -> Users:
     """All users of all files of one folder."""
-    found: Users = {}
+    users: Users = {}
     files = _files(folder)
     if not files:
         raise MissingError("no LEAF files (*.json, *.json.gz)", str(folder), "put LEAF's all_data_*.json files there")
     for path in files:
         for user, samples in _read_file(path).items():
-            if user in found:
+            if user in users:
                 raise SpecError(f"client {user!r} is in more than one file", str(path), "keep each client in one file")
-            found[user] = samples
-    return found
+            users[user] = samples
+    return users
 
 
 def _read_file(path: Path) -> Users:
     """The users of one file. Each user's lists become arrays as soon as they are read, which keeps memory small."""
 
-    def compact(found: dict[str, Any]) -> Any:
-        return _arrays(found, str(path)) if {"x", "y"} <= found.keys() else found
+    def compact(content_part: dict[str, Any]) -> Any:
+        return _arrays(content_part, str(path)) if {"x", "y"} <= content_part.keys() else content_part
 
     try:
         content = json.loads(read_bytes(path), object_hook=compact)

@@ -71,12 +71,12 @@ def marked(where: str, key: str, words: np.ndarray, naming: Callable[[int], str]
     """
     import numpy as np
 
-    found, places = np.unique(words, return_inverse=True)
-    for number, word in enumerate(found.tolist()):
+    distinct, number_of_word = np.unique(words, return_inverse=True)
+    for number, word in enumerate(distinct.tolist()):
         if word.strip().lower() not in PARTS:
-            row = int(np.flatnonzero(places == number)[0])
+            row = int(np.flatnonzero(number_of_word == number)[0])
             raise SpecError(f"{naming(row)} has {word!r} in {key!r}", where, "write train or test there")
-    tests = np.array([PARTS[word.strip().lower()] for word in found.tolist()])[places]
+    tests = np.array([PARTS[word.strip().lower()] for word in distinct.tolist()])[number_of_word]
     if tests.all() or not tests.any():
         raise SpecError(f"{key!r} says {'test' if tests.all() else 'train'} everywhere", where, "mark rows of both")
     return tests

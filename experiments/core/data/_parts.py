@@ -49,18 +49,18 @@ def of_one(block: Csv, table: Table, file: Path) -> Parts:
     where, owner, names = str(file), *_clients(block, table)
     if block.split is not None:
         tests = marked(where, block.split, table.words[block.split], lambda row: f"line {table.lines[row]}")
-        told = f"the rows that say test in column {block.split!r}"
+        test_from = f"the rows that say test in column {block.split!r}"
     elif block.test_clients is not None:
         assert owner is not None
         tests = of_clients(where, owner, names, block.test_clients)
-        told = sentence_of_clients(block.test_clients)
+        test_from = sentence_of_clients(block.test_clients)
     else:
         return _drawn(block, table, owner, names)
     train, test = np.flatnonzero(~tests), np.flatnonzero(tests)
     if owner is None:
-        return Parts(table.rows(train), table.rows(test), None, (), told)
+        return Parts(table.rows(train), table.rows(test), None, (), test_from)
     shared = bool(np.isin(owner[test], owner[train]).any())
-    return Parts(table.rows(train), table.rows(test), *clients_left(owner[train], names), told, shared)
+    return Parts(table.rows(train), table.rows(test), *clients_left(owner[train], names), test_from, shared)
 
 
 def of_two(block: Csv, table: Table, file: Path, other: Table, other_file: Path) -> Parts:
@@ -76,20 +76,22 @@ def classes(block: Csv, parts: Parts, file: Path) -> Labels:
     """
     import numpy as np
 
-    told = [part.words[block.label] for part in (parts.train, parts.test)]
-    if block.decimal == "," and all(is_number(w.replace(",", ".")) for part in told for w in np.unique(part).tolist()):
-        told = [np.char.replace(words, ",", ".") for words in told]
+    words_of_parts = [part.words[block.label] for part in (parts.train, parts.test)]
+    if block.decimal == "," and all(
+        is_number(w.replace(",", ".")) for part in words_of_parts for w in np.unique(part).tolist()
+    ):
+        words_of_parts = [np.char.replace(words, ",", ".") for words in words_of_parts]
     lines = {"training": parts.train.lines, "test": parts.test.lines}
     regression = "to predict a number, set data.target: number and loss: squared"
     try:
-        found = numbered_labels(str(file), told, naming=lambda part, row: f"line {lines[part][row]}")
+        labels = numbered_labels(str(file), words_of_parts, naming=lambda part, row: f"line {lines[part][row]}")
     except SpecError as error:
         raise SpecError(f"column {block.label!r}: {error.what}", error.where, f"{error.todo}; {regression}") from error
-    different, n = len(np.unique(found.parts[0])), len(parts.train.lines)
+    different, n = len(np.unique(labels.parts[0])), len(parts.train.lines)
     if different > max(_FEW, n // 2):
         what = f"column {block.label!r} holds {different} different labels in {n} training rows: no classes"
         raise SpecError(what, str(file), f"name another as data.label; {regression}")
-    return found
+    return labels
 
 
 def _clients(block: Csv, table: Table) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -107,8 +109,8 @@ def _drawn(block: Csv, table: Table, owner: np.ndarray | None, names: tuple[str,
     if owner is None:
         stream_of = stream(block.split_seed, "split", part="rows")
         train, test = split_rows(len(table.lines), block.train_fraction, stream_of)
-        told = drawn(block.train_fraction, "the rows", block.split_seed)
-        return Parts(table.rows(train), table.rows(test), None, (), told)
+        test_from = drawn(block.train_fraction, "the rows", block.split_seed)
+        return Parts(table.rows(train), table.rows(test), None, (), test_from)
     train, test = split_by_owner(owner, names, block.train_fraction, block.split_seed)
-    told = drawn(block.train_fraction, "each client's rows", block.split_seed)
-    return Parts(table.rows(train), table.rows(test), owner[train], names, told, own_tests=True)
+    test_from = drawn(block.train_fraction, "each client's rows", block.split_seed)
+    return Parts(table.rows(train), table.rows(test), owner[train], names, test_from, own_tests=True)

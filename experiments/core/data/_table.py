@@ -115,7 +115,7 @@ class Reader:
         places = {name: self.header.index(name) for name in (*numbers, *words)}
         lines: list[int] = []
         parts: list[np.ndarray] = []
-        kept: dict[str, list[str]] = {name: [] for name in words}
+        texts: dict[str, list[str]] = {name: [] for name in words}
         while block := list(islice(self._rows, _BLOCK)):
             at = [line for line, _ in block]
             lines += at
@@ -123,10 +123,10 @@ class Reader:
             columns = [self._numbers(name, cells[places[name]], at) for name in numbers]
             parts.append(np.stack(columns, 1) if columns else np.empty((len(at), 0)))
             for name in words:
-                kept[name] += self._words(name, cells[places[name]], at)
+                texts[name] += self._words(name, cells[places[name]], at)
         x = np.concatenate(parts) if parts else np.empty((0, len(numbers)))
-        told = {name: np.array(column, dtype=str) for name, column in kept.items()}
-        return Table(x, tuple(numbers), told, np.array(lines, np.int64))
+        text_columns = {name: np.array(column, dtype=str) for name, column in texts.items()}
+        return Table(x, tuple(numbers), text_columns, np.array(lines, np.int64))
 
     def _numbers(self, name: str, column: Sequence[str], lines: Sequence[int]) -> np.ndarray:
         """A column of a block as floats."""
@@ -175,10 +175,10 @@ class Reader:
 
     def _words(self, name: str, column: Sequence[str], lines: Sequence[int]) -> list[str]:
         """A column of a block as text."""
-        told = [cell.strip() for cell in column]
-        gaps = set(self._dialect.na).intersection(told)
+        texts = [cell.strip() for cell in column]
+        gaps = set(self._dialect.na).intersection(texts)
         if gaps:
-            raise self._gap(name, next(line for cell, line in zip(told, lines, strict=True) if cell in gaps))
+            raise self._gap(name, next(line for cell, line in zip(texts, lines, strict=True) if cell in gaps))
         return list(column)
 
     def _gap(self, name: str, line: int) -> SpecError:

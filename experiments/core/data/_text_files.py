@@ -36,18 +36,18 @@ def find(path: str, data_dir: Path | None) -> Path:
     return locate(path, data_dir)
 
 
-def name_of(place: Path) -> str:
+def name_of(source: Path) -> str:
     """The data set's name: the folder's or archive's, in small letters."""
-    name = place.resolve().name.lower()
+    name = source.resolve().name.lower()
     for suffix in ARCHIVES:
         name = name.removesuffix(suffix)
     return name
 
 
-def read(place: Path, name: str | None, columns: tuple[int, ...] | None) -> tuple[list[str], np.ndarray]:
+def read(source: Path, name: str | None, columns: tuple[int, ...] | None) -> tuple[list[str], np.ndarray]:
     r"""All texts of a file and their labels from 0; the signs \n for a new line become a space.
 
-    The file is the member `name` of the folder or archive `place`, or `place` itself where that is None.
+    The file is the member `name` of the folder or archive `source`, or `source` itself where that is None.
 
     Raises:
         MissingError: the file is not there or cannot be read.
@@ -56,8 +56,8 @@ def read(place: Path, name: str | None, columns: tuple[int, ...] | None) -> tupl
     import numpy as np
 
     texts, labels, lines, started = [], [], [], 1
-    where = f"{place}/{name}" if name else str(place)
-    with _opened(place, name) as opened:
+    where = f"{source}/{name}" if name else str(source)
+    with _opened(source, name) as opened:
         reader = csv.reader(opened)
         for row in reader:
             label, parts = _row(row, columns, f"{where}, line {started}")
@@ -71,26 +71,26 @@ def read(place: Path, name: str | None, columns: tuple[int, ...] | None) -> tupl
     return texts, numbers - 1
 
 
-def class_names(place: Path) -> list[str]:
+def class_names(source: Path) -> list[str]:
     """The lines of classes.txt, or none."""
     try:
-        with _opened(place, "classes.txt") as opened:
+        with _opened(source, "classes.txt") as opened:
             return [line.strip() for line in opened if line.strip()]
     except MissingError:
         return []
 
 
 @contextmanager
-def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
-    """A file of the folder or of the archive, or `place` itself, as text; nothing is unpacked to disk."""
-    where = f"{place}/{name}" if name else str(place)
+def _opened(source: Path, name: str | None) -> Iterator[TextIO]:
+    """A file of the folder or of the archive, or `source` itself, as text; nothing is unpacked to disk."""
+    where = f"{source}/{name}" if name else str(source)
     try:
-        if name is None or place.is_dir():
-            with (place / (name or "")).open(encoding="utf-8-sig", newline="") as opened:
+        if name is None or source.is_dir():
+            with (source / (name or "")).open(encoding="utf-8-sig", newline="") as opened:
                 yield opened
         else:
             with (
-                tarfile.open(place) as archive,
+                tarfile.open(source) as archive,
                 io.TextIOWrapper(_member(archive, name), "utf-8-sig", newline="") as opened,
             ):
                 yield opened
@@ -103,10 +103,10 @@ def _opened(place: Path, name: str | None) -> Iterator[TextIO]:
         raise SpecError(f"not a valid csv file ({error})", where, todo) from error
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         todo = "correct data.path, or fetch it again"
-        raise SpecError(f"neither a folder nor a valid tar archive ({first_line(error)})", str(place), todo) from error
+        raise SpecError(f"neither a folder nor a valid tar archive ({first_line(error)})", str(source), todo) from error
     except OSError as error:
         if error.errno is None:  # what bz2 says of damage
-            raise SpecError(f"damaged archive ({first_line(error)})", str(place), "fetch it again") from error
+            raise SpecError(f"damaged archive ({first_line(error)})", str(source), "fetch it again") from error
         reason = error.strerror or error
         raise MissingError(f"cannot read the file ({reason})", where, "check that it is there") from error
 
@@ -115,9 +115,9 @@ def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
     for member in archive:
         if member.isfile() and member.name.rpartition("/")[2] == name:
             require_room(member.size, Path(str(archive.name)))
-            found = archive.extractfile(member)
-            assert found is not None
-            return found  # type: ignore[return-value]
+            content = archive.extractfile(member)
+            assert content is not None
+            return content  # type: ignore[return-value]
     raise FileNotFoundError(2, f"no {name} in the archive")
 
 

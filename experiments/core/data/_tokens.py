@@ -48,8 +48,8 @@ class Tokens:
         self.rules.enable_truncation(length)
         ids = np.full((len(texts), length), PAD, np.int64)
         for start in range(0, len(texts), _BLOCK):
-            for row, found in enumerate(self.rules.encode_batch(list(texts[start : start + _BLOCK])), start):
-                ids[row, : len(found.ids)] = np.asarray(found.ids, np.int64) + self.shift
+            for row, encoding in enumerate(self.rules.encode_batch(list(texts[start : start + _BLOCK])), start):
+                ids[row, : len(encoding.ids)] = np.asarray(encoding.ids, np.int64) + self.shift
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -125,12 +125,12 @@ def _other_encoding(path: Path, encoding: str, error: UnicodeError) -> SpecError
     with unpacked(path) as stream:
         raw = stream.read(1 << 20)
     marked = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    place = ""
+    first_fault = ""
     for number, line in enumerate([] if marked else raw.splitlines(), 1):
         try:
             line.decode(encoding)
         except UnicodeError:
-            place = f" (line {number}: {line[:30]!r})"
+            first_fault = f" (line {number}: {line[:30]!r})"
             break
     todo = "set data.encoding: utf-16" if marked else "set data.encoding (latin-1 or cp1252?), or save it as UTF-8"
-    return SpecError(f"the file is not in {encoding}{place}", str(path), todo)
+    return SpecError(f"the file is not in {encoding}{first_fault}", str(path), todo)

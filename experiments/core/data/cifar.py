@@ -49,15 +49,18 @@ class Cifar(ScaledImages):
         from experiments.core.data._files import locate
         from experiments.core.data.pool import make_pool
 
-        place = locate(self.path, data_dir, download=f"cifar{self.classes}")
-        content = self._content(self._source(place))
-        batches = [self._records(content[name], place / name) for name in TRAIN[self.classes]]
-        records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], place / TEST[self.classes])
+        source = locate(self.path, data_dir, download=f"cifar{self.classes}")
+        content = self._content(self._source(source))
+        batches = [self._records(content[name], source / name) for name in TRAIN[self.classes]]
+        records, tests = (
+            np.concatenate(batches),
+            self._records(content[TEST[self.classes]], source / TEST[self.classes]),
+        )
         records, tests = records[self.kept(len(records), "train")], tests[self.kept(len(tests), "test")]
         # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
         train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
-        pool = make_pool(str(place), train, test, self.classes, f"cifar{self.classes}")
-        return self.finished(pool, str(place))
+        pool = make_pool(str(source), train, test, self.classes, f"cifar{self.classes}")
+        return self.finished(pool, str(source))
 
     def require(self, data_dir: Path | None) -> None:
         """See `Block.require`."""
@@ -65,7 +68,7 @@ class Cifar(ScaledImages):
 
         self._source(locate(self.path, data_dir, download=f"cifar{self.classes}"))
 
-    def _source(self, place: Path) -> Path:
+    def _source(self, source: Path) -> Path:
         """The archive, or the folder of the binary files, in or at `place`.
 
         Raises:
@@ -73,18 +76,18 @@ class Cifar(ScaledImages):
         """
         from experiments.core.data._files import absent
 
-        archive, last = place / ARCHIVES[self.classes], TEST[self.classes]
-        if place.is_file():
-            return place
-        for folder in (place, place / FOLDERS[self.classes]):
+        archive, last = source / ARCHIVES[self.classes], TEST[self.classes]
+        if source.is_file():
+            return source
+        for folder in (source, source / FOLDERS[self.classes]):
             if (folder / last).is_file():
                 return folder
         if archive.is_file():
             return archive
-        if any(place.glob("cifar-*-py*")) or any((place / name).is_file() for name in ("data_batch_1", "train")):
-            raise _pickled(place, archive.name)
+        if any(source.glob("cifar-*-py*")) or any((source / name).is_file() for name in ("data_batch_1", "train")):
+            raise _pickled(source, archive.name)
         what, name = f"no {last} and no {archive.name}", f"cifar{self.classes}"
-        raise absent(what, f"looked in {place}", place.name, place.parent, download=name)
+        raise absent(what, f"looked in {source}", source.name, source.parent, download=name)
 
     def _content(self, source: Path) -> dict[str, bytes]:
         """The content of each binary file, by its name."""
@@ -116,30 +119,30 @@ def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
     from experiments.core.data._files import first_line
     from experiments.core.data._unpack import read_stream
 
-    found, names = {}, []
+    content, names = {}, []
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 name = member.name.rpartition("/")[2]
                 names.append(name)
                 if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
-                    found[name] = read_stream(stream, archive)
+                    content[name] = read_stream(stream, archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise SpecError(f"not a valid tar archive ({first_line(error)})", str(archive), "fetch it again") from error
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in content]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])
     if missing:
         raise SpecError(
             f"no {', '.join(missing)} in the archive", str(archive), "correct data.classes, or fetch it again"
         )
-    return found
+    return content
 
 
-def _pickled(place: Path, archive: str) -> SpecError:
+def _pickled(source: Path, archive: str) -> SpecError:
     """The refusal of the version for Python."""
     return SpecError(
         "this is CIFAR's version for Python, whose files are pickled",
-        str(place),
+        str(source),
         f"fetch the binary version, {archive}: reading it runs no code",
     )

@@ -93,14 +93,14 @@ class Csv(TestRows):
         else:
             other = test_file(self.test, data_dir, file)
             parts = _parts.of_two(self, table, file, self._table(other, table.columns), other)
-        (y, test_y), classes, told = self._labels(parts, file)
+        (y, test_y), classes, label_notes = self._labels(parts, file)
         x, test_x, scaling = self._scaled(parts.train.x, parts.test.x)
         pool = make_pool(
             str(file), (x, y), (test_x, test_y), classes, self.name or file.stem, parts.owner, parts.names,
             test_from=parts.test_from, own_tests=parts.own_tests,
         )  # fmt: skip
         lines, test_lines = torch.from_numpy(parts.train.lines), torch.from_numpy(parts.test.lines)
-        return replace(pool, notes=(*scaling, *told), lines=lines, test_lines=test_lines)
+        return replace(pool, notes=(*scaling, *label_notes), lines=lines, test_lines=test_lines)
 
     def _dialect(self) -> Dialect:
         from experiments.core.data._table import Dialect
@@ -150,8 +150,8 @@ class Csv(TestRows):
             return (parts.train.target, parts.test.target), 1, ()
         labels = classes(self, parts, file)
         few = ", ".join(f"{k} = {name}" for k, name in enumerate(labels.names[:10]))
-        told = (f"labels by name: {few}{', ...' * (len(labels.names) > 10)}",) if few else ()
-        return labels.parts, labels.classes, told
+        notes = (f"labels by name: {few}{', ...' * (len(labels.names) > 10)}",) if few else ()
+        return labels.parts, labels.classes, notes
 
     def _scaled(self, x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         """The features of both parts, standardised where the block says so, and what to tell."""
@@ -161,8 +161,8 @@ class Csv(TestRows):
             return x, test_x, ()
         constant = x.max(0) == x.min(0)  # its deviation is not quite zero in floats
         mean, scale = np.where(constant, x[0], x.mean(0)), np.where(constant, 1.0, x.std(0))
-        told = "each feature is shifted and scaled by mean and deviation of the training rows (data.standardise)"
-        return (x - mean) / scale, (test_x - mean) / scale, (told,)
+        note = "each feature is shifted and scaled by mean and deviation of the training rows (data.standardise)"
+        return (x - mean) / scale, (test_x - mean) / scale, (note,)
 
 
 def _refuse_counting(table: Table, file: Path) -> None:

@@ -58,9 +58,9 @@ class DirichletBalanced(Partition):
         y = labels_of(pool)
         owner = balanced_owners(y, self.clients, self.alpha, rng)
         for client, rows in enumerate(rows_by_owner(owner, self.clients)):
-            kept = self._cleaned(rows, y, rng)
+            remaining = self._cleaned(rows, y, rng)
             owner[rows] = -1
-            owner[kept] = client
+            owner[remaining] = client
         if not (owner >= 0).any():
             raise SpecError(
                 f"none of {self.clients} clients has {self.min_size} samples "

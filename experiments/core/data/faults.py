@@ -34,11 +34,15 @@ def flip_labels(
     _check("label", [to, *(labels or ())], federation.classes)
     y = federation.y.clone()
     for client in set(clients):
-        own = y[federation.offsets[client] : federation.offsets[client + 1]]
+        client_labels = y[federation.offsets[client] : federation.offsets[client + 1]]
         if labels is None:
-            own.fill_(to)
+            client_labels.fill_(to)
         else:
-            own[torch.isin(own, torch.tensor(list(labels), dtype=own.dtype, device=own.device))] = to
+            client_labels[
+                torch.isin(
+                    client_labels, torch.tensor(list(labels), dtype=client_labels.dtype, device=client_labels.device)
+                )
+            ] = to
     return replace(federation, y=y)
 
 

@@ -40,17 +40,17 @@ class Femnist(DataBlock):
         from experiments.core.data._leaf import leaf_pool
 
         options: Any = {k: getattr(self, k) for k in ("train_fraction", "split_seed", "writers", "min_samples")}
-        found = _found(data_dir)
-        if isinstance(found, Path):
-            return leaf_pool(found, "femnist", 62, (1, 28, 28), **options)
-        return _parquet_pool(found, found[0].parent, **options)
+        source = _source(data_dir)
+        if isinstance(source, Path):
+            return leaf_pool(source, "femnist", 62, (1, 28, 28), **options)
+        return _parquet_pool(source, source[0].parent, **options)
 
     def require(self, data_dir: Path | None) -> None:
         """See `Block.require`."""
-        _found(data_dir)
+        _source(data_dir)
 
 
-def _found(data_dir: Path | None) -> Path | list[Path]:
+def _source(data_dir: Path | None) -> Path | list[Path]:
     """The folder of LEAF files, else the parquet files.
 
     Raises:
@@ -61,9 +61,9 @@ def _found(data_dir: Path | None) -> Path | list[Path]:
 
     folder = None if data_dir is None else data_dir / "femnist"
     if folder is not None:
-        for place in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
-            if has_leaf(place):
-                return place
+        for candidate in (folder, folder / "data", folder / "data" / "all_data", folder / "all_data"):
+            if has_leaf(candidate):
+                return candidate
         if files := sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")]):
             return files
     where = f"looked in {folder}" if folder else "no data folder is given (--data-dir or FEDLAB_DATA_DIR)"
@@ -81,19 +81,19 @@ def _parquet_pool(
     from experiments.core.data.pool import make_pool
 
     ids = np.concatenate([_writers(path) for path in files])
-    found, counts = np.unique(ids, return_counts=True)
+    writer_ids, counts = np.unique(ids, return_counts=True)
     names = choose(
-        dict(zip(found.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
+        dict(zip(writer_ids.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
     )
-    place = {name: k for k, name in enumerate(names)}
-    owner = np.array([place.get(i, -1) for i in ids.tolist()])
+    client_of = {name: k for k, name in enumerate(names)}
+    owner = np.array([client_of.get(i, -1) for i in ids.tolist()])
     rows = np.flatnonzero(owner >= 0)
     y = _labels(files, rows)
     x = _polarity(_decode(files, rows))
     train, test = split_by_owner(owner[rows], names, train_fraction, split_seed)
     parts = ((x[train], y[train]), (x[test], y[test]))
-    told = drawn(train_fraction, "each writer's samples", split_seed)
-    return make_pool(str(folder), *parts, 62, "femnist", owner[rows][train], names, test_from=told)
+    test_from = drawn(train_fraction, "each writer's samples", split_seed)
+    return make_pool(str(folder), *parts, 62, "femnist", owner[rows][train], names, test_from=test_from)
 
 
 def _labels(files: list[Path], rows: np.ndarray) -> np.ndarray:

@@ -117,10 +117,10 @@ def read_idx(file: Path) -> np.ndarray:
 
 def _find(folder: Path, stem: str) -> Path:
     """The file `stem`, packed or not, in the folder or in `raw/`."""
-    for place in (folder, folder / "raw"):
+    for candidate in (folder, folder / "raw"):
         for name in (f"{stem}.gz", stem):
-            if (place / name).is_file():
-                return place / name
+            if (candidate / name).is_file():
+                return candidate / name
     from experiments.core.data._files import absent
 
     raise absent(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", folder.name, folder.parent)

@@ -57,12 +57,12 @@ class ImageFolder(KeptData, TestFile):
         from experiments.core.data.pool import make_pool
 
         folder = locate(self.path, data_dir)
-        names, train, test, told = self._files(folder, data_dir)
+        names, train, test, test_from = self._files(folder, data_dir)
         shape = (1 if self.colour == "grey" else 3, self.height, self.width)
         require_memory(len(train) + len(test), shape, str(folder))
         parts = [self._read(files, shape) for files in (train, test)]
         pool = make_pool(
-            str(folder), parts[0], parts[1], len(names), self.name or folder.resolve().name, test_from=told
+            str(folder), parts[0], parts[1], len(names), self.name or folder.resolve().name, test_from=test_from
         )
         return scaled(pool, *IMAGENET) if self.normalise == "imagenet" else pool
 
@@ -71,23 +71,23 @@ class ImageFolder(KeptData, TestFile):
         from experiments.core.data._files import test_file
 
         if self.test is not None:
-            second = test_file(self.test, data_dir, folder)
-            roots, told = [_part(folder, TRAIN) or folder, second], f"the folder {second.name}/"
+            own_test = test_file(self.test, data_dir, folder)
+            roots, test_from = [_part(folder, TRAIN) or folder, own_test], f"the folder {own_test.name}/"
         else:
-            first, found = _part(folder, TRAIN), _part(folder, TEST)
-            if (first is None) != (found is None):
-                what = f"{(first or found or folder).name}/ without {'test/ or val/' if first else 'train/'} beside it"
+            first, second = _part(folder, TRAIN), _part(folder, TEST)
+            if (first is None) != (second is None):
+                what = f"{(first or second or folder).name}/ without {'test/ or val/' if first else 'train/'} beside it"
                 raise SpecError(what, str(folder), "add the other part, or name its folder as data.test")
-            roots = [folder] if first is None or found is None else [first, found]
-            told = f"the folder {roots[-1].name}/"
+            roots = [folder] if first is None or second is None else [first, second]
+            test_from = f"the folder {roots[-1].name}/"
         names = _classes(roots)
         files = [_labelled(root, names) for root in roots]
         if len(files) == 1:
-            files, told = self._split(files[0])
+            files, test_from = self._split(files[0])
         _require_trained(names, files, roots)
         train, test = files
-        kept = self.kept(len(train), "train"), self.kept(len(test), "test")
-        return names, _rows(train, kept[0]), _rows(test, kept[1]), told
+        chosen = self.kept(len(train), "train"), self.kept(len(test), "test")
+        return names, _rows(train, chosen[0]), _rows(test, chosen[1]), test_from
 
     def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:
         """Both parts of images that are not split yet, and how that was done."""
@@ -95,8 +95,8 @@ class ImageFolder(KeptData, TestFile):
         from experiments.core.engine.seeds import stream
 
         rows = split_rows(len(files), self.train_fraction, stream(self.split_seed, "split", part="images"))
-        told = drawn(self.train_fraction, "the images", self.split_seed)
-        return [[files[row] for row in part] for part in rows], told
+        test_from = drawn(self.train_fraction, "the images", self.split_seed)
+        return [[files[row] for row in part] for part in rows], test_from
 
     def _read(self, files: list[Labelled], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Read files: x [n, C, H, W], y [n]."""
@@ -117,8 +117,8 @@ def _seen(name: str) -> bool:
 
 def _part(folder: Path, words: tuple[str, ...]) -> Path | None:
     """The folder of one of the two parts, or None."""
-    there = {entry.name.lower(): entry for entry in _folders(folder)}
-    return next((there[word] for word in words if word in there), None)
+    folders = {entry.name.lower(): entry for entry in _folders(folder)}
+    return next((folders[word] for word in words if word in folders), None)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -152,23 +152,23 @@ def _labelled(root: Path, names: list[str]) -> list[Labelled]:
     """
     from experiments.core.data._pictures import FORMATS
 
-    found: list[Labelled] = []
+    labelled: list[Labelled] = []
     for label, name in enumerate(names):
         files = [file for file in _below(root / name) if file.suffix.lower() in FORMATS]
         if not files and (root / name).is_dir():
             todo = f"put images there ({', '.join(FORMATS)}), or remove it"
             raise SpecError("a class folder without images", str(root / name), todo)
-        found += [(file, label) for file in files]
-    return found
+        labelled += [(file, label) for file in files]
+    return labelled
 
 
 def _below(folder: Path) -> list[Path]:
     """All files below a folder, sorted."""
-    found: list[Path] = []
+    files_below: list[Path] = []
     for at, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if _seen(name)]
-        found += [Path(at) / name for name in files if _seen(name)]
-    return sorted(found)
+        files_below += [Path(at) / name for name in files if _seen(name)]
+    return sorted(files_below)
 
 
 def _require_trained(names: list[str], parts: list[list[Labelled]], roots: list[Path]) -> None:

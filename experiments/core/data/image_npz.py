@@ -42,8 +42,8 @@ class ImageNpz(ShapedImages, TestRows):
         from experiments.core.data.pool import make_pool
 
         file = locate(self.path, data_dir)
-        held = _read(file)
-        train, test, told, shared = self._parts(held, file, data_dir)
+        arrays = _read(file)
+        train, test, test_from, shared = self._parts(arrays, file, data_dir)
         labels = numbered_labels(str(file), (train.labels, test.labels), self.outputs)
         rows, test_rows = self.kept(len(train.labels), "train"), self.kept(len(test.labels), "test")
         x, test_x = (self.shaped(_images(p.images[r], p.where), p.where) for p, r in ((train, rows), (test, test_rows)))
@@ -53,7 +53,14 @@ class ImageNpz(ShapedImages, TestRows):
             names, owner = by_name(train.clients[rows])
         parts = ((x, labels.parts[0][rows]), (test_x, labels.parts[1][test_rows]))
         pool = make_pool(
-            str(file), *parts, labels.classes, self.name or file.stem, owner, names, test_from=told, own_tests=shared
+            str(file),
+            *parts,
+            labels.classes,
+            self.name or file.stem,
+            owner,
+            names,
+            test_from=test_from,
+            own_tests=shared,
         )
         return self.finished(pool, str(file))
 
@@ -74,15 +81,18 @@ class ImageNpz(ShapedImages, TestRows):
             if train.clients is None:
                 raise SpecError("no train_clients in the file", where, "add them, or leave data.test_clients out")
             names, owner = by_name(train.clients)
-            tests, told = of_clients(where, owner, names, self.test_clients), sentence_of_clients(self.test_clients)
+            tests, test_from = (
+                of_clients(where, owner, names, self.test_clients),
+                sentence_of_clients(self.test_clients),
+            )
         elif self.split is not None:
             words = _texts(_of(held, self.split, file), len(train.labels), self.split, where)
             tests = marked(where, self.split, words, lambda row: f"image {row}")
-            told = f"the images that say test in {self.split!r}"
+            test_from = f"the images that say test in {self.split!r}"
         else:
             return train, _part(held, "test", file), FILES, False
         shared = train.clients is not None and bool(np.isin(train.clients[tests], train.clients[~tests]).any())
-        return train.rows(~tests), train.rows(tests), told, shared
+        return train.rows(~tests), train.rows(tests), test_from, shared
 
 
 @dataclass(frozen=True)

@@ -40,5 +40,5 @@ class Iris(DataBlock):
             order = stream(self.split_seed, "split", species=species).permutation(np.flatnonzero(y == species))
             trains[order[:count]] = True
         x = (x - x[trains].mean(0)) / x[trains].std(0)
-        told = f"the flowers that do not train, drawn species by species with split_seed {self.split_seed}"
-        return make_pool("iris", (x[trains], y[trains]), (x[~trains], y[~trains]), 3, "iris", test_from=told)
+        test_from = f"the flowers that do not train, drawn species by species with split_seed {self.split_seed}"
+        return make_pool("iris", (x[trains], y[trains]), (x[~trains], y[~trains]), 3, "iris", test_from=test_from)

@@ -52,9 +52,11 @@ class LeafSynthetic(DataBlock):
         names = numbered(self.clients)
         rows = split_by_owner(owner, names, self.train_fraction, self.data_seed)
         train, test = self._drawn(sizes, owner, rows)
-        told = f"{100 * (1 - self.train_fraction):g} % of each client's samples, drawn with data_seed {self.data_seed}"
+        test_from = (
+            f"{100 * (1 - self.train_fraction):g} % of each client's samples, drawn with data_seed {self.data_seed}"
+        )
         parts = ("leaf_synthetic", train, test, self.classes, "leaf_synthetic")
-        return make_pool(*parts, owner[rows[0]], names, test_from=told)
+        return make_pool(*parts, owner[rows[0]], names, test_from=test_from)
 
     def _drawn(self, sizes: np.ndarray, owner: np.ndarray, rows: Sequence[np.ndarray]) -> list[Samples]:
         """The samples of each part, x [n, dims] and y [n], given its row numbers among all samples.
@@ -70,9 +72,9 @@ class LeafSynthetic(DataBlock):
         starts = np.cumsum(sizes) - sizes
         for k, n in enumerate(sizes.tolist()):
             x, y = self.client(k, n)
-            for part, place, (all_x, all_y) in zip(rows, places, parts, strict=True):
-                own = part[place[k]] - starts[k]
-                all_x[place[k]], all_y[place[k]] = x[own], y[own]
+            for part, destination, (all_x, all_y) in zip(rows, places, parts, strict=True):
+                drawn_rows = part[destination[k]] - starts[k]
+                all_x[destination[k]], all_y[destination[k]] = x[drawn_rows], y[drawn_rows]
         return parts
 
     def sizes(self) -> np.ndarray:

@@ -88,9 +88,9 @@ class Iid(Partition):
                 "partition: iid",
                 "lower partition.test_samples",
             )
-        kept = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
-        told = f"{len(kept)} drawn from {pool.test_from}"
-        return replace(pool, test_x=pool.test_x[kept], test_y=pool.test_y[kept], test_from=told)
+        chosen = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
+        test_from = f"{len(chosen)} drawn from {pool.test_from}"
+        return replace(pool, test_x=pool.test_x[chosen], test_y=pool.test_y[chosen], test_from=test_from)
 
 
 class Dirichlet(Partition):
@@ -199,9 +199,9 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
 
     sizes = np.bincount(owner[owner >= 0], minlength=len(names))
     rows = torch.from_numpy(np.argsort(owner, kind="stable")[(owner < 0).sum() :])
-    kept = np.flatnonzero(sizes)
-    offsets = (0, *np.cumsum(sizes[kept]).tolist())
-    clients = tuple(names[k] for k in kept)
+    with_samples = np.flatnonzero(sizes)
+    offsets = (0, *np.cumsum(sizes[with_samples]).tolist())
+    clients = tuple(names[k] for k in with_samples)
     # Data that lie client by client already are not copied: they may be most of what fits into memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])

@@ -137,8 +137,8 @@ def make_pool(
     owners, named = torch.from_numpy(held.astype(np.int64)), checked_names(names, where)
     if bool(checked[1].min() == checked[1].max()):
         what = "target" if classes == 1 else "label"
-        told = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
-        raise SpecError(told, where, "there is nothing to tell apart: give samples of at least two labels")
+        what_is_wrong = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
+        raise SpecError(what_is_wrong, where, "there is nothing to tell apart: give samples of at least two labels")
     return Pool(
         checked[0], checked[1], owners, checked[2], checked[3], named, classes, name, None, test_from, own_tests
     )

@@ -65,8 +65,8 @@ class TextCsv(KeptData, TestFile):
         require_tokenizers()
         find(self.path, data_dir)
         for key in ("tokenizer", "test"):
-            if (place := getattr(self, key)) is not None:
-                locate(place, data_dir, f"data.{key}")
+            if (named := getattr(self, key)) is not None:
+                locate(named, data_dir, f"data.{key}")
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
         """Read and encode the texts; see `DataBlock.load`."""
@@ -75,14 +75,20 @@ class TextCsv(KeptData, TestFile):
         from experiments.core.data.pool import make_pool
 
         require_tokenizers()
-        place = find(self.path, data_dir)
-        (texts, y), (test_texts, test_y) = self._texts(place, "train"), self._texts(place, "test", data_dir)
-        told = FILES if self.test is None else f"the file {Path(self.test).name}"
+        source = find(self.path, data_dir)
+        (texts, y), (test_texts, test_y) = self._texts(source, "train"), self._texts(source, "test", data_dir)
+        test_from = FILES if self.test is None else f"the file {Path(self.test).name}"
         tokens = self._tokens(texts, data_dir)
         x, test_x = (tokens.encode(part, self.max_length) for part in (texts, test_texts))
-        classes = self.outputs or max(int(max(y.max(), test_y.max())) + 1, len(class_names(place)), 2)
+        classes = self.outputs or max(int(max(y.max(), test_y.max())) + 1, len(class_names(source)), 2)
         return make_pool(
-            str(place), (x, y), (test_x, test_y), classes, self.name or name_of(place), tokens=True, test_from=told
+            str(source),
+            (x, y),
+            (test_x, test_y),
+            classes,
+            self.name or name_of(source),
+            tokens=True,
+            test_from=test_from,
         )
 
     def tokens(self, data_dir: Path | None = None) -> Tokens:
@@ -113,7 +119,7 @@ class TextCsv(KeptData, TestFile):
         return train_tokens(texts, self.vocabulary)
 
     def _texts(
-        self, place: Path, part: Literal["train", "test"], data_dir: Path | None = None
+        self, source: Path, part: Literal["train", "test"], data_dir: Path | None = None
     ) -> tuple[list[str], np.ndarray]:
         """Kept texts and their labels from 0."""
         import numpy as np
@@ -122,9 +128,9 @@ class TextCsv(KeptData, TestFile):
         from experiments.core.data._text_files import read
 
         if part == "test" and self.test is not None:
-            texts, labels = read(test_file(self.test, data_dir, place), None, self.columns)
+            texts, labels = read(test_file(self.test, data_dir, source), None, self.columns)
         else:
-            texts, labels = read(place, f"{part}.csv", self.columns)
+            texts, labels = read(source, f"{part}.csv", self.columns)
         rows = self.kept(len(labels), part)
         return np.array(texts, object)[rows].tolist(), labels[rows]
 

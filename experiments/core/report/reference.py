@@ -2,6 +2,7 @@
 
 key         name of the number, e.g. fed_influence.figure3.setting1.pearson. A key `<other>#K` is one exponent of the
             formula printed under the key `<other>`, which is then judged by its exponents
+label       what results/README.md calls the number, beside its paper and its setting
 kind        result (a finding; the only kind that `report --check` judges) | setup (a choice the authors made)
             | formula (judged by its `#` rows) | exponent (such a row)
 setting     the fedlab setting it belongs to. A run of `<setting>-digits` or `<setting>-standin` uses other data in
@@ -33,6 +34,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+import experiments
 from experiments.core.errors import SpecError
 
 
@@ -41,6 +43,7 @@ class Reference:
     """One row of a reference.csv; the module's docstring says what each column means."""
 
     key: str
+    label: str
     kind: str
     setting: str
     metric: str
@@ -68,11 +71,22 @@ class Reference:
 COLUMNS = tuple(f.name for f in fields(Reference))
 
 
+def of_paper(paper: str) -> list[Reference]:
+    """The printed numbers of `paper`; none where its folder has no reference.csv.
+
+    Raises:
+        SpecError: as `load`.
+    """
+    path = Path(experiments.__file__).parent / paper / "reference.csv"
+    return load(path) if path.is_file() else []
+
+
 def load(path: Path) -> list[Reference]:
     """Read a reference.csv.
 
     Raises:
-        SpecError: on other columns, an unknown kind or rule, a repeated key, a row without source; all faults at once.
+        SpecError: on other columns, an unknown kind or rule, a repeated key, a row without label or source; all faults
+            at once.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -129,6 +143,7 @@ def _faults(row: Reference, seen: set[str]) -> list[str]:
         "the key is there twice": row.key in seen,
         f"unknown kind {row.kind!r}": row.kind not in ("result", "setup", "formula", "exponent"),
         f"unknown rule {row.rule!r}": row.rule not in ("", "log10", "below"),
+        "no label": not row.label.strip(),
         "no value": not row.value,
         "no source": not row.source,
         "no metric": not row.metric and row.kind != "formula",

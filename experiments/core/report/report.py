@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import experiments
 from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper, printed
@@ -71,12 +70,12 @@ def compare_paper(paper: Paper, out: Path, scale: str, warn: Warn = silent) -> p
     """The comparison of one paper, see `compare.COLUMNS`; a paper without reference.csv has none (an empty frame)."""
     import pandas as pd
 
-    path = Path(experiments.__file__).parent / paper.name / "reference.csv"
-    if not path.is_file():
+    references = reference.of_paper(paper.name)
+    if not references:
         return pd.DataFrame(columns=list(COMPARED))
     folders = settings_of(out, paper.name, scale, warn)
     metrics, spec = read(folders, "metrics.csv"), read(folders, "spec.csv")
-    return compare(reference.load(path), metrics, spec, paper.name, scale)
+    return compare(references, metrics, spec, paper.name, scale)
 
 
 def _one(paper: Paper, out: Path, scale: str, dest: Path, result: Report) -> pd.DataFrame:

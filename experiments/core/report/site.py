@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.core import clean
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.paper import Paper
+from experiments.core.report import reference
 from experiments.core.report.compare import STATUSES
 from experiments.core.report.markdown import markdown
 from experiments.core.report.numbers import number, signed, with_unit
@@ -104,7 +105,8 @@ def _overview(paper: Paper, dest: Path, root: Path) -> str:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    compared = _read(path)
+    """The findings of a published comparison.csv; a number that reference.csv no longer has is called by its key."""
+    compared, labels = _read(path), {row.key: row.label for row in reference.of_paper(path.parent.name)}
     cost = _cost(path.parent / "runs.csv")
     listed = []
     records: list[dict[str, str]] = compared[compared["kind"].isin(["result", "formula"])].to_dict("records")  # type: ignore[assignment]
@@ -112,9 +114,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
         hours, hardware = cost.get(row["setting"], ("", "")) if row["status"] != "not run" else ("", "")
         mark = " †" if row["stand_in"] else ""
         listed.append({
-            "key": row["key"], "paper": row["paper"], "setting": row["setting"] + mark, "metric": _named(row),
-            "ours": _ours(row), "paper's": with_unit(row["reference"], row["unit"]),
-            "difference": signed(row["difference"]), "status": row["status"], "scale": row["scale"],
+            "key": row["key"], "paper": row["paper"], "setting": row["setting"] + mark,
+            "metric": labels.get(row["key"], row["key"]), "ours": _ours(row),
+            "paper's": with_unit(row["reference"], row["unit"]), "difference": signed(row["difference"]),
+            "status": row["status"], "scale": row["scale"],
             "hours": hours, "hardware": hardware,
         })  # fmt: skip
     return listed
@@ -135,12 +138,6 @@ def _read(path: Path) -> pd.DataFrame:
         raise MissingError(
             "a published table cannot be read", where, "restore it, or publish its scale again"
         ) from error
-
-
-def _named(row: Mapping[str, Any]) -> str:
-    """The number's name without what stands in other columns: figure3.setting1.pearson -> figure3 pearson."""
-    words = str(row["key"]).split(".")[1:]
-    return " ".join(word for word in words if not str(row["setting"]).startswith(word))
 
 
 def _ours(row: Mapping[str, str]) -> str:

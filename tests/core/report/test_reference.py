@@ -12,7 +12,7 @@ from experiments.core.errors import SpecError
 from experiments.core.report.reference import COLUMNS, Printed, load
 
 HEAD = ",".join(COLUMNS) + "\n"
-GOOD = "a.b,result,setting1,pearson,,,last,0.98,,,0.1,0.2,,Figure 3,\n"
+GOOD = "a.b,b of a,result,setting1,pearson,,,last,0.98,,,0.1,0.2,,Figure 3,\n"
 
 
 def write(tmp_path, text):
@@ -23,12 +23,18 @@ def write(tmp_path, text):
 
 def test_a_good_row(tmp_path):
     (row,) = load(write(tmp_path, HEAD + GOOD))
-    assert (row.key, row.number, row.tolerance_close, row.source) == ("a.b", 0.98, "0.2", "Figure 3")
+    assert (row.key, row.label, row.number, row.tolerance_close, row.source) == (
+        "a.b",
+        "b of a",
+        0.98,
+        "0.2",
+        "Figure 3",
+    )
 
 
 def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
-    text = HEAD + GOOD + GOOD + "c,finding,s,m,,,,text,,log2,1,2,,,\n" + "d,setup,s,m,,,,1,,,0.3,0.2,,T,\n"
-    text += "e,result,s,n:m|max:m,,,,1,,,,,,T,\n"
+    text = HEAD + GOOD + GOOD + "c,third,finding,s,m,,,,text,,log2,1,2,,,\n" + "d,fourth,setup,s,m,,,,1,,,0.3,0.2,,T,\n"
+    text += "e, ,result,s,n:m|max:m,,,,1,,,,,,T,\n"
     with pytest.raises(SpecError) as caught:
         load(write(tmp_path, text))
     told = [fault.split("/")[-1] for fault in caught.value.faults]
@@ -39,6 +45,7 @@ def test_all_faults_are_told_at_once_with_their_lines(tmp_path):
         "reference.csv:4: c: no source",
         "reference.csv:4: c: a tolerance needs a number",
         "reference.csv:5: d: tolerance_reproduced must lie between 0 and tolerance_close",
+        "reference.csv:6: e: no label",
         "reference.csv:6: e: unknown 'max' before the metric",
     ]
 
@@ -67,7 +74,7 @@ def test_the_headline_numbers_of_xue_et_al():
 
 
 def test_a_paper_finds_its_printed_numbers_by_key(tmp_path):
-    row = {"kind": "result", "setting": "s", "metric": "m", "source": "Table 1"}
+    row = {"label": "a of Table 1", "kind": "result", "setting": "s", "metric": "m", "source": "Table 1"}
     rows = [{"key": "mine.a.b", "value": "0.5", **row}, {"key": "mine.words", "value": "8 x 8", **row}]
     path = tmp_path / "reference.csv"
     lines = [",".join(line.get(column, "") for column in COLUMNS) for line in rows]

@@ -9,8 +9,8 @@ import pytest
 
 from experiments.core.errors import MissingError, SpecError, ToleranceError
 from experiments.core.paper import Paper
+from experiments.core.report import reference, site, stored
 from experiments.core.report import report as module
-from experiments.core.report import site, stored
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import line
 from experiments.core.report.reference import COLUMNS
@@ -35,9 +35,9 @@ def artefacts(metrics, folders):
 
 
 REFERENCE = [
-    "toy.figure3.setting1.pearson,result,setting1,pearson,,,last,0.8,,,0.05,0.1,,Figure 3,",
-    "toy.figure3.setting2.pearson,result,setting2,pearson,,,last,0.7,,,0.05,0.1,,Figure 3,",
-    "toy.table2.setting1.lr,setup,setting1,spec:lr,,,,0.1,,,,,,Table 2,",
+    "toy.figure3.setting1.pearson,pearson of figure 3.1,result,setting1,pearson,,,last,0.8,,,0.05,0.1,,Figure 3,",
+    "toy.figure3.setting2.pearson,figure3 pearson,result,setting2,pearson,,,last,0.7,,,0.05,0.1,,Figure 3,",
+    "toy.table2.setting1.lr,table2 lr,setup,setting1,spec:lr,,,,0.1,,,,,,Table 2,",
 ]
 
 
@@ -46,7 +46,9 @@ def house(tmp_path, monkeypatch):
     """A paper "toy" with its reference.csv, and nothing run."""
     (tmp_path / "experiments" / "toy").mkdir(parents=True)
     (tmp_path / "experiments" / "toy" / "reference.csv").write_text("\n".join([",".join(COLUMNS), *REFERENCE]) + "\n")
-    monkeypatch.setattr(module, "experiments", types.SimpleNamespace(__file__=str(tmp_path / "experiments" / "x.py")))
+    monkeypatch.setattr(
+        reference, "experiments", types.SimpleNamespace(__file__=str(tmp_path / "experiments" / "x.py"))
+    )
     monkeypatch.setattr(module, "printed", lambda: {"toy": PAPER})
     monkeypatch.setitem(__import__("sys").modules, "toypaper", types.SimpleNamespace(artefacts=artefacts))
     return tmp_path
@@ -94,7 +96,7 @@ def test_the_page_shows_ours_the_papers_status_cost_and_what_is_missing(house):
     assert cells[:8] == [
         "toy",
         "setting1",
-        "figure3 pearson",
+        "pearson of figure 3.1",
         "0.795 ± 0.0071 (2)",
         "0.8",
         "-0.005",
