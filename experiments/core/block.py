@@ -8,18 +8,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Block(BaseModel):
-    """A part of a YAML spec. Each field has a default and a description; a family of blocks is told apart by `kind`."""
+    """A part of a YAML spec. Each field has a default and a description; `kind` distinguishes a family's members."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     @property
     def called(self) -> str:
-        """What results call it: its kind; a family of one kind says which of them it is."""
+        """Its name in results: its kind; a block that covers several variants names the variant."""
         return str(getattr(self, "kind", ""))
 
     def require(self, data_dir: Path | None) -> None:
-        """Look whether the files and packages that it names are there: reads nothing, loads no torch.
+        """Check that the files and packages it needs exist, without reading them or loading torch.
 
         Raises:
-            MissingError: something is not; ends with the command that gets it, or says that there is none.
+            MissingError: one is missing; the error names the command that downloads it, or says that there is none.
         """

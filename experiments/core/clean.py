@@ -1,6 +1,6 @@
-"""Text that others wrote (names in data and files, messages of errors), made harmless for each form of output.
+"""Untrusted text (names in data and files, error messages), made harmless for each form of output.
 
-Nothing is dropped: what could steer a terminal, a browser or a spreadsheet is shown as the characters it consists of.
+Nothing is dropped: what could control a terminal, a browser or a spreadsheet is shown in escaped form.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _MARKDOWN = str.maketrans(
 
 
 def line(text: str) -> str:
-    r"""`text` on one line, each character that is not seen written as its code: `\x1b`, `\u202e`, `\n`.
+    r"""`text` on one line, each invisible character written as its code: `\x1b`, `\u202e`, `\n`.
 
-    That is control characters (so escape sequences), marks of direction or of no width, line ends, half characters.
+    These are control characters (hence escape sequences), direction and zero-width marks, line ends, surrogates.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
@@ -32,7 +32,7 @@ def _visible(character: str) -> str:
 
 
 def json_text(text: str) -> str:
-    """JSON whose strings hold no character that is not seen; readers get the same values."""
+    """JSON whose strings contain no invisible characters; parsing gives the same values."""
     return "".join(c if c == "\n" or _visible(c) == c else _utf16(c) for c in text)
 
 
@@ -42,15 +42,15 @@ def _utf16(character: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """`text` as part of a line of Markdown: no table, link, code or HTML comes of it. Line ends become spaces."""
+    """`text` as part of a line of Markdown: no table, link, code or HTML results. Line ends become spaces."""
     return line(" ".join(text.splitlines())).translate(_MARKDOWN)
 
 
 def cell(text: str) -> str:
     """`text` as a cell of a CSV file that a spreadsheet may open.
 
-    One that is no number and begins like a formula (= + - @) gets an apostrophe in front, which `meant` takes away
-    again. For the rest see `line`.
+    Text that is not a number but begins like a formula (= + - @) gets a leading apostrophe, which `meant` removes.
+    Otherwise as `line`.
     """
     shown = line(text)
     return f"'{shown}" if _FORMULA.match(shown) and not _is_number(shown) else shown
@@ -70,7 +70,7 @@ def _is_number(text: str) -> bool:
 
 
 def cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with every text, names of columns too, as `cell` writes it."""
+    """`frame` with every text, including column names, as `cell` writes it."""
     return _each(frame, cell)
 
 
@@ -81,8 +81,8 @@ def meant_by(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _each(frame: pd.DataFrame, change: Any) -> pd.DataFrame:
     changed = frame.rename(columns=lambda name: change(name) if isinstance(name, str) else name)
-    for column_number in range(frame.shape[1]):
-        column = frame.iloc[:, column_number]
+    for column_index in range(frame.shape[1]):
+        column = frame.iloc[:, column_index]
         if any(isinstance(value, str) and change(value) != value for value in column):
-            changed.isetitem(column_number, [change(v) if isinstance(v, str) else v for v in column])
+            changed.isetitem(column_index, [change(v) if isinstance(v, str) else v for v in column])
     return changed

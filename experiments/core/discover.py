@@ -1,6 +1,6 @@
-"""Finding the members of a family (datasets, models, formulations, papers) by looking into its folder.
+"""Finding the members of a family (datasets, models, formulations, papers) by scanning its folder.
 
-Adding a member is adding a file: no list is kept by hand.
+A member is added by adding a file; there is no list to maintain.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 
 class FedlabError(Exception):
-    """One fault told in three short parts, a line each; the command line prints them and leaves with `exit_code`.
+    """One fault in three short parts of one line each; the command line prints them and exits with `exit_code`.
 
-    Words of other programs may come with line ends, which become spaces.
+    Line ends, as in messages of other programs, become spaces.
     """
 
     exit_code = 1
@@ -31,16 +31,16 @@ class SpecError(FedlabError):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """The hint "did you mean 'x'?" where a known word is near, else the list of known words."""
+    """The hint "did you mean 'x'?" if a known word is similar, else the list of known words."""
     names = sorted(known)
     near = difflib.get_close_matches(word, names, 1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
-def unknown(what: str, given: str, known: Iterable[str], where: str) -> SpecError:
-    """The error for a word that is none of those known: `what` is its sort, as in "unknown scale 'x'"."""
-    shown = given if len(given) <= 60 else f"{given[:40]}...{given[-15:]}"
-    return SpecError(f"unknown {what} {shown!r}", where, suggestion(given, known))
+def unknown(what: str, word: str, known: Iterable[str], where: str) -> SpecError:
+    """The error for a word that is not among the known ones: `what` is its category, as in "unknown scale 'x'"."""
+    shown = word if len(word) <= 60 else f"{word[:40]}...{word[-15:]}"
+    return SpecError(f"unknown {what} {shown!r}", where, suggestion(word, known))
 
 
 class MissingError(FedlabError):
@@ -50,7 +50,7 @@ class MissingError(FedlabError):
 
 
 class MissingDataError(MissingError):
-    """Files of a data set, or of a trained model, are not there.
+    """Files of a data set, or of a trained model, are missing.
 
     Attributes:
         downloads: the known data sets that hold them, for `fedlab data --download`; empty where no download is known.
@@ -62,11 +62,11 @@ class MissingDataError(MissingError):
 
 
 class NumericalError(FedlabError):
-    """Training left the finite numbers."""
+    """Training produced NaN or infinity."""
 
 
 class BusyError(FedlabError):
-    """Another process is computing here now."""
+    """Another process is working in the same place."""
 
     exit_code = 5
 

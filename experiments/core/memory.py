@@ -1,4 +1,4 @@
-"""How much memory can be had, and what to say when it is not enough."""
+"""How much memory is available, and the errors when it is not enough."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from experiments.core.errors import MissingError
 
 LOWER = "lower the number of worlds (counted, candidates), of clients or of parameters, or free memory"
-_SLACK = 16 * 2**20  # bytes that a process may give back between two readings of its size
-_UNLIMITED = 1 << 60  # what version 1 writes where there is no limit is just below 2^63
+_SLACK = 16 * 2**20  # bytes that a process may release between two readings of its size
+_UNLIMITED = 1 << 60  # version 1 writes a value just below 2^63 where there is no limit
 
-_FILES = {  # of a control group: its limit, what it holds, and the part of that which is given back when needed
+_FILES = {  # of a control group: its limit, its usage, and the part of the usage that can be reclaimed
     "2": ("memory.max", "memory.current", "inactive_file"),
     "1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 }
 
 
 def available_bytes(root: Path = Path("/")) -> int:
-    """Memory that this process can have without swapping: of the machine, and of every control group around it.
+    """Memory available to this process without swapping: the least of the machine's and of its control groups'.
 
     Args:
         root: the folder that holds proc and sys (for tests).
@@ -31,10 +31,10 @@ def available_bytes(root: Path = Path("/")) -> int:
 
 
 def require(need: int, where: str, what: str = "this run", free: int | None = None, todo: str = LOWER) -> None:
-    """Refuse what needs more than the `free` bytes (None: those available).
+    """Check that `need` bytes do not exceed the `free` ones (None: those available).
 
     Raises:
-        MissingError: it does.
+        MissingError: they do.
     """
     free = available_bytes() if free is None else free
     if need > free:
@@ -46,13 +46,13 @@ def require(need: int, where: str, what: str = "this run", free: int | None = No
 
 
 class Peak:
-    """The largest memory in use since it was made: of a cell, not of the process that ran others before it.
+    """The peak memory since its construction: that of a cell, not of the process that ran others before it.
 
-    Linux keeps the largest resident size of a process and lets it start again from the present one (proc(5),
-    clear_refs). Where that cannot be had, nothing is known: another cell's peak must not be told for this one's.
+    Linux records the peak resident size of a process and lets it be reset to the current one (proc(5), clear_refs).
+    Where it cannot be reset the peak is unknown: another cell's peak must not be reported for this one.
 
     Args:
-        device: "cuda..." counts what PyTorch holds there, too.
+        device: "cuda..." also counts what PyTorch allocates there.
         process: the folder that describes the process (for tests).
     """
 
@@ -69,11 +69,11 @@ class Peak:
             cuda.reset_peak_memory_stats(device)
 
     def resident(self) -> int | None:
-        """Largest resident size of the process in bytes; None where it is not known."""
-        return self._kept("VmHWM") if self._fresh else None
+        """Peak resident size of the process in bytes; None if unknown."""
+        return self._status_bytes("VmHWM") if self._fresh else None
 
     def on_device(self) -> int | None:
-        """Most bytes that tensors took on the CUDA device; None without one."""
+        """Peak bytes allocated by tensors on the CUDA device; None without one."""
         cuda = self._cuda()
         return None if cuda is None else int(cuda.max_memory_allocated(self._device))
 
@@ -82,12 +82,12 @@ class Peak:
         return torch.cuda if torch is not None and self._device.startswith("cuda") else None
 
     def _is_fresh(self) -> bool:
-        """Whether the mark did fall to the present size: some sandboxes take the write and do nothing."""
-        most, now = self._kept("VmHWM"), self._kept("VmRSS")
+        """Whether the peak was reset to the current size: some sandboxes accept the write and do nothing."""
+        most, now = self._status_bytes("VmHWM"), self._status_bytes("VmRSS")
         return most is not None and now is not None and most <= now + _SLACK
 
-    def _kept(self, key: str) -> int | None:
-        """A size in bytes that the kernel keeps of the process, None where it keeps none."""
+    def _status_bytes(self, key: str) -> int | None:
+        """A size in bytes from the kernel's status of the process, None if it has none."""
         with contextlib.suppress(OSError, StopIteration, ValueError):
             lines = self._status.read_text().splitlines()
             return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
@@ -95,7 +95,7 @@ class Peak:
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether this error was a lack of memory, of Python's or of PyTorch's allocators (on a GPU or not)."""
+    """Whether this error was out of memory, in Python's or PyTorch's allocators (on a GPU or not)."""
     if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
         return True
     said = ("can't allocate memory", "DefaultCPUAllocator", "out of memory")
@@ -103,13 +103,13 @@ def is_out_of_memory(fault: BaseException) -> bool:
 
 
 def out_of_memory(fault: BaseException, where: str) -> MissingError:
-    """A lack of memory, told in one line."""
+    """The error for a lack of memory, in one line."""
     asked = (str(fault).splitlines() or [""])[0]
     return MissingError(f"the memory does not suffice{f' ({asked})' if asked else ''}", where, LOWER)
 
 
 def _of_machine(root: Path) -> int:
-    """On Linux what can be had without swapping; elsewhere all memory."""
+    """On Linux the memory available without swapping; elsewhere all memory."""
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
@@ -118,7 +118,7 @@ def _of_machine(root: Path) -> int:
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    """What each control group has left that this process is in, the innermost first."""
+    """The bytes left in each control group of this process, the innermost first."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -133,7 +133,7 @@ def _of_groups(root: Path) -> Iterator[int]:
         else:
             continue
         for top in tops:
-            # In a container its own group may be mounted as the top, and the path be one of the host.
+            # In a container its own group may be mounted as the root while the path is the host's.
             inner = top / path.lstrip("/")
             for folder in (inner, *(up for up in inner.parents if up == top or top in up.parents)):
                 left = _left(folder, *_FILES[version])

@@ -1,4 +1,4 @@
-"""The names of clients: in which order they stand, how an option or a field takes them, what a folder is called."""
+"""The names of clients: their order, how options and fields refer to them, and folder names made of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FOLDER = 80  # letters of names in a folder's name
 
 
 def natural(text: str) -> tuple[list[tuple[int, int, str]], str]:
-    """A sorting key under which 'site 9' comes before 'site 10'; equal only for equal texts."""
+    """A sorting key under which 'site 9' comes before 'site 10'; equal for equal texts only."""
     parts = re.split(r"([0-9]+)", text)
-    # Compared by length, then by digits: Python reads no integer of thousands of digits.
+    # Compared by length, then by digits: Python does not parse integers of thousands of digits.
     numbers = [digits.lstrip("0") for digits in parts[1::2]]
     key: list[tuple[int, int, str]] = [(0, 0, part) for part in parts]
     key[1::2] = [(1, len(digits), digits) for digits in numbers]
@@ -35,7 +35,7 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def are_numbered(names: Sequence[str]) -> bool:
-    """Whether clients are merely numbered: their names are their positions."""
+    """Whether clients are only numbered: their names are their positions."""
     return all(name == str(k) for k, name in enumerate(names))
 
 
@@ -48,18 +48,18 @@ def positions(words: Iterable[str], names: Sequence[str], where: str) -> tuple[i
         words: as a user gave them. names: all clients' names, each once. where: the option or field, for messages.
 
     Raises:
-        SpecError: an unknown client, or one that is named twice.
+        SpecError: an unknown client, or one named twice.
     """
     known = {name: k for k, name in enumerate(names)}
-    words_by_position: dict[int, str] = {}
+    chosen: dict[int, str] = {}
     for word in words:
         k = known.get(word, _position(word, len(names)))
         if k is None:
             raise SpecError(f"unknown client {shortened(word)!r}", where, hint(word, names))
-        if k in words_by_position:
+        if k in chosen:
             raise SpecError(f"client {shortened(names[k])!r} is named twice", where, f"leave {word!r} out")
-        words_by_position[k] = word
-    return tuple(words_by_position)
+        chosen[k] = word
+    return tuple(chosen)
 
 
 def _position(word: str, count: int) -> int | None:
@@ -69,7 +69,7 @@ def _position(word: str, count: int) -> int | None:
 
 
 def hint(word: str, names: Sequence[str]) -> str:
-    """What to write instead of an unknown name: a name near to it, and what the clients are called."""
+    """What to write instead of an unknown name: a similar name, and the range of client names."""
     last = len(names) - 1
     if are_numbered(names):
         return f"clients are 0 to {last}"
@@ -79,15 +79,15 @@ def hint(word: str, names: Sequence[str]) -> str:
 
 
 def shortened(name: str) -> str:
-    """A name that fits into a message or a picture."""
+    """A name shortened to fit into a message or a figure."""
     return name if len(name) <= _SHOWN else name[: _SHOWN - 1].rstrip() + "\u2026"
 
 
 def folder_of(words: Iterable[str]) -> str:
-    """Names as part of a folder's name, "7+9" or "s0": readable, safe on every file system, another for other names.
+    """Names as part of a folder's name, "7+9" or "s0": readable, unambiguous, safe on every file system.
 
-    Names that a folder cannot carry (or that only capitals tell apart, which some file systems do not see) are cut to
-    safe letters, and a digest of all of them follows.
+    Long names, and names with unsafe characters or capitals (which some file systems do not distinguish), are cut to
+    safe characters and followed by a digest of all names.
     """
     ordered = sorted(words, key=natural)
     plain = "+".join(ordered)

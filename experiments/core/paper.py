@@ -1,4 +1,4 @@
-"""What the rest of the program needs to know about a paper; each paper's folder defines one of these."""
+"""What the rest of the program needs to know about a paper; each paper's folder defines one `Paper`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper, or the federated run itself. The import paths are resolved late, so that `--help` loads no torch.
+    """A paper, or the federated run itself. Import paths are resolved lazily, so that `--help` loads no torch.
 
     Attributes:
         name: the word of the paper everywhere: command, folder, configs, results.
         title: the paper's title. citation: author-year; "" for what reproduces no paper.
-        question: what the command answers, one sentence.
-        version: raised when the code changes what its numbers mean; part of every cell's id.
-        main: the setting run when none is named.
+        question: the question the command answers, in one sentence.
+        version: increased when a code change alters the numbers; part of every cell's id.
+        main: the setting to run by default.
         spec: "module:Class" of the pydantic spec.
         cells: "module:function", (spec) -> list[Cell].
         report: "module:function", (metrics DataFrame, folders) -> list[Artefact]: tables and figures.
@@ -35,14 +35,14 @@ class Paper:
     question: str = ""
     progress: str = ""
 
-    def resolve(self, what: str) -> Any:
-        """Import what the field `what` ("spec", "cells", "report" or "progress") names."""
-        module, _, attribute = getattr(self, what).partition(":")
+    def resolve(self, field: str) -> Any:
+        """Import the object that `field` ("spec", "cells", "report" or "progress") names."""
+        module, _, attribute = getattr(self, field).partition(":")
         return getattr(importlib.import_module(module), attribute)
 
 
 def papers() -> dict[str, Paper]:
-    """Every word that owns specs, found under `experiments/`: the papers, and `train`."""
+    """Everything that owns specs, found under `experiments/`: the papers, and `train`."""
     import experiments
     from experiments.core.discover import modules
 
@@ -51,5 +51,5 @@ def papers() -> dict[str, Paper]:
 
 
 def printed() -> dict[str, Paper]:
-    """Those that reproduce a printed paper, by name: what `reproduce`, `report` and `compare` are about."""
+    """Those that reproduce a printed paper, by name: the subject of `reproduce`, `report` and `compare`."""
     return {name: paper for name, paper in papers().items() if paper.citation}

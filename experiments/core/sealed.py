@@ -1,4 +1,4 @@
-"""Small notes that carry their own hash, so that a flipped bit is noticed; setting aside what is damaged."""
+"""Small files with their own hash, so that corruption is detected; setting aside damaged files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DAMAGED = ".damaged"
-"""Ending of what was set aside."""
+"""Suffix of files that were set aside."""
 
 _SEAL = "sha256"
 
@@ -23,7 +23,7 @@ def unseal(text: str | bytes) -> dict[str, Any]:
     """The content of a text that `seal` made.
 
     Raises:
-        ValueError: it is no such text, or not the one that was written.
+        ValueError: it was not made by `seal`, or was changed.
     """
     try:
         content = json.loads(text)
@@ -35,7 +35,7 @@ def unseal(text: str | bytes) -> dict[str, Any]:
 
 
 def set_aside(path: Path) -> str:
-    """Rename a damaged file or folder, in place of what was set aside there before; returns what it is called now."""
+    """Rename a damaged file or folder, replacing an earlier one set aside; returns the new name."""
     aside = path.with_name(path.name + DAMAGED)
     remove(aside)
     path.rename(aside)

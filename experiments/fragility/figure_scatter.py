@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.parts import hide
+from experiments.core.report.parts import hide, outer_labels
 from experiments.core.report.scatter import cloud
 from experiments.core.report.style import look, new_figure
 from experiments.fragility.figure_parts import legend
@@ -90,35 +90,27 @@ def _titles(rows: pd.DataFrame, shown: list[Panel]) -> dict[Panel, str]:
 
 
 def _draw(samples: pd.DataFrame, shown: list[Panel], words: dict[Panel, str], more: str) -> Figure:
-    figure, axs = _grid(len(shown), 2.4)
+    figure, axs = _grid(len(shown), 2.4, "by retraining (nats)", "estimated (nats)")
     colors = {float(seed): index for index, seed in enumerate(sorted(samples["seed"].unique()))}
     for ax, panel in zip(axs, shown, strict=False):
         points = samples[(samples["point"] == panel[0]) & (samples["test"] == panel[1])]
         cloud(ax, points.rename(columns={"actual": "exact", "predicted": "estimated"}), colors, 1.0)
         ax.ticklabel_format(axis="both", style="sci", scilimits=(-2, 3))
         ax.set_title(words[panel], fontsize=7)
-    _label(axs, len(shown), "by retraining (nats)", "estimated (nats)")
     figure.suptitle("change of the test loss when a training point is removed" + (f"; {more}" if more else ""))
     legend(figure, axs, 1, columns=6)
     return figure
 
 
-def _grid(count: int, height: float) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, height: float, x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """Panels for `count`, with labels at the outer ones."""
     columns = min(count, 4 if count > 6 else 3)
     rows = math.ceil(count / columns)
     figure, axs = new_figure(rows, columns, height=height)
     figure.set_size_inches(2.7 * columns + 0.6, height * rows + 0.7)
     hide(axs, count)
+    outer_labels(axs[:count], columns, x, y)
     return figure, axs
-
-
-def _label(axs: list[Axes], count: int, x: str, y: str) -> None:
-    columns = min(count, 4 if count > 6 else 3)
-    for index, ax in enumerate(axs[:count]):
-        if index + columns >= count:
-            ax.set_xlabel(x)
-        if index % columns == 0:
-            ax.set_ylabel(y)
 
 
 def lissa(rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -134,7 +126,7 @@ def lissa(rows: pd.DataFrame, name: str) -> Artefact | None:
 def _draw_lissa(norms: pd.DataFrame) -> Figure:
     positive = norms[norms["value"] > 0]
     points = list(dict.fromkeys(point for point, _ in panels_of(positive)))[:MOST]
-    figure, axs = _grid(max(1, len(points)), 2.2)
+    figure, axs = _grid(max(1, len(points)), 2.2, "recursion", "norm of the estimate")
     tests = ordered(positive["test"].unique())[:8]
     for ax, point in zip(axs, points, strict=False):
         for index, test in enumerate(tests):
@@ -143,7 +135,6 @@ def _draw_lissa(norms: pd.DataFrame) -> Figure:
             ax.plot(line["round"], line["value"], label=test_words(test), markevery=every, **look(index))
         ax.set_yscale("log")
         ax.set_title(point_words(point), fontsize=8)
-    _label(axs, max(1, len(points)), "recursion", "norm of the estimate")
     figure.suptitle(f"LiSSA, seed {positive['seed'].min():g}" if len(positive) else "LiSSA")
     legend(figure, axs, 1)
     return figure

@@ -46,8 +46,8 @@ def draw(grid: pd.DataFrame) -> Figure:
                 ax.set_xticklabels([f"{t:g}" for t in ax.get_xticks()])
                 ax.minorticks_off()
     if (grid[(grid["method"] == "ours") & (grid["cost"] == "client")]["measured"] == 0).all():
-        place: dict[str, Any] = {"transform": axes[4].transAxes, "ha": "right", "fontsize": 7}
-        axes[4].text(0.97, 0.05, "Fed-Influence: 0", color=look(2)["color"], **place)
+        style: dict[str, Any] = {"transform": axes[4].transAxes, "ha": "right", "fontsize": 7}
+        axes[4].text(0.97, 0.05, "Fed-Influence: 0", color=look(2)["color"], **style)
     handles = entries(axes[:1])
     legend_below(figure, handles, len(handles))
     return figure
@@ -57,11 +57,11 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     for index, (way, label) in enumerate(_WAYS.items()):
-        own = rows[(rows["method"] == way) & (rows["measured"] > 0)].groupby("size")[["measured", "formula"]].mean()
-        if own.empty:
+        along = rows[(rows["method"] == way) & (rows["measured"] > 0)].groupby("size")[["measured", "formula"]].mean()
+        if along.empty:
             continue
-        ax.plot(own.index, own["measured"], label=label, **look(index))
-        through = (own["measured"] / own["formula"]).median()
+        ax.plot(along.index, along["measured"], label=label, **look(index))
+        through = (along["measured"] / along["formula"]).median()
         name = "growth of the formula" if index == len(_WAYS) - 1 else None
         dots: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 2)), "linewidth": 1, "zorder": 1}
-        ax.plot(own.index, own["formula"] * through, label=name, **dots)
+        ax.plot(along.index, along["formula"] * through, label=name, **dots)

@@ -38,11 +38,11 @@ def ranking(metrics: pd.DataFrame, name: str) -> Artefact | None:
         parts = [_ranked(values, sizes, "mean")]
     else:
         each = values.groupby("seed", sort=True)
-        parts = [_ranked(own, sizes[sizes["seed"] == seed], f"{seed:g}") for seed, own in each]
+        parts = [_ranked(of_seed, sizes[sizes["seed"] == seed], f"{seed:g}") for seed, of_seed in each]
     frame, excerpt = (pd.concat(some, ignore_index=True) for some in (parts, [_ends(part) for part in parts]))
     for one in (frame, excerpt):
-        for place, (column, value) in enumerate(about(metrics).items()):
-            one.insert(place, column, value)
+        for position, (column, value) in enumerate(about(metrics).items()):
+            one.insert(position, column, value)
     caption = (
         "Clients by the exact change of the test loss in the last round. "
         + (f"Estimated by {LABELS[variant]}. " if variant else "No estimate: every variant left the finite numbers. ")
@@ -72,20 +72,20 @@ def _same(held: pd.DataFrame) -> bool:
 
 def _ranked(values: pd.DataFrame, sizes: pd.DataFrame, seed: str) -> pd.DataFrame:
     """One ranking: a client a row, the most helpful first; equal changes share the mean rank."""
-    own = values.groupby("subject", sort=False).agg(
+    averaged = values.groupby("subject", sort=False).agg(
         **{column: (column, "mean") for column in ("loss", "accuracy", "estimate")}, seeds=("subject", "size")
     )
-    own["samples"] = sizes.drop_duplicates("subject").set_index("subject")["value"]
-    own = own.reset_index()
-    own["client"] = clients(own["subject"])
-    found: dict[str, Any] = {
-        "seed": seed, "rank": own["loss"].rank(ascending=False), "client": own["client"],
-        "samples": own["samples"].astype("Int64"),
-        **{label: own[column] for column, label in _VALUES.items()},
-        "estimated rank": own["estimate"].rank(ascending=False),
-        **({"seeds": own["seeds"]} if seed == "mean" else {}),
+    averaged["samples"] = sizes.drop_duplicates("subject").set_index("subject")["value"]
+    averaged = averaged.reset_index()
+    averaged["client"] = clients(averaged["subject"])
+    columns: dict[str, Any] = {
+        "seed": seed, "rank": averaged["loss"].rank(ascending=False), "client": averaged["client"],
+        "samples": averaged["samples"].astype("Int64"),
+        **{label: averaged[column] for column, label in _VALUES.items()},
+        "estimated rank": averaged["estimate"].rank(ascending=False),
+        **({"seeds": averaged["seeds"]} if seed == "mean" else {}),
     }  # fmt: skip
-    return pd.DataFrame(found).sort_values(["rank", "client"], ignore_index=True)
+    return pd.DataFrame(columns).sort_values(["rank", "client"], ignore_index=True)
 
 
 def _ends(ranked: pd.DataFrame) -> pd.DataFrame:

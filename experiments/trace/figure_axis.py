@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.parts import hide, line
+from experiments.core.report.parts import hide, line, outer_labels
 from experiments.core.report.style import formula, look, new_figure
 from experiments.core.report.tables import KEYS
 from experiments.trace.figure_parts import (
@@ -98,11 +98,12 @@ def draw(measured: pd.DataFrame, axis: str) -> Figure:
     figure, panels = new_figure(lines, columns, sharey=True)
     figure.set_size_inches(max(2.7 * columns, 4.6), 1.9 * lines + (0.9 if lines > 1 else 1.5))
     places = ordered(measured[axis].unique())
-    for i, (ax, (fixed, part)) in enumerate(zip(panels, parts.items(), strict=False)):
+    for ax, (fixed, part) in zip(panels, parts.items(), strict=False):
         _panel(ax, part, axis, places)
         ax.set_title(panel_words(part, fixed))
-        percent(ax, "%" if i % columns == 0 else "")
-        places_of(ax, places, _WORDS.get(axis, axis) if i >= len(parts) - columns else "")
+        percent(ax, "")
+        places_of(ax, places, "")
+    outer_labels(panels[: len(parts)], columns, _WORDS.get(axis, axis), "%")
     hide(panels, len(parts))
     legend(figure, panels, seeds_note(measured["seed"].nunique(), "dots: seeds, marks: their mean"))
     return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.parts import hide, line
+from experiments.core.report.parts import hide, line, outer_labels
 from experiments.core.report.style import look, new_figure
 from experiments.trace.figure_parts import LABELS, SERIES, chance_line, legend, percent, seeds_note, star
 from experiments.trace.reading import at, panel_words, pick, points, printed, scopes, tidy
@@ -43,14 +43,13 @@ def _draw(measured: pd.DataFrame, shown: list[str]) -> Figure:
     lines = -(-len(shown) // columns)
     figure, panels = new_figure(lines, columns, sharey=True)
     figure.set_size_inches((6.4, 3.2) if len(shown) == 1 else (max(2.5 * columns, 4.8), 1.8 * lines + 0.9))
-    for i, (ax, point) in enumerate(zip(panels, shown, strict=False)):
+    for ax, point in zip(panels, shown, strict=False):
         of_point = at(measured, point)
         _panel(ax, of_point, point)
         ax.set_title(panel_words(of_point, point))
-        percent(ax, "%" if i % columns == 0 else "")
+        percent(ax, "")
         ax.locator_params(axis="x", integer=True)
-        if i >= len(shown) - columns:
-            ax.set_xlabel("round")
+    outer_labels(panels[: len(shown)], columns, "round", "%")
     hide(panels, len(shown))
     legend(figure, panels, seeds_note(measured["seed"].nunique(), "mean and range"))
     return figure

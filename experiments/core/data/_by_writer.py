@@ -15,7 +15,7 @@ from experiments.core.errors import MissingError, SpecError
 if TYPE_CHECKING:
     import numpy as np
 
-# Of the unpacked JSON, since packing depends on the zlib at hand.
+# Of the unpacked JSON: compressed bytes differ between zlib versions.
 SHA256 = {
     "train": "208e5c95582c0d2bb6d1d607d877ddab99065fade0170a608a4eac66f40fff55",
     "test": "ffc9d8b8089939ff1d885d3a0d28508768b03e75f0355406248fa153619b1685",
@@ -23,7 +23,7 @@ SHA256 = {
 
 
 def build(data_dir: Path, train: Path, test: Path) -> None:
-    """Write the two files: 150 of the 514 writers with 80 digits or more, each split 90/10; the same bytes everywhere.
+    """Write both files: 150 of the 514 writers with at least 80 digits, each split 90/10; bytes are reproducible.
 
     Raises:
         MissingError, SpecError: MNIST or QMNIST's labels are missing or damaged, or the disk is full.
@@ -42,7 +42,7 @@ def by_writer(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any
     import numpy as np
 
     writers, counts = np.unique(labels[:, 2], return_counts=True)
-    # RandomState, not a named stream: these are the draws with which the published subset was made.
+    # RandomState, not a named stream: the published subset was drawn with it.
     rng = np.random.RandomState(20240501)
     parts: dict[str, dict[str, Any]] = {p: {"users": [], "num_samples": [], "user_data": {}} for p in ("train", "test")}
     for writer in np.sort(rng.choice(writers[counts >= 80], 150, replace=False)).tolist():
@@ -59,7 +59,7 @@ def by_writer(images: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any
 
 
 def _write(target: Path, raw: bytes) -> None:
-    """Write a file under another name, then move it to its place."""
+    """Write to a temporary file, then rename it to `target`."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Clients that the data themselves name: users, a column of a table, an array beside images."""
+"""Clients named in the data themselves: users, a column of a table, an array stored with images."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def by_name(clients: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def checked_names(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """The names without blanks around them, by which options and fields name clients.
+    """The names stripped of surrounding whitespace; options and fields refer to clients by these.
 
     Raises:
-        SpecError: a client without a name, or two that only blanks tell apart.
+        SpecError: an empty name, or two names that differ in whitespace only.
     """
     seen: dict[str, str] = {}
     for written in names:

@@ -1,4 +1,4 @@
-"""Finding a user's files, and whether what they hold fits in memory; errors say what, where and what to do."""
+"""Locating a user's files and checking that their content fits in memory; errors say what, where and what to do."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from experiments.core.errors import MissingDataError, SpecError
 from experiments.paths import expanded
 
 STAND_IN = "`--data digits` runs at once on a stand-in; "
-"""What a message about missing images by writer says besides how to get them."""
+"""Prefix of the advice when images by writer are missing."""
 
 
 def locate(path: str, data_dir: Path | None, key: str = "data.path", download: str = "") -> Path:
     """The file or folder a spec names by `key`: as given (from the working directory), else inside the data folder.
 
-    `download` names the known data set that it is part of, where `path` alone does not tell.
+    `download` names the known data set it belongs to, where `path` alone does not determine it.
 
     Raises:
         MissingDataError: it is in neither place. SpecError: its `~user` has no home folder.
     """
-    given = expanded(path)
-    tried = [given] if given.is_absolute() or data_dir is None else [given, data_dir / given]
+    requested = expanded(path)
+    tried = [requested] if requested.is_absolute() or data_dir is None else [requested, data_dir / requested]
     for candidate in tried:
         if os.path.exists(candidate):  # noqa: PTH110  (Path's own raises on a name that is too long)
             return candidate
@@ -34,14 +34,14 @@ def locate(path: str, data_dir: Path | None, key: str = "data.path", download: s
 def absent(
     what: str, where: str, path: str, data_dir: Path | None, first: str = "", download: str = ""
 ) -> MissingDataError:
-    """The error about a missing `path` of a data folder, with the command that gets it or the word that there is none.
+    """The error for a missing `path` of a data folder, with the download command or a note that there is none.
 
     Args:
         what, where: what is missing, and where it was looked for.
-        path: its place in a data folder.
+        path: its path relative to the data folder.
         data_dir: the data folder.
-        first: what else could be done.
-        download: the known data set that it is part of, where `path` alone does not tell.
+        first: another remedy, put before the download command.
+        download: the known data set it belongs to, where `path` alone does not determine it.
     """
     from experiments.core.data.fetch import suppliers
 
@@ -52,7 +52,7 @@ def absent(
 def how_to_get(names: tuple[str, ...], data_dir: Path | None) -> str:
     """The command that fetches known data sets, or that none is known.
 
-    It names the data folder where FEDLAB_DATA_DIR does not.
+    The command includes --data-dir unless FEDLAB_DATA_DIR already names the folder.
     """
     if not names:
         return "no download of it is known: name what you have with --data-dir or FEDLAB_DATA_DIR"
@@ -67,28 +67,28 @@ def test_file(path: str, data_dir: Path | None, trained: Path) -> Path:
     """The file or folder that `data.test` names.
 
     Raises:
-        MissingError: it is not there. SpecError: it is `trained`, where the training samples are.
+        MissingError: it is not there. SpecError: it is `trained`, the location of the training samples.
     """
-    file = locate(path, data_dir, "data.test")
-    if file.samefile(trained):
+    location = locate(path, data_dir, "data.test")
+    if location.samefile(trained):
         raise SpecError("the test set is the training set", f"data.test: {path}", "name another file")
-    return file
+    return location
 
 
 def first_line(error: Exception) -> str:
-    """What is wrong, without the lines that some libraries add."""
+    """The first line of an error's message; some libraries add more."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(":") or type(error).__name__
 
 
 _SHARE = 4
-"""A file may take this part of the free memory: what is made of its content takes several times as much."""
+"""A file may take 1/_SHARE of the free memory, because its parsed content takes several times its size."""
 
 
 def require_room(size: int, path: Path, free: int | None = None) -> None:
-    """Say so when the `size` bytes that the file `path` holds, once unpacked, are too many for the `free` memory.
+    """Check that the `size` unpacked bytes of the file `path` fit in the `free` memory.
 
     Raises:
-        SpecError: they are.
+        SpecError: they do not.
     """
     most = (memory.available_bytes() if free is None else free) / _SHARE
     if size > most:
@@ -100,10 +100,10 @@ def require_room(size: int, path: Path, free: int | None = None) -> None:
 
 
 def require_memory(samples: int, shape: tuple[int, ...], where: str) -> None:
-    """Say so before reading when `samples` float32 inputs of `shape` and one copy of them will not fit in memory.
+    """Check before reading that `samples` float32 inputs of `shape`, and one copy of them, fit in memory.
 
     Raises:
-        SpecError: they will not.
+        SpecError: they do not.
     """
     # Twice, because dealing the samples to clients and moving them to a device or a dtype copies them.
     need, free = 2 * 4 * samples * prod(shape), memory.available_bytes()

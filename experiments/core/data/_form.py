@@ -1,4 +1,4 @@
-"""Whether a file looks like what its name says, for files of which nobody publishes a checksum."""
+"""Whether a file's format matches its name, for files without a published checksum."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 def misfit(path: Path, name: str) -> str:
-    """What is wrong with the form of the file at `path` that is to be called `name`, in a few words, or "".
+    """A short description of what is wrong with the format of the file at `path`, to be stored as `name`; else "".
 
     Raises:
         OSError: it cannot be read.
     """
-    what, is_one = _FORMS.get(name.rpartition(".")[2], ("", _anything))
+    form, is_one = _FORMS.get(name.rpartition(".")[2], ("", _anything))
     try:
-        return "" if is_one(path) else f"is no sound {what} file"
+        return "" if is_one(path) else f"is no sound {form} file"
     except (ValueError, RecursionError):
-        return f"is no sound {what} file"
+        return f"is no sound {form} file"
 
 
 def _anything(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What kinds of images share: numbers that shift and scale their channels, another size, three channels from one."""
+"""What image data sets share: normalising channels, resizing, and making RGB of grey images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Numbers = Finite | Annotated[tuple[Finite, ...], Field(strict=False, min_length=
 
 
 class ScaledImages(KeptData):
-    """Images whose channels can be shifted and scaled by published numbers, or by those of the training images."""
+    """Images normalised by published channel statistics, or by those of the training images."""
 
     mean: Numbers | None = Field(
         None, description="subtracted from pixels of 0..1: one number, or one for each channel"
@@ -37,10 +37,10 @@ class ScaledImages(KeptData):
         return self
 
     def finished(self, pool: Pool, where: str) -> Pool:
-        """The pool with its channels shifted and scaled as the block says; works in place.
+        """The pool with its channels normalised as the block specifies; works in place.
 
         Raises:
-            SpecError: there are as many numbers as the images have no channels.
+            SpecError: the number of values does not match the channels of the images.
         """
         from experiments.core.data._scale import by_channel, scaled
 
@@ -50,7 +50,7 @@ class ScaledImages(KeptData):
         return scaled(pool, *(self._spread(key, channels, where) for key in ("mean", "deviation")))
 
     def _spread(self, key: str, channels: int, where: str) -> tuple[float, ...]:
-        """The numbers of one key, one for each channel."""
+        """The values of one key, one per channel."""
         numbers = _each(getattr(self, key))
         if len(numbers) not in (1, channels):
             raise SpecError(
@@ -71,8 +71,7 @@ class ShapedImages(ScaledImages):
         """[n, C, H, W] -> [n, 3 where rgb, size, size].
 
         Raises:
-            SpecError: rgb is asked of images that are neither grey nor of three channels; the result will not fit in
-                memory.
+            SpecError: rgb is set for images with neither one nor three channels; the result will not fit in memory.
         """
         import numpy as np
 
@@ -101,7 +100,7 @@ def unit_range(images: np.ndarray, where: str) -> np.ndarray:
     import numpy as np
 
     if images.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what no float32 holds is refused as infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are rejected later
             return images.astype(np.float32)
     if images.dtype == np.uint16 or not images.size:
         return images.astype(np.float32) / 65535
@@ -124,5 +123,5 @@ def resized(x: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def _each(numbers: float | tuple[float, ...]) -> tuple[float, ...]:
-    """The numbers, whether one was given or more."""
+    """The numbers as a tuple, also when there is only one."""
     return numbers if isinstance(numbers, tuple) else (float(numbers),)

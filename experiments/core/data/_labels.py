@@ -1,8 +1,8 @@
 """One rule for labels, whatever file they come from.
 
-Whole numbers are themselves: 0, 1, ... So are floats that are whole, and texts all of which write numbers. Other texts
-are names of classes, numbered in natural order. Anything else is refused: a label is never cut, and a slip of the pen
-asks for no million of outputs.
+Whole numbers stand for themselves: 0, 1, ... So do whole floats, and texts if all of them are numbers. Other texts are
+class names, numbered in natural order. Anything else is rejected: labels are never truncated, and a typing error does
+not create a model with a million outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Naming = Callable[[str, int], str]
 
 MOST = 100_000
-"""Classes from which on a label is taken for a slip."""
+"""Labels from this number on are treated as typing errors."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TODO = "give labels 0, 1, 2, ... or names of classes"
@@ -32,7 +32,7 @@ class Labels:
     """Labels by the rule.
 
     Attributes:
-        parts: [n] int64 for each part that was given.
+        parts: [n] int64 for each part passed in.
         classes: number of model outputs.
         names: the classes' names by number where the labels are texts, else empty.
     """
@@ -73,7 +73,7 @@ def numbered_labels(
 
 
 def is_number(text: str) -> bool:
-    """Whether a text writes a finite decimal number: 7, -1.5, 3e8."""
+    """Whether a text is a finite decimal number: 7, -1.5, 3e8."""
     return _NUMBER.fullmatch(text) is not None
 
 
@@ -101,14 +101,14 @@ def _read(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.nda
 
 
 def _numeric(labels: np.ndarray) -> bool:
-    """Whether labels are numbers, or texts all of which write numbers."""
+    """Whether labels are numbers, or texts that are all numbers."""
     import numpy as np
 
     return labels.dtype.kind != "U" or all(is_number(text) for text in np.unique(labels).tolist())
 
 
 def _checked(where: str, labels: np.ndarray, named: Callable[[int], str]) -> np.ndarray:
-    """The labels, all of which must be whole and from 0 to below `MOST`."""
+    """The labels, each of which must be a whole number in [0, MOST)."""
     import numpy as np
 
     wrong = np.flatnonzero(~((labels >= 0) & (labels < MOST) & (labels == np.trunc(labels))))

@@ -27,16 +27,16 @@ def has_leaf(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class OwnTest:
-    """Where a user's own test set comes from: a folder of LEAF files, or users who do not train; else neither."""
+    """The source of a user-supplied test set: a folder of LEAF files, or users excluded from training; else neither."""
 
     folder: Path | None = None
     clients: tuple[str, ...] = ()
 
 
-def read_leaf(folder: Path, train_fraction: float, split_seed: int, own_test: OwnTest) -> tuple[Users, Users, str]:
+def read_leaf(folder: Path, train_fraction: float, split_seed: int, test_source: OwnTest) -> tuple[Users, Users, str]:
     """Training and test samples of each user, and how the test set was made.
 
-    As LEAF split them (`train/`, `test/`), or split here by LEAF's rule, unless the test set is the user's own.
+    LEAF's split (`train/`, `test/`) if present, else a split by LEAF's rule, unless `test_source` names a test set.
 
     Raises:
         MissingError: there are no LEAF files.
@@ -46,16 +46,16 @@ def read_leaf(folder: Path, train_fraction: float, split_seed: int, own_test: Ow
     from experiments.core.engine.seeds import stream
 
     parted = bool(_files(folder / "train") or _files(folder / "test"))
-    if own_test.folder is not None:
+    if test_source.folder is not None:
         train = _read_part(folder / "train" if parted else folder)
-        return train, _read_part(own_test.folder), f"the files in {own_test.folder.name}/"
+        return train, _read_part(test_source.folder), f"the files in {test_source.folder.name}/"
     train, test = (_read_part(folder / "train"), _read_part(folder / "test")) if parted else (_read_part(folder), {})
-    if own_test.clients:
-        return *_of_clients(train, test, own_test.clients, folder), sentence_of_clients(own_test.clients)
+    if test_source.clients:
+        return *_of_clients(train, test, test_source.clients, folder), sentence_of_clients(test_source.clients)
     if parted:
         return train, test, "each user's samples in test/"
-    users, train = train, {}
-    for user, (x, y) in users.items():
+    unsplit, train = train, {}
+    for user, (x, y) in unsplit.items():
         a, b = split_rows(len(y), train_fraction, stream(split_seed, "split", client=user))
         train[user], test[user] = (x[a], y[a]), (x[b], y[b])
     return train, test, drawn(train_fraction, "each user's samples", split_seed)
@@ -87,11 +87,11 @@ def leaf_pool(
     split_seed: int = 0,
     writers: int | None = None,
     min_samples: int = 2,
-    own_test: OwnTest | None = None,
+    test_source: OwnTest | None = None,
 ) -> Pool:
     """The pool of a LEAF folder; the fields of `leaf_json` say what each argument means.
 
-    Where `own` is None the data are a benchmark's: its test set is what its authors made it, whoever is in it.
+    Where `test_source` is None the data are a benchmark, and the test set is the one its authors published.
 
     Raises:
         MissingError, SpecError: as `read_leaf`; also when fewer than `writers` users have `min_samples` samples.
@@ -99,22 +99,22 @@ def leaf_pool(
     from experiments.core.data._labels import numbered_labels
     from experiments.core.data.pool import make_pool
 
-    chosen_test = own_test or OwnTest()
-    train, test, test_from = read_leaf(folder, train_fraction, split_seed, chosen_test)
-    has_own_test = bool(chosen_test.folder or chosen_test.clients)
-    test_sizes = {user: len(y) for user, (_, y) in test.items()} if not has_own_test else {}
-    sizes = {user: len(y) + test_sizes.get(user, 0) for user, (_, y) in train.items() if len(y)}
+    source = test_source or OwnTest()
+    train, test, test_from = read_leaf(folder, train_fraction, split_seed, source)
+    user_defined_test = bool(source.folder or source.clients)
+    test_counts = {user: len(y) for user, (_, y) in test.items()} if not user_defined_test else {}
+    sizes = {user: len(y) + test_counts.get(user, 0) for user, (_, y) in train.items() if len(y)}
     names = choose(sizes, writers, min_samples, split_seed, str(folder))
     x, y, owner = stack([train[user] for user in names], str(folder))
-    tested = [user for user in (test if has_own_test else names) if user in test and len(test[user][1])]
-    test_x, test_y, _ = stack([test[user] for user in tested], str(chosen_test.folder or folder))
+    test_users = [user for user in (test if user_defined_test else names) if user in test and len(test[user][1])]
+    test_x, test_y, _ = stack([test[user] for user in test_users], str(source.folder or folder))
     labels = numbered_labels(str(folder), (y, test_y), outputs)
     shape = image_shape or ((1, 28, 28) if x.shape[1] == 784 else (x.shape[1],))
     if min(shape) < 1 or {prod(shape)} != {x.shape[1], test_x.shape[1]}:
         what = f"samples of {x.shape[1]} (training) and {test_x.shape[1]} (test) numbers are no {shape} images"
         raise SpecError(what, str(folder), "correct image_shape, or give every sample as many numbers")
     parts = ((x.reshape(-1, *shape), labels.parts[0]), (test_x.reshape(-1, *shape), labels.parts[1]))
-    shared = own_test is not None and bool(set(tested).intersection(names))
+    shared = test_source is not None and bool(set(test_users).intersection(names))
     return make_pool(str(folder), *parts, labels.classes, name, owner, names, test_from=test_from, own_tests=shared)
 
 
@@ -175,14 +175,14 @@ def _read_part(folder: Path) -> Users:
 
 
 def _read_file(path: Path) -> Users:
-    """The users of one file. Each user's lists become arrays as soon as they are read, which keeps memory small."""
+    """The users of one file. Each user's lists become arrays as soon as they are read, to save memory."""
 
-    def compact(content_part: dict[str, Any]) -> Any:
-        return _arrays(content_part, str(path)) if {"x", "y"} <= content_part.keys() else content_part
+    def compact(mapping: dict[str, Any]) -> Any:
+        return _arrays(mapping, str(path)) if {"x", "y"} <= mapping.keys() else mapping
 
     try:
         content = json.loads(read_bytes(path), object_hook=compact)
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits also raises ValueError
         raise SpecError(f"not JSON ({error})", str(path), "fetch or write the file again") from error
     users = content.get("user_data") if isinstance(content, dict) else None
     if not isinstance(users, dict) or not all(isinstance(samples, tuple) for samples in users.values()):
@@ -192,15 +192,15 @@ def _read_file(path: Path) -> Users:
 
 
 def _check_counts(content: dict[str, Any], users: Users, path: Path) -> None:
-    """Raise SpecError where the file's own counts contradict its samples, the sign of a file cut and mended by hand."""
+    """Raise SpecError where the file's counts contradict its samples, as in a truncated or hand-edited file."""
     named, counts = content.get("users", []), content.get("num_samples", [])
     if not (isinstance(named, list) and isinstance(counts, list) and all(isinstance(user, str) for user in named)):
         raise SpecError("users or num_samples is not a list", str(path), "leave both out, or write them as LEAF does")
     for user, count in zip(named, counts, strict=False):
-        held = len(users[user][1]) if user in users else 0
-        if held != count:
+        stored = len(users[user][1]) if user in users else 0
+        if stored != count:
             raise SpecError(
-                f"client {user!r} has {held} samples, not the {count} announced", str(path), "write it again"
+                f"client {user!r} has {stored} samples, not the {count} announced", str(path), "write it again"
             )
 
 
@@ -209,7 +209,7 @@ def _arrays(samples: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray
     import numpy as np
 
     try:
-        with np.errstate(over="ignore"):  # what no float32 holds is refused as infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are rejected later
             x, y = np.asarray(samples["x"], dtype=np.float32), np.asarray(samples["y"])
     except (ValueError, TypeError, OverflowError) as error:
         raise SpecError(f"x or y is not a table of numbers ({error})", where, "give lists of equal length") from error

@@ -1,4 +1,4 @@
-"""Which of a user's own samples are the test set: those of a file, of marked rows, or of clients that do not train."""
+"""Which user samples form the test set: those of a file, of marked rows, or of clients excluded from training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 PARTS = {"train": False, "training": False, "test": True, "testing": True}
-"""What a split column may say, in small or capital letters -> whether it is the test set."""
+"""Values of a split column, in any case -> whether they mean the test set."""
 
 _SHOWN = 5  # names in a sentence
 
 
-def _name(given: Any) -> Any:
-    """A whole number as the text of a name."""
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+def _name(name: Any) -> Any:
+    """A name; whole numbers are converted to text."""
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
 class TestFile(DataBlock):
-    """Data whose test set can come from a place of its own."""
+    """Data whose test set can come from a separate file."""
 
     test: str | None = Field(None, description="file or folder of the test set, of the same form; found as path is")
 
     def require(self, data_dir: Path | None) -> None:
-        """See `Block.require`: what `test` names must be there, too."""
+        """See `Block.require`: what `test` names must exist as well."""
         from experiments.core.data._files import locate
 
         super().require(data_dir)
@@ -40,9 +40,9 @@ class TestFile(DataBlock):
 
     @model_validator(mode="after")
     def _one_test_set(self) -> TestFile:
-        given = [key for key in ("test", "split", "test_clients") if getattr(self, key, None) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{given[1]}: {given[0]} says already which samples are the test set; give one of the two")
+        keys = [key for key in ("test", "split", "test_clients") if getattr(self, key, None) is not None]
+        if len(keys) > 1:
+            raise ValueError(f"{keys[1]}: {keys[0]} says already which samples are the test set; give one of the two")
         return self
 
 
@@ -55,13 +55,13 @@ class TestClients(TestFile):
 
 
 class TestRows(TestClients):
-    """Data whose samples can say themselves whether they are the test set."""
+    """Data with a column that can mark each sample as training or test."""
 
     split: str | None = Field(None, description="column (or array) that says `train` or `test` of every sample")
 
 
 def marked(where: str, key: str, words: np.ndarray, naming: Callable[[int], str]) -> np.ndarray:
-    """[N] bool: which samples the words of a split column send to the test set.
+    """[N] bool: which samples the split column assigns to the test set.
 
     Args:
         where: the file. key: the column's name. words: [N] str. naming: row -> what a message calls it.
@@ -71,12 +71,12 @@ def marked(where: str, key: str, words: np.ndarray, naming: Callable[[int], str]
     """
     import numpy as np
 
-    distinct, number_of_word = np.unique(words, return_inverse=True)
+    distinct, codes = np.unique(words, return_inverse=True)
     for number, word in enumerate(distinct.tolist()):
         if word.strip().lower() not in PARTS:
-            row = int(np.flatnonzero(number_of_word == number)[0])
+            row = int(np.flatnonzero(codes == number)[0])
             raise SpecError(f"{naming(row)} has {word!r} in {key!r}", where, "write train or test there")
-    tests = np.array([PARTS[word.strip().lower()] for word in distinct.tolist()])[number_of_word]
+    tests = np.array([PARTS[word.strip().lower()] for word in distinct.tolist()])[codes]
     if tests.all() or not tests.any():
         raise SpecError(f"{key!r} says {'test' if tests.all() else 'train'} everywhere", where, "mark rows of both")
     return tests
@@ -86,7 +86,7 @@ def of_clients(where: str, owner: np.ndarray, names: Sequence[str], chosen: Sequ
     """[N] bool: which samples belong to the clients `chosen` as the test set; `owner` [N] are indices into `names`.
 
     Raises:
-        SpecError: an unknown client, or nobody is left to train.
+        SpecError: an unknown client, or no client is left to train.
     """
     import numpy as np
 
@@ -99,11 +99,11 @@ def of_clients(where: str, owner: np.ndarray, names: Sequence[str], chosen: Sequ
 
 
 def clients_left(owner: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Owners [N] and names without the clients that own nothing."""
+    """Owners [N] and names without the clients that have no samples."""
     import numpy as np
 
-    held, places = np.unique(owner, return_inverse=True)
-    return places.reshape(-1), tuple(names[k] for k in held.tolist())
+    remaining, places = np.unique(owner, return_inverse=True)
+    return places.reshape(-1), tuple(names[k] for k in remaining.tolist())
 
 
 def sentence_of_clients(chosen: Sequence[str]) -> str:

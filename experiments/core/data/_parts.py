@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from experiments.core.data.csv import Csv
 
-_FEW = 20  # labels up to which nobody takes a column for a measure
+_FEW = 20  # up to so many distinct labels a column counts as classes
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def of_one(block: Csv, table: Table, file: Path) -> Parts:
     """The parts of one table: by its split column, by clients, or drawn.
 
     Raises:
-        SpecError: a word in the split column, a client that is not there, an empty part.
+        SpecError: an invalid word in the split column, an unknown client, an empty part.
     """
     import numpy as np
 
@@ -72,19 +72,19 @@ def classes(block: Csv, parts: Parts, file: Path) -> Labels:
     """The labels of both parts as classes.
 
     Raises:
-        SpecError: labels that are no classes; the message says how to predict numbers.
+        SpecError: the labels are not classes; the message says how to set up a regression.
     """
     import numpy as np
 
-    words_of_parts = [part.words[block.label] for part in (parts.train, parts.test)]
+    label_texts = [part.words[block.label] for part in (parts.train, parts.test)]
     if block.decimal == "," and all(
-        is_number(w.replace(",", ".")) for part in words_of_parts for w in np.unique(part).tolist()
+        is_number(w.replace(",", ".")) for part in label_texts for w in np.unique(part).tolist()
     ):
-        words_of_parts = [np.char.replace(words, ",", ".") for words in words_of_parts]
+        label_texts = [np.char.replace(words, ",", ".") for words in label_texts]
     lines = {"training": parts.train.lines, "test": parts.test.lines}
     regression = "to predict a number, set data.target: number and loss: squared"
     try:
-        labels = numbered_labels(str(file), words_of_parts, naming=lambda part, row: f"line {lines[part][row]}")
+        labels = numbered_labels(str(file), label_texts, naming=lambda part, row: f"line {lines[part][row]}")
     except SpecError as error:
         raise SpecError(f"column {block.label!r}: {error.what}", error.where, f"{error.todo}; {regression}") from error
     different, n = len(np.unique(labels.parts[0])), len(parts.train.lines)
@@ -103,7 +103,7 @@ def _clients(block: Csv, table: Table) -> tuple[np.ndarray | None, tuple[str, ..
 
 
 def _drawn(block: Csv, table: Table, owner: np.ndarray | None, names: tuple[str, ...]) -> Parts:
-    """Test rows drawn at random, of each client on its own where there are clients."""
+    """Test rows drawn at random, separately for each client where there are clients."""
     from experiments.core.engine.seeds import stream
 
     if owner is None:

@@ -1,4 +1,4 @@
-"""Opening one image file: formats that run no other program, every kind of pixel scaled by its range or refused."""
+"""Opening one image file: formats that run no other program; pixels are scaled by their range or rejected."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def read_image(
 ) -> np.ndarray:  # fmt: skip
     """One image [C, H, W] float32 in 0..1, as a viewer shows it.
 
-    The first frame; turned by its EXIF orientation; what is transparent lies on white; colours and greys become each
-    other by ITU-R 601-2. 16-bit images are divided by 65535, floats must be in 0..1 already.
+    Only the first frame is read. EXIF orientation is applied, transparency is composited on white, and colour is
+    converted to grey by ITU-R 601-2. 16-bit images are divided by 65535, floats must be in 0..1 already.
 
     Args:
         source: file or stream. where: its name in messages. colour: 1 or 3 channels.
         size: (height, width); an image of another size is resized (bilinear). formats: Pillow's names.
 
     Raises:
-        SpecError: not an image of these formats, damaged, too large to be sound, or of pixels without a known range.
+        SpecError: not an image of these formats, damaged, implausibly large, or pixels without a known range.
     """
     import numpy as np
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual metadata; the pixels decide
+            warnings.simplefilter("ignore")  # about unusual metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(source, formats=formats) as opened:
                 opened.load()
@@ -84,7 +84,7 @@ def _pixels(image: Image, where: str, colour: Colour, size: tuple[int, int] | No
 
 
 def _eight_bits(image: Image, where: str, colour: Colour) -> Image:
-    """An image of up to 8 bits a channel as L or RGB, what is transparent on white."""
+    """An image of up to 8 bits a channel as L or RGB, transparency composited on white."""
     from PIL import Image as Pillow
 
     if image.mode == "LAB":

@@ -14,14 +14,14 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def by_channel(pool: Pool) -> Pool:
-    """Images [N, C, H, W] by the mean and deviation of each channel over the training part; works in place.
+    """Normalise images [N, C, H, W] by each channel's mean and deviation over the training part; works in place.
 
     A constant channel is only shifted.
     """
     channels = [pool.x[:, c].double() for c in range(pool.x.shape[1])]
     mean = [float(channel.mean()) for channel in channels]
     deviation = [float(channel.std(correction=0)) for channel in channels]
-    # A constant's deviation is not quite zero in floats.
+    # The deviation of a constant channel is not exactly zero in floating point.
     return scaled(pool, mean, [d if d > 1e-6 else 1.0 for d in deviation])
 
 

@@ -1,4 +1,4 @@
-"""Splitting samples into training and test parts, by LEAF's rule, and keeping a part of a large set."""
+"""Splitting samples into training and test parts by LEAF's rule, and subsampling large sets."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class KeptData(DataBlock):
-    """Data of which a random part can be kept; the kept samples stay in their order, fewer are a subset of more."""
+    """Data that can be subsampled at random; order is kept, and a smaller subsample is part of a larger one."""
 
     keep_train: int | None = Field(None, ge=1, description="training samples to keep, at random; default: all")
     keep_test: int | None = Field(None, ge=1, description="test samples to keep, at random; default: all")
     keep_seed: int = Field(0, ge=0, description="seed of that choice; not the run's seed")
 
     def kept(self, n: int, part: Literal["train", "test"]) -> np.ndarray | slice:
-        """Row numbers, ascending, of what is kept of n samples; a slice of everything where nothing is left out.
+        """Ascending row numbers of the samples kept out of n; a full slice where none is left out.
 
         Raises:
-            SpecError: there are fewer than are to be kept.
+            SpecError: more are to be kept than there are.
         """
         import numpy as np
 
@@ -39,13 +39,13 @@ class KeptData(DataBlock):
 
 
 def train_count(n: int, fraction: float) -> int:
-    """How many of n samples train: max(1, int(fraction * n)); where n > 1 at least one is left for the test (LEAF)."""
+    """Training samples among n: max(1, int(fraction * n)); for n > 1 at least one is left for testing (LEAF)."""
     # 1e-9 because 0.6 * 5 must be 3 whatever the rounding of the product.
     return max(1, min(int(fraction * n + 1e-9), n - 1))
 
 
 def drawn(fraction: float, whose: str, seed: int) -> str:
-    """How a test set was made that is what `fraction` of the samples leave: "20 % of the rows, drawn with ..."."""
+    """How a test set of a share 1 - `fraction` was drawn, in words: "20 % of the rows, drawn with ..."."""
     return f"{100 * (1 - fraction):g} % of {whose}, drawn with split_seed {seed}"
 
 
@@ -59,9 +59,9 @@ def split_rows(n: int, fraction: float, rng: np.random.Generator) -> tuple[np.nd
 
 
 def rows_by_owner(owner: np.ndarray, owners: int) -> list[np.ndarray]:
-    """Row numbers, ascending, of the samples of each of owners 0..owners-1; owner -1 is nobody.
+    """Row numbers, ascending, of the samples of each of owners 0..owners-1; owner -1 means none.
 
-    One sort for all of them: with many owners, looking through all samples for each would dwarf everything else.
+    One sort serves all owners; a scan of all samples for each owner would dominate the run time.
     """
     import numpy as np
 
@@ -73,7 +73,7 @@ def rows_by_owner(owner: np.ndarray, owners: int) -> list[np.ndarray]:
 def split_by_owner(
     owner: np.ndarray, names: tuple[str, ...], fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split each owner's rows on their own, from a stream of the owner's own name; returns (train, test) row numbers.
+    """Split each owner's rows separately, by a random stream named after the owner; returns (train, test) row numbers.
 
     Rows of one owner stay together and in order; an owner with one sample only has it in training.
     """

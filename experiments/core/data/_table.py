@@ -1,4 +1,4 @@
-"""Reading a table of text: columns of numbers and columns of words, every fault with the line it stands in."""
+"""Reading a text table: columns of numbers and columns of words; every error names its line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEPARATORS = (",", ";", "\t", "|")
-"""What columns are commonly separated by."""
+"""Common column separators."""
 
 _BLOCK = 8192  # rows turned into numbers at a time
 _TRUTH = {"true": 1.0, "false": 0.0}
 _SHOWN = 40  # letters of a cell in a message
 
 Row = tuple[int, list[str]]
-"""The line that a row begins in, and its cells."""
+"""The line on which a row begins, and its cells."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Table:
-    """What was read of a table of N rows.
+    """A parsed table of N rows.
 
     Attributes:
         x: [N, d] float64, the numeric columns. columns: their d names.
         words: [N] str of each column of words, by its name.
-        lines: [N] int64, the line each row begins in; the header stands in line 1.
-        target: [N, 1] float64, the column that is to be predicted as a number, or None.
+        lines: [N] int64, the line on which each row begins; the header is line 1.
+        target: [N, 1] float64, the regression target, or None.
     """
 
     x: np.ndarray
@@ -61,7 +61,7 @@ class Table:
     target: np.ndarray | None = None
 
     def rows(self, rows: np.ndarray) -> Table:
-        """Some rows."""
+        """The table restricted to `rows` (indices or a mask)."""
         words = {name: column[rows] for name, column in self.words.items()}
         target = None if self.target is None else self.target[rows]
         return replace(self, x=self.x[rows], words=words, lines=self.lines[rows], target=target)
@@ -69,7 +69,7 @@ class Table:
 
 @contextmanager
 def opened(file: Path, dialect: Dialect) -> Iterator[Reader]:
-    """A table to be read; the file is closed at the end, whatever happened.
+    """A table to be read; the file is always closed at the end.
 
     Raises:
         MissingError, SpecError: as `_rows`; an empty file; two columns of one name.
@@ -79,10 +79,10 @@ def opened(file: Path, dialect: Dialect) -> Iterator[Reader]:
 
 
 class Reader:
-    """A table under way: its header is known, its rows are still to be read.
+    """An open table: the header has been read, the rows have not.
 
     Attributes:
-        file: where it lies. header: names of the columns.
+        file: its path. header: names of the columns.
     """
 
     def __init__(self, file: Path, dialect: Dialect, rows: Iterator[Row]) -> None:
@@ -115,7 +115,7 @@ class Reader:
         places = {name: self.header.index(name) for name in (*numbers, *words)}
         lines: list[int] = []
         parts: list[np.ndarray] = []
-        texts: dict[str, list[str]] = {name: [] for name in words}
+        cells_of: dict[str, list[str]] = {name: [] for name in words}
         while block := list(islice(self._rows, _BLOCK)):
             at = [line for line, _ in block]
             lines += at
@@ -123,10 +123,10 @@ class Reader:
             columns = [self._numbers(name, cells[places[name]], at) for name in numbers]
             parts.append(np.stack(columns, 1) if columns else np.empty((len(at), 0)))
             for name in words:
-                texts[name] += self._words(name, cells[places[name]], at)
+                cells_of[name] += self._words(name, cells[places[name]], at)
         x = np.concatenate(parts) if parts else np.empty((0, len(numbers)))
-        text_columns = {name: np.array(column, dtype=str) for name, column in texts.items()}
-        return Table(x, tuple(numbers), text_columns, np.array(lines, np.int64))
+        texts = {name: np.array(column, dtype=str) for name, column in cells_of.items()}
+        return Table(x, tuple(numbers), texts, np.array(lines, np.int64))
 
     def _numbers(self, name: str, column: Sequence[str], lines: Sequence[int]) -> np.ndarray:
         """A column of a block as floats."""
@@ -141,7 +141,7 @@ class Reader:
                 if np.isfinite(values).all():
                     return values
         except ValueError:
-            pass  # the cell that is to blame is looked for below
+            pass  # the faulty cell is located below
         return np.array([self._number(name, cell, line) for cell, line in zip(column, lines, strict=True)])
 
     def _number(self, name: str, cell: str, line: int) -> float:
@@ -165,7 +165,7 @@ class Reader:
 
     @staticmethod
     def _advice(text: str, sign: str, other: str) -> str:
-        """What to do about a cell that is no number."""
+        """The remedy for a cell that is not a number."""
         if other in text and is_number(text.replace(sign, "").replace(other, ".")):
             turned = f"set data.decimal: '{other}' if {other!r} is the decimal sign here"
             return f"{turned}; signs between thousands are not read: take them out"
@@ -175,17 +175,17 @@ class Reader:
 
     def _words(self, name: str, column: Sequence[str], lines: Sequence[int]) -> list[str]:
         """A column of a block as text."""
-        texts = [cell.strip() for cell in column]
-        gaps = set(self._dialect.na).intersection(texts)
+        stripped = [cell.strip() for cell in column]
+        gaps = set(self._dialect.na).intersection(stripped)
         if gaps:
-            raise self._gap(name, next(line for cell, line in zip(texts, lines, strict=True) if cell in gaps))
+            raise self._gap(name, next(line for cell, line in zip(stripped, lines, strict=True) if cell in gaps))
         return list(column)
 
     def _gap(self, name: str, line: int) -> SpecError:
         return SpecError(f"line {line} has no value in column {name!r}", str(self.file), "fill or remove the row")
 
     def _lacks(self, name: str) -> SpecError:
-        """Why there is no column of a name: another separator, no header, or a slip."""
+        """Why a column is missing: another separator, no header, or a misspelt name."""
         whole = self._dialect.separator.join(self.header)
         for other in SEPARATORS:
             split = [part.strip().strip('"') for part in whole.split(other)]

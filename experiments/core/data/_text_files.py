@@ -1,4 +1,4 @@
-"""Reading the csv files of the character-level ConvNet paper (Zhang, Zhao, LeCun 2015), unpacked or packed."""
+"""Reading the csv files of the character-level ConvNet paper (Zhang, Zhao, LeCun 2015), from a folder or an archive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def find(path: str, data_dir: Path | None) -> Path:
 
 
 def name_of(source: Path) -> str:
-    """The data set's name: the folder's or archive's, in small letters."""
+    """The data set's name: that of the folder or archive, in lower case."""
     name = source.resolve().name.lower()
     for suffix in ARCHIVES:
         name = name.removesuffix(suffix)
@@ -51,7 +51,7 @@ def read(source: Path, name: str | None, columns: tuple[int, ...] | None) -> tup
 
     Raises:
         MissingError: the file is not there or cannot be read.
-        SpecError: it is damaged, or a row has no class, or not the columns asked for.
+        SpecError: it is damaged, or a row lacks its class or the requested columns.
     """
     import numpy as np
 
@@ -105,7 +105,7 @@ def _opened(source: Path, name: str | None) -> Iterator[TextIO]:
         todo = "correct data.path, or fetch it again"
         raise SpecError(f"neither a folder nor a valid tar archive ({first_line(error)})", str(source), todo) from error
     except OSError as error:
-        if error.errno is None:  # what bz2 says of damage
+        if error.errno is None:  # how bz2 reports damage
             raise SpecError(f"damaged archive ({first_line(error)})", str(source), "fetch it again") from error
         reason = error.strerror or error
         raise MissingError(f"cannot read the file ({reason})", where, "check that it is there") from error
@@ -115,9 +115,9 @@ def _member(archive: tarfile.TarFile, name: str) -> io.BufferedReader:
     for member in archive:
         if member.isfile() and member.name.rpartition("/")[2] == name:
             require_room(member.size, Path(str(archive.name)))
-            content = archive.extractfile(member)
-            assert content is not None
-            return content  # type: ignore[return-value]
+            stream = archive.extractfile(member)
+            assert stream is not None
+            return stream  # type: ignore[return-value]
     raise FileNotFoundError(2, f"no {name} in the archive")
 
 

@@ -19,14 +19,14 @@ PAD = 0
 
 TEXT_EXTRA = "install fedlab-influence[text]"
 SPECIAL = ("[PAD]", "[CLS]")
-"""The first entries of a vocabulary trained here: padding, and the sign before every text (BERT classifies there)."""
+"""The first entries of a vocabulary trained here: padding, and the token before every text (BERT classifies by it)."""
 
 _BLOCK = 10_000  # texts encoded at a time: the library keeps kilobytes of each
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A vocabulary at work.
+    """A tokenizer with its vocabulary.
 
     Attributes:
         rules: the tokenizer of the `tokenizers` library.
@@ -58,10 +58,10 @@ class Tokens:
 
 
 def require_tokenizers() -> None:
-    """Say which extra to install where the `tokenizers` library is missing.
+    """Check that the `tokenizers` library is installed; the error says which extra provides it.
 
     Raises:
-        MissingError: it is.
+        MissingError: it is not.
     """
     if find_spec("tokenizers") is None:
         raise MissingError("text needs the package tokenizers, which is not installed", "data.kind", TEXT_EXTRA)
@@ -92,7 +92,7 @@ def read_tokens(folder: Path) -> Tokens:
 
 
 def _bert(file: Path) -> Tokens:
-    """WordPiece with the signs [CLS] before and [SEP] after a text."""
+    """WordPiece with [CLS] before and [SEP] after a text."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     entries = models.WordPiece.read_file(str(file))
@@ -112,7 +112,7 @@ def _bert(file: Path) -> Tokens:
 
 
 def _gpt(vocabulary: Path, merges: Path) -> Tokens:
-    """Byte pairs: GPT's on lower-cased words, GPT-2's on bytes. Neither has a padding token, so ids move up by one."""
+    """Byte pairs: GPT's on lower-cased words, GPT-2's on bytes. Neither has padding, so ids are shifted by one."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     entries, pairs = models.BPE.read_file(str(vocabulary), str(merges))
@@ -132,7 +132,7 @@ def _gpt(vocabulary: Path, merges: Path) -> Tokens:
 def train_tokens(texts: Iterable[str], vocabulary: int) -> Tokens:
     """A byte-level BPE of at most `vocabulary` entries trained on `texts`; the same texts give the same entries.
 
-    [PAD] is 0 and [CLS], put before every text, is 1. Every text can be written in it, for all 256 bytes are entries.
+    [PAD] is 0 and [CLS], put before every text, is 1. Every text can be encoded, because all 256 bytes are entries.
 
     Raises:
         MissingError: the library is not there.

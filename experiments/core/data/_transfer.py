@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from experiments.core.errors import BusyError, MissingError
 
 MOST = 2 << 30
-"""Bytes accepted of a file whose size the catalogue does not know: several times the largest of them."""
+"""Bytes accepted of a file of unknown size: several times the largest known one."""
 
 _BLOCK = 1 << 20
 _PAGES = (b"<!doctype html", b"<html")
@@ -26,9 +26,9 @@ _PAGES = (b"<!doctype html", b"<html")
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set: its place in the data folder, address, size in bytes (0: unknown) and checksum.
+    """One file of a data set: its path in the data folder, URL, size in bytes (0: unknown) and checksum.
 
-    `digest` is "sha256:..." or "md5:...", or "" where nothing is published and only size and form can be checked.
+    `digest` is "sha256:..." or "md5:...", or "" where none is published and only size and format can be checked.
     """
 
     path: str
@@ -38,13 +38,13 @@ class File:
 
 
 def receive(file: File, into: IO[bytes], progress: Callable[[str, int, int], None]) -> None:
-    """Write what lies at `file.url` into `into`, and flush it to the disk.
+    """Download `file.url` into `into` and flush it to disk.
 
-    A redirect must be as safe as the address. Without a size in the catalogue the one that the server states counts,
+    A redirect must not downgrade from https. Without a size in the catalogue the size that the server states is used,
     up to MOST. `progress` is called with (path, bytes so far, bytes expected or 0).
 
     Raises:
-        MissingError: no network, refused, a web page, fewer bytes or more than stated, no space.
+        MissingError: no network, access denied, a web page, fewer or more bytes than stated, no space.
     """
     try:
         with _opened(file.url) as answer:
@@ -71,7 +71,7 @@ def receive(file: File, into: IO[bytes], progress: Callable[[str, int, int], Non
 
 
 def unsound(file: File, why: str) -> MissingError:
-    """The error of a download that is not what it should be."""
+    """The error for a damaged download."""
     return MissingError(
         f"the download of {file.path} is damaged: {why}", file.url, "try again; the old state is unchanged"
     )
@@ -79,7 +79,7 @@ def unsound(file: File, why: str) -> MissingError:
 
 @contextlib.contextmanager
 def alone(part: Path) -> Iterator[IO[bytes]]:
-    """`part` opened empty, over what an interrupted download left there; at the end removed, unless renamed by then.
+    """`part` opened and truncated, under an exclusive lock; removed at the end unless it was renamed.
 
     Raises:
         BusyError: another process is downloading into it.
@@ -90,7 +90,7 @@ def alone(part: Path) -> Iterator[IO[bytes]]:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _busy(part) from None
-        if not _is(part, opened):  # the other has just brought it to its end
+        if not _is(part, opened):  # the other process has just finished
             raise _busy(part)
         try:
             opened.truncate(0)
@@ -112,7 +112,7 @@ def _is(path: Path, opened: IO[bytes]) -> bool:
 
 
 class _UnsoundError(Exception):
-    """What came is not the file."""
+    """The data received are not the file."""
 
 
 class _AsSafe(urllib.request.HTTPRedirectHandler):
@@ -134,7 +134,7 @@ def _opened(url: str) -> HTTPResponse:
 
 
 def _expected(answer: HTTPResponse, size: int) -> int:
-    """How many bytes must come; 0 where the transfer itself marks its end.
+    """How many bytes to expect; 0 where the transfer marks its own end.
 
     Raises:
         _UnsoundError: another size than expected, too much, or no way to see whether all came.

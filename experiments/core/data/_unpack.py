@@ -1,4 +1,4 @@
-"""Reading files that may be packed, whole or line by line; damage and what unpacks without end are told in one line."""
+"""Reading files that may be compressed, whole or line by line; damage and decompression bombs give one-line errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPEN: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, unpacked when its name says that it is packed.
+    """The content of a file, decompressed according to its suffix.
 
     Raises:
         See `unpacked`.
@@ -37,7 +37,7 @@ def read_stream(stream: Any, path: Path) -> bytes:
     """All of a stream out of the file `path`.
 
     Raises:
-        SpecError: its content is more than this machine can hold.
+        SpecError: the content does not fit in memory.
     """
     return io.BufferedReader(_Bounded(stream, path)).read()
 
@@ -48,7 +48,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         MissingError: it is not there or cannot be read.
-        SpecError: it is damaged or cut short, or unpacks to more than this machine can hold.
+        SpecError: it is damaged or cut short, or does not fit in memory once unpacked.
     """
     try:
         with ExitStack() as stack:
@@ -56,13 +56,13 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
     except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error, NotImplementedError) as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        if error.errno is None:  # what gzip and bz2 say of damage
+        if error.errno is None:  # how gzip and bz2 report damage
             raise _damaged(path, error) from error
         raise MissingError(f"cannot read the file ({error.strerror})", str(path), "check that it is there") from error
 
 
 def _stream(path: Path, stack: ExitStack) -> BinaryIO:
-    """The content of a file as it is unpacked."""
+    """The content of a file as a stream, decompressed on the fly."""
     if path.suffix == ".zip":
         archive = stack.enter_context(zipfile.ZipFile(path))
         members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX")]
@@ -85,7 +85,7 @@ def _damaged(path: Path, error: Exception) -> SpecError:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream out of the file `path` that stops before it fills the memory, whatever a small packed file promises."""
+    """A stream from the file `path` that stops before it fills the memory (decompression bombs)."""
 
     def __init__(self, inner: IO[bytes], path: Path) -> None:
         self._inner, self._path, self._free, self._read = inner, path, memory.available_bytes(), 0
@@ -94,20 +94,20 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        held = self._inner.read(len(buffer))
-        self._read += len(held)
+        chunk = self._inner.read(len(buffer))
+        self._read += len(chunk)
         _files.require_room(self._read, self._path, self._free)
-        buffer[: len(held)] = held
-        return len(held)
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 def lines_of(path: Path, encoding: str) -> Generator[str]:
-    """The lines of a text file, their ends kept, without a byte order mark.
+    """The lines of a text file with their line ends, without a byte order mark.
 
     Raises:
         See `unpacked`; SpecError also where the file is not in this encoding, or holds the character 0.
     """
-    # utf-8-sig drops the mark that Excel puts in front.
+    # utf-8-sig drops the byte order mark that Excel writes.
     codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     number = 0
     with unpacked(path) as stream, io.TextIOWrapper(stream, codec, newline="") as text:
@@ -121,16 +121,16 @@ def lines_of(path: Path, encoding: str) -> Generator[str]:
 
 
 def _other_encoding(path: Path, encoding: str, error: UnicodeError) -> SpecError:
-    """Where a file is not in the encoding it is said to be in, and what to try."""
+    """The error for a file in another encoding than stated, with the first bad line."""
     with unpacked(path) as stream:
         raw = stream.read(1 << 20)
     marked = raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    first_fault = ""
+    first_bad_line = ""
     for number, line in enumerate([] if marked else raw.splitlines(), 1):
         try:
             line.decode(encoding)
         except UnicodeError:
-            first_fault = f" (line {number}: {line[:30]!r})"
+            first_bad_line = f" (line {number}: {line[:30]!r})"
             break
     todo = "set data.encoding: utf-16" if marked else "set data.encoding (latin-1 or cp1252?), or save it as UTF-8"
-    return SpecError(f"the file is not in {encoding}{first_fault}", str(path), todo)
+    return SpecError(f"the file is not in {encoding}{first_bad_line}", str(path), todo)

@@ -27,8 +27,8 @@ PIXELS = 3 * 32 * 32
 class Cifar(ScaledImages):
     """CIFAR-10 or CIFAR-100 (Krizhevsky 2009): the archive as downloaded, or the `.bin` files out of it.
 
-    Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The version for Python is refused: it is pickled,
-    and unpickling a file runs what it says. There are no natural clients: choose a partition.
+    Images are [3, 32, 32] in 0..1; CIFAR-100 has its 100 fine labels. The Python version is rejected: it is pickled,
+    and unpickling can run arbitrary code. There are no natural clients: choose a partition.
     """
 
     kind: Literal["cifar"] = "cifar"
@@ -49,18 +49,15 @@ class Cifar(ScaledImages):
         from experiments.core.data._files import locate
         from experiments.core.data.pool import make_pool
 
-        source = locate(self.path, data_dir, download=f"cifar{self.classes}")
-        content = self._content(self._source(source))
-        batches = [self._records(content[name], source / name) for name in TRAIN[self.classes]]
-        records, tests = (
-            np.concatenate(batches),
-            self._records(content[TEST[self.classes]], source / TEST[self.classes]),
-        )
+        root = locate(self.path, data_dir, download=f"cifar{self.classes}")
+        content = self._content(self._source(root))
+        batches = [self._records(content[name], root / name) for name in TRAIN[self.classes]]
+        records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], root / TEST[self.classes])
         records, tests = records[self.kept(len(records), "train")], tests[self.kept(len(tests), "test")]
         # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
         train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
-        pool = make_pool(str(source), train, test, self.classes, f"cifar{self.classes}")
-        return self.finished(pool, str(source))
+        pool = make_pool(str(root), train, test, self.classes, f"cifar{self.classes}")
+        return self.finished(pool, str(root))
 
     def require(self, data_dir: Path | None) -> None:
         """See `Block.require`."""
@@ -68,29 +65,29 @@ class Cifar(ScaledImages):
 
         self._source(locate(self.path, data_dir, download=f"cifar{self.classes}"))
 
-    def _source(self, source: Path) -> Path:
-        """The archive, or the folder of the binary files, in or at `place`.
+    def _source(self, root: Path) -> Path:
+        """The archive, or the folder of the binary files, in or at `root`.
 
         Raises:
             MissingError: there is neither. SpecError: there is the version for Python.
         """
         from experiments.core.data._files import absent
 
-        archive, last = source / ARCHIVES[self.classes], TEST[self.classes]
-        if source.is_file():
-            return source
-        for folder in (source, source / FOLDERS[self.classes]):
+        archive, last = root / ARCHIVES[self.classes], TEST[self.classes]
+        if root.is_file():
+            return root
+        for folder in (root, root / FOLDERS[self.classes]):
             if (folder / last).is_file():
                 return folder
         if archive.is_file():
             return archive
-        if any(source.glob("cifar-*-py*")) or any((source / name).is_file() for name in ("data_batch_1", "train")):
-            raise _pickled(source, archive.name)
+        if any(root.glob("cifar-*-py*")) or any((root / name).is_file() for name in ("data_batch_1", "train")):
+            raise _pickled(root, archive.name)
         what, name = f"no {last} and no {archive.name}", f"cifar{self.classes}"
-        raise absent(what, f"looked in {source}", source.name, source.parent, download=name)
+        raise absent(what, f"looked in {root}", root.name, root.parent, download=name)
 
     def _content(self, source: Path) -> dict[str, bytes]:
-        """The content of each binary file, by its name."""
+        """The content of each binary file, by name."""
         from experiments.core.data._unpack import read_bytes
 
         wanted = (*TRAIN[self.classes], TEST[self.classes])
@@ -115,34 +112,34 @@ def _images(records: np.ndarray) -> np.ndarray:
 
 
 def _unpacked(archive: Path, wanted: tuple[str, ...]) -> dict[str, bytes]:
-    """The wanted files of a tar archive, packed or not, wherever they lie in it; nothing is written to disk."""
+    """The wanted files of a tar archive, compressed or not, in any folder; nothing is written to disk."""
     from experiments.core.data._files import first_line
     from experiments.core.data._unpack import read_stream
 
-    content, names = {}, []
+    contents, names = {}, []
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 name = member.name.rpartition("/")[2]
                 names.append(name)
                 if name in wanted and member.isfile() and (stream := opened.extractfile(member)) is not None:
-                    content[name] = read_stream(stream, archive)
+                    contents[name] = read_stream(stream, archive)
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         raise SpecError(f"not a valid tar archive ({first_line(error)})", str(archive), "fetch it again") from error
-    missing = [name for name in wanted if name not in content]
+    missing = [name for name in wanted if name not in contents]
     if "data_batch_1" in names or "train" in names:
         raise _pickled(archive, ARCHIVES[10 if "data_batch_1" in names else 100])
     if missing:
         raise SpecError(
             f"no {', '.join(missing)} in the archive", str(archive), "correct data.classes, or fetch it again"
         )
-    return content
+    return contents
 
 
-def _pickled(source: Path, archive: str) -> SpecError:
-    """The refusal of the version for Python."""
+def _pickled(path: Path, archive: str) -> SpecError:
+    """The error that rejects the Python version."""
     return SpecError(
         "this is CIFAR's version for Python, whose files are pickled",
-        str(source),
+        str(path),
         f"fetch the binary version, {archive}: reading it runs no code",
     )

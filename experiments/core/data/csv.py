@@ -1,4 +1,4 @@
-"""A table of one's own: numeric features, a label column, and perhaps a column that names the client."""
+"""A user's table: numeric features, a label column, and optionally a column that names the client."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Columns = Annotated[tuple[str, ...], Field(strict=False)]
 class Csv(TestRows):
     """One csv file with a header, perhaps packed (.gz, .bz2, .xz, .zip); line 1 is the header's.
 
-    Labels that are no numbers are names of classes, numbered in natural order (a 2 comes before a 10). Without `test`,
-    `split` or `test_clients` rows are split here: with a client column each client's on their own, so that a client
-    with wrong labels is measured by its own test rows. With a client column `natural` keeps the clients; without one,
-    choose another partition.
+    Labels that are not numbers are class names, numbered in natural order (2 before 10). Without `test`, `split` or
+    `test_clients` the rows are split here; with a client column each client's rows are split separately, so that a
+    client with wrong labels is evaluated on its own test rows. With a client column `natural` keeps the clients;
+    without one, choose another partition.
     """
 
     kind: Literal["csv"] = "csv"
@@ -108,9 +108,9 @@ class Csv(TestRows):
         return Dialect(self.separator, self.encoding, self.decimal, self.na)
 
     def _table(self, file: Path, columns: tuple[str, ...] | None = None) -> Table:
-        """A table with the label as a column of words, or of numbers where it is to be predicted.
+        """A table with the label as a column of words, or of numbers for a regression.
 
-        `columns`: the features, where another file says what they are.
+        `columns`: the features, where another file determines them.
         """
         from experiments.core.data._table import opened
 
@@ -143,7 +143,7 @@ class Csv(TestRows):
         return replace(table, x=table.x[:, :-1], columns=features, target=table.x[:, -1:])
 
     def _labels(self, parts: Parts, file: Path) -> tuple[tuple[np.ndarray, ...], int, tuple[str, ...]]:
-        """Labels or targets of both parts, the number of outputs, and what to tell."""
+        """Labels or targets of both parts, the number of outputs, and notes for the user."""
         from experiments.core.data._parts import classes
 
         if parts.train.target is not None and parts.test.target is not None:
@@ -154,19 +154,19 @@ class Csv(TestRows):
         return labels.parts, labels.classes, notes
 
     def _scaled(self, x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-        """The features of both parts, standardised where the block says so, and what to tell."""
+        """The features of both parts, standardised if the block says so, and notes for the user."""
         import numpy as np
 
         if not self.standardise:
             return x, test_x, ()
-        constant = x.max(0) == x.min(0)  # its deviation is not quite zero in floats
+        constant = x.max(0) == x.min(0)  # its deviation is not exactly zero in floating point
         mean, scale = np.where(constant, x[0], x.mean(0)), np.where(constant, 1.0, x.std(0))
         note = "each feature is shifted and scaled by mean and deviation of the training rows (data.standardise)"
         return (x - mean) / scale, (test_x - mean) / scale, (note,)
 
 
 def _refuse_counting(table: Table, file: Path) -> None:
-    """Raise SpecError where a column nobody named as a feature only counts the rows."""
+    """Raise SpecError where a column that was not listed as a feature only numbers the rows."""
     import numpy as np
 
     n = len(table.lines)
@@ -174,6 +174,6 @@ def _refuse_counting(table: Table, file: Path) -> None:
         ordered = np.sort(column)
         counts = n > 2 and any(np.array_equal(ordered, np.arange(start, start + n)) for start in (0, 1))
         if counts or name.startswith("Unnamed: "):
-            what = "counts the rows" if counts else "has a name that stands for none, as in tables with row numbers"
+            fault = "counts the rows" if counts else "has a name that stands for none, as in tables with row numbers"
             todo = f"set data.ignore: [{name!r}], or list it in data.features if it is meant"
-            raise SpecError(f"column {name!r} {what}", str(file), todo)
+            raise SpecError(f"column {name!r} {fault}", str(file), todo)

@@ -1,4 +1,4 @@
-"""The partition of TraceFL (Gill et al. 2025): balanced Dirichlet shares, then what is too little is swept away."""
+"""The partition of TraceFL (Gill et al. 2025): balanced Dirichlet shares, then small labels and clients are dropped."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class DirichletBalanced(Partition):
 
     The cleaning (TraceFL's published code): labels of which a client has fewer than `min_label` samples are dropped, a
     client keeps at most `max_size` samples drawn at random, one sample is dropped where the last batch would hold a
-    single one (BatchNorm cannot train on one value a channel), and clients below `min_size` are dropped. Those who stay
-    are numbered anew.
+    single one (BatchNorm cannot train on one value a channel), and clients below `min_size` are dropped. The
+    remaining clients are renumbered.
     """
 
     kind: Literal["dirichlet_balanced"] = "dirichlet_balanced"
@@ -58,9 +58,9 @@ class DirichletBalanced(Partition):
         y = labels_of(pool)
         owner = balanced_owners(y, self.clients, self.alpha, rng)
         for client, rows in enumerate(rows_by_owner(owner, self.clients)):
-            remaining = self._cleaned(rows, y, rng)
+            cleaned = self._cleaned(rows, y, rng)
             owner[rows] = -1
-            owner[remaining] = client
+            owner[cleaned] = client
         if not (owner >= 0).any():
             raise SpecError(
                 f"none of {self.clients} clients has {self.min_size} samples "
@@ -72,21 +72,21 @@ class DirichletBalanced(Partition):
         return replace(federation, clients=numbered(len(federation.sizes)))
 
     def _cleaned(self, rows: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The rows of one client that stay."""
+        """The rows of one client that are kept."""
         import numpy as np
 
-        # Shuffled first, so that what max_size cuts off is a random part and not the last labels.
+        # Shuffled first, so that max_size drops a random part and not the last labels.
         rows = rng.permutation(rows)
         labels, counts = np.unique(y[rows], return_counts=True)
         rows = rows[np.isin(y[rows], labels[counts >= self.min_label])][: self.max_size]
-        # With batches of one every batch is single, and dropping would not end it.
+        # With a batch size of one, dropping a sample would change nothing.
         if self.batch_size > 1 and len(rows) % self.batch_size == 1:
             rows = rows[:-1]
         return rows if len(rows) >= self.min_size else rows[:0]
 
 
 def balanced_owners(y: np.ndarray, clients: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """The client of each sample [N]: label by label, by Dirichlet shares of which large clients get nothing.
+    """The client of each sample [N]: label by label, by Dirichlet shares among the clients that are not yet full.
 
     Labels come in ascending order. A client that holds more than the mean size N / clients gets no more, and the shares
     of the others are scaled up to one (the rule of Flower's DirichletPartitioner with self-balancing, which goes back
@@ -101,7 +101,7 @@ def balanced_owners(y: np.ndarray, clients: int, alpha: float, rng: np.random.Ge
         open_to = sizes <= len(y) / clients
         share = rng.dirichlet(np.full(clients, alpha)) * open_to
         upto = np.cumsum(share if share.any() else open_to)
-        # Divided by the very sum, so that rounding leaves no sample over for a last client that is closed.
+        # Divided by the same sum, so that rounding leaves no sample for a last client that is full.
         cuts = (upto[:-1] / upto[-1] * len(rows)).astype(np.int64)
         owner[rows] = dealt(cuts, len(rows))
         sizes += np.diff(cuts, prepend=0, append=len(rows))

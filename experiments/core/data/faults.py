@@ -1,4 +1,4 @@
-"""Faults put into a federation on purpose, so that one can see whether they are found."""
+"""Faults injected into a federation, to test whether they are detected."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def flip_labels(
     """The federation in which `clients` train on wrong labels (Gill et al. 2025, section V-B and their code).
 
     Args:
-        federation: the sound one; it is not changed, and its test set is shared.
+        federation: the federation without faults; it is not changed, and its test set is shared.
         clients: numbers of the faulty clients, 0..K-1.
         to: the label that the flipped ones become.
         labels: which labels are flipped; None means every label.
 
     Raises:
-        SpecError: a client or label that is not there, or labels that are not whole numbers.
+        SpecError: an unknown client or label, or labels that are not whole numbers.
     """
     import torch
 
@@ -38,18 +38,15 @@ def flip_labels(
         if labels is None:
             client_labels.fill_(to)
         else:
-            client_labels[
-                torch.isin(
-                    client_labels, torch.tensor(list(labels), dtype=client_labels.dtype, device=client_labels.device)
-                )
-            ] = to
+            flipped = torch.tensor(list(labels), dtype=y.dtype, device=y.device)
+            client_labels[torch.isin(client_labels, flipped)] = to
     return replace(federation, y=y)
 
 
-def _check(what: str, numbers: Sequence[int], count: int) -> None:
+def _check(noun: str, numbers: Sequence[int], count: int) -> None:
     """Raise SpecError unless all numbers are below `count`."""
     unknown = sorted({number for number in numbers if not 0 <= number < count})
     if unknown:
         raise SpecError(
-            f"no {what} {', '.join(map(str, unknown))}", "faults", f"{what}s are numbered 0 to {count - 1} here"
+            f"no {noun} {', '.join(map(str, unknown))}", "faults", f"{noun}s are numbered 0 to {count - 1} here"
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Femnist(DataBlock):
     """FEMNIST from `<data folder>/femnist`: LEAF's JSON files, or the public parquet release with writer ids.
 
-    LEAF files may lie there or in `data/` below, whole (`all_data_*.json`) or split (`train/`, `test/`). Inputs are
+    LEAF files may be there or in `data/` below it, whole (`all_data_*.json`) or split (`train/`, `test/`). Inputs are
     1x28x28 in 0..1 with LEAF's polarity (white paper = 1); labels 0-9 digits, 10-35 upper case, 36-61 lower case.
     """
 
@@ -40,17 +40,17 @@ class Femnist(DataBlock):
         from experiments.core.data._leaf import leaf_pool
 
         options: Any = {k: getattr(self, k) for k in ("train_fraction", "split_seed", "writers", "min_samples")}
-        source = _source(data_dir)
+        source = _locate_source(data_dir)
         if isinstance(source, Path):
             return leaf_pool(source, "femnist", 62, (1, 28, 28), **options)
         return _parquet_pool(source, source[0].parent, **options)
 
     def require(self, data_dir: Path | None) -> None:
         """See `Block.require`."""
-        _source(data_dir)
+        _locate_source(data_dir)
 
 
-def _source(data_dir: Path | None) -> Path | list[Path]:
+def _locate_source(data_dir: Path | None) -> Path | list[Path]:
     """The folder of LEAF files, else the parquet files.
 
     Raises:
@@ -85,8 +85,8 @@ def _parquet_pool(
     names = choose(
         dict(zip(writer_ids.tolist(), counts.tolist(), strict=True)), writers, min_samples, split_seed, str(folder)
     )
-    client_of = {name: k for k, name in enumerate(names)}
-    owner = np.array([client_of.get(i, -1) for i in ids.tolist()])
+    index = {name: k for k, name in enumerate(names)}
+    owner = np.array([index.get(i, -1) for i in ids.tolist()])
     rows = np.flatnonzero(owner >= 0)
     y = _labels(files, rows)
     x = _polarity(_decode(files, rows))
@@ -108,7 +108,7 @@ def _labels(files: list[Path], rows: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
-    """An open parquet file; whatever is broken in it is said in one line."""
+    """An open parquet file; damage is reported in one line."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -124,7 +124,7 @@ def _parquet(path: Path) -> Iterator[Any]:
 
 
 def _column(path: Path, name: str) -> np.ndarray:
-    """One column of a parquet file as an array without gaps."""
+    """One column of a parquet file as an array without missing values."""
     import numpy as np
 
     with _parquet(path) as file:
@@ -186,7 +186,7 @@ def _png(cell: Any, path: Path, row: int) -> np.ndarray:
 
 
 def _polarity(x: np.ndarray) -> np.ndarray:
-    """Images with white paper = 1 as in LEAF, whichever way the release stores them: paper is what the margins show."""
+    """Images with white paper = 1 as in LEAF, whatever the release's polarity; the margins show the paper's value."""
     import numpy as np
 
     margin = np.concatenate([x[:, 0, 0], x[:, 0, -1], x[:, 0, :, 0], x[:, 0, :, -1]], axis=1)

@@ -1,4 +1,4 @@
-"""The public data sets fedlab knows: what is there, what is missing, how to get it, and the downloads."""
+"""The public data sets fedlab knows: which are present or missing, how to get them, and the downloads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Known:
         name: the word for `fedlab data --download`. what: one line about it. licence: its terms.
         files: what to fetch; empty when nothing has to be.
         kind: the block of a spec that reads it (with `path:` where it needs one).
-        how: another way to get it, or what to know.
-        needs: data sets it is made from, after which `build` makes it; `built` are the files so made.
+        how: another way to get it, or a remark.
+        needs: data sets it is made from by `build`; `built` are the resulting files.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Known:
 
 @dataclass(frozen=True)
 class State:
-    """Where one data set stands: "there", "missing", "differs" or "built in"; `detail` says why or what to do."""
+    """The state of one data set: "there", "missing", "differs" or "built in"; `detail` says why or what to do."""
 
     name: str
     what: str
@@ -63,7 +63,7 @@ def _idx(folder: str, base: str, *files: tuple[str, int, str]) -> tuple[File, ..
 
 
 def _checkpoint(folder: str, base: str, *vocabulary: tuple[str, int, str]) -> tuple[File, ...]:
-    """A model of the hub: its vocabulary, of known content; its configuration and weights, of unknown."""
+    """A model of the hub: its vocabulary with checksums, its configuration and weights without."""
     words = (File(f"tokenizers/{folder}/{n}", f"{base}/{n}", size, f"sha256:{sha}") for n, size, sha in vocabulary)
     weights = (File(f"models/{folder}/{n}", f"{base}/{n}", 0) for n in ("config.json", "model.safetensors"))
     return (*words, *weights)
@@ -251,24 +251,24 @@ def catalogue() -> dict[str, Known]:
 
 
 def suppliers(path: str) -> tuple[str, ...]:
-    """Names of the data sets whose download puts something at, or below, `path` of a data folder."""
+    """Names of the data sets whose download creates `path` in a data folder, or something below it."""
     return tuple(k.name for k in CATALOGUE if any(_puts(f, path) for f in (*(f.path for f in k.files), *k.built)))
 
 
 def _puts(file: str, path: str) -> bool:
-    """Whether `file` of a data folder is `path`, lies in it, or is its archive."""
+    """Whether `file` of a data folder is `path`, is inside it, or is its archive."""
     return file == path or file.startswith(f"{path.rstrip('/')}/") or file in (f"{path}.tgz", f"{path}.tar.gz")
 
 
 def status(data_dir: Path | None, verify: bool = False) -> list[State]:
-    """Where each known data set stands. Sizes are looked at; checksums only with `verify`, which reads every file."""
+    """The state of each known data set. Sizes are checked; checksums only with `verify`, which reads every file."""
     return [_state(known, data_dir, verify) for known in CATALOGUE]
 
 
 def download(name: str, data_dir: Path | None, progress: Progress | None = None) -> tuple[Path, ...]:
-    """Fetch one data set into the data folder, or make it from others; what is already there and sound is kept.
+    """Download one data set into the data folder, or make it from others; valid files already present are kept.
 
-    A file appears under its name only when it is whole and its checksum right; without a published one, its form.
+    A file appears under its name only when complete and its checksum (or, if none is published, its format) is valid.
 
     Raises:
         SpecError: no such data set, or one that needs no download.
@@ -295,7 +295,7 @@ def download(name: str, data_dir: Path | None, progress: Progress | None = None)
 
 
 def checked(name: str) -> str:
-    """What is known of the files of a data set that is there: that their checksums are right, or only their form."""
+    """What was verified of a data set's files: their checksums, or only size and format."""
     known = catalogue()[name]
     bare = [file.path for file in known.files if not file.digest]
     if bare:
@@ -304,7 +304,7 @@ def checked(name: str) -> str:
 
 
 def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
-    """Where one data set stands."""
+    """The state of one data set."""
     if not known.files and not known.built:
         return State(known.name, known.what, "built in", f"data.kind: {known.kind}")
     todo = f"fedlab data --download {known.name}" + (f"; {known.how}" if known.how else "")
@@ -353,14 +353,14 @@ def _fault(path: Path, file: File, verify: bool) -> str:
 
 
 def _digest(path: Path, file: File) -> str:
-    """The digest of what lies at `path`, in the notation of `file`."""
+    """The digest of the file at `path`, in the notation of `file`."""
     kind = file.digest.partition(":")[0]
     with path.open("rb") as opened:
         return f"{kind}:{hashlib.file_digest(opened, kind).hexdigest()}"
 
 
 def _fetch(file: File, target: Path, progress: Progress) -> None:
-    """Download one file next to its place, check it, move it there."""
+    """Download one file next to its target, check it, then rename it."""
     part = target.with_name(f"{target.name}.part")
     try:
         with alone(part) as opened:

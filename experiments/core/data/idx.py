@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and whatever else comes in their IDX files."""
+"""MNIST, Fashion-MNIST and other data sets in the IDX format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_AXES = 8
-"""Of an array in an IDX file: images in colour have four."""
+"""Limit on the axes of an array in an IDX file; colour images have four."""
 
 
 class Idx(ShapedImages):
@@ -55,7 +55,7 @@ class Idx(ShapedImages):
 
 
 def require_parts(folder: Path) -> None:
-    """Look whether the four files are in a folder.
+    """Check that the four files are in a folder.
 
     Raises:
         MissingError: one is not.
@@ -116,11 +116,11 @@ def read_idx(file: Path) -> np.ndarray:
 
 
 def _find(folder: Path, stem: str) -> Path:
-    """The file `stem`, packed or not, in the folder or in `raw/`."""
-    for candidate in (folder, folder / "raw"):
+    """The file `stem`, compressed or not, in the folder or in `raw/`."""
+    for directory in (folder, folder / "raw"):
         for name in (f"{stem}.gz", stem):
-            if (candidate / name).is_file():
-                return candidate / name
+            if (directory / name).is_file():
+                return directory / name
     from experiments.core.data._files import absent
 
     raise absent(f"no {stem}[.gz]", f"{folder} or {folder / 'raw'}", folder.name, folder.parent)

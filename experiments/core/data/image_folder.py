@@ -1,4 +1,4 @@
-"""Images of one's own in folders named by class."""
+"""A user's images in folders named by class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")
-"""What folders of the two parts may be called, in small or capital letters; the first that is there counts."""
+"""Accepted folder names of the two parts, in any case; the first that exists is used."""
 
 Labelled = tuple[Path, int]
 """A file and the number of its class."""
@@ -27,8 +27,8 @@ Labelled = tuple[Path, int]
 class ImageFolder(KeptData, TestFile):
     """`<path>/train/<class>/*.png` and `test/` (or `val/`) beside `train/`, or `<path>/<class>/*.png` to be split here.
 
-    Classes are numbered in natural order of their names; images in folders below a class's are of that class. What
-    begins with a dot and `__MACOSX` is passed over. Pixels become 0..1 (16-bit images are divided by 65535), turned by
+    Classes are numbered in natural order of their names; images in subfolders belong to that class. Names
+    that begin with a dot and `__MACOSX` are skipped. Pixels become 0..1 (16-bit images are divided by 65535), turned by
     their EXIF orientation, what is transparent on white; they may be normalised. Of a file with several pictures the
     first counts. Only kept images are read, and all of them are held in memory. Without natural clients: choose a
     partition. `test` names a folder of class folders.
@@ -67,18 +67,19 @@ class ImageFolder(KeptData, TestFile):
         return scaled(pool, *IMAGENET) if self.normalise == "imagenet" else pool
 
     def _files(self, folder: Path, data_dir: Path | None) -> tuple[list[str], list[Labelled], list[Labelled], str]:
-        """The classes' names, the files that are kept of both parts, and how the test set was made."""
+        """The class names, the files kept for both parts, and how the test set was made."""
         from experiments.core.data._files import test_file
 
         if self.test is not None:
-            own_test = test_file(self.test, data_dir, folder)
-            roots, test_from = [_part(folder, TRAIN) or folder, own_test], f"the folder {own_test.name}/"
+            second = test_file(self.test, data_dir, folder)
+            roots, test_from = [_part(folder, TRAIN) or folder, second], f"the folder {second.name}/"
         else:
-            first, second = _part(folder, TRAIN), _part(folder, TEST)
-            if (first is None) != (second is None):
-                what = f"{(first or second or folder).name}/ without {'test/ or val/' if first else 'train/'} beside it"
+            first, second_part = _part(folder, TRAIN), _part(folder, TEST)
+            if (first is None) != (second_part is None):
+                single, missing = (first or second_part or folder).name, "test/ or val/" if first else "train/"
+                what = f"{single}/ without {missing} beside it"
                 raise SpecError(what, str(folder), "add the other part, or name its folder as data.test")
-            roots = [folder] if first is None or second is None else [first, second]
+            roots = [folder] if first is None or second_part is None else [first, second_part]
             test_from = f"the folder {roots[-1].name}/"
         names = _classes(roots)
         files = [_labelled(root, names) for root in roots]
@@ -86,11 +87,11 @@ class ImageFolder(KeptData, TestFile):
             files, test_from = self._split(files[0])
         _require_trained(names, files, roots)
         train, test = files
-        chosen = self.kept(len(train), "train"), self.kept(len(test), "test")
-        return names, _rows(train, chosen[0]), _rows(test, chosen[1]), test_from
+        rows = self.kept(len(train), "train"), self.kept(len(test), "test")
+        return names, _rows(train, rows[0]), _rows(test, rows[1]), test_from
 
     def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:
-        """Both parts of images that are not split yet, and how that was done."""
+        """Both parts of images that are not split yet, and how they were split."""
         from experiments.core.data._split import drawn, split_rows
         from experiments.core.engine.seeds import stream
 
@@ -111,14 +112,14 @@ class ImageFolder(KeptData, TestFile):
 
 
 def _seen(name: str) -> bool:
-    """Whether a file or folder is a user's, and not what editors and systems leave behind."""
+    """Whether a file or folder is a user's, not a leftover of an editor or operating system."""
     return not name.startswith(".") and name != "__MACOSX"
 
 
 def _part(folder: Path, words: tuple[str, ...]) -> Path | None:
     """The folder of one of the two parts, or None."""
-    folders = {entry.name.lower(): entry for entry in _folders(folder)}
-    return next((folders[word] for word in words if word in folders), None)
+    by_name = {entry.name.lower(): entry for entry in _folders(folder)}
+    return next((by_name[word] for word in words if word in by_name), None)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -164,11 +165,11 @@ def _labelled(root: Path, names: list[str]) -> list[Labelled]:
 
 def _below(folder: Path) -> list[Path]:
     """All files below a folder, sorted."""
-    files_below: list[Path] = []
+    below: list[Path] = []
     for at, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if _seen(name)]
-        files_below += [Path(at) / name for name in files if _seen(name)]
-    return sorted(files_below)
+        below += [Path(at) / name for name in files if _seen(name)]
+    return sorted(below)
 
 
 def _require_trained(names: list[str], parts: list[list[Labelled]], roots: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Images of one's own in an npz file with MedMNIST's keys."""
+"""A user's images in an npz file with MedMNIST's keys."""
 
 from __future__ import annotations
 
@@ -53,18 +53,14 @@ class ImageNpz(ShapedImages, TestRows):
             names, owner = by_name(train.clients[rows])
         parts = ((x, labels.parts[0][rows]), (test_x, labels.parts[1][test_rows]))
         pool = make_pool(
-            str(file),
-            *parts,
-            labels.classes,
-            self.name or file.stem,
-            owner,
-            names,
-            test_from=test_from,
-            own_tests=shared,
-        )
+            str(file), *parts, labels.classes, self.name or file.stem, owner, names,
+            test_from=test_from, own_tests=shared,
+        )  # fmt: skip
         return self.finished(pool, str(file))
 
-    def _parts(self, held: dict[str, np.ndarray], file: Path, data_dir: Path | None) -> tuple[_Part, _Part, str, bool]:
+    def _parts(
+        self, arrays: dict[str, np.ndarray], file: Path, data_dir: Path | None
+    ) -> tuple[_Part, _Part, str, bool]:
         """Both parts, how the test set was made, and whether it shares clients with the training part."""
         import numpy as np
 
@@ -73,7 +69,7 @@ class ImageNpz(ShapedImages, TestRows):
         from experiments.core.data._own_test import marked, of_clients, sentence_of_clients
         from experiments.core.data.pool import FILES
 
-        train, where = _part(held, "train", file), str(file)
+        train, where = _part(arrays, "train", file), str(file)
         if self.test is not None:
             other = test_file(self.test, data_dir, file)
             return train, _part(_read(other), "test", other), f"test_images of the file {other.name}", False
@@ -81,16 +77,14 @@ class ImageNpz(ShapedImages, TestRows):
             if train.clients is None:
                 raise SpecError("no train_clients in the file", where, "add them, or leave data.test_clients out")
             names, owner = by_name(train.clients)
-            tests, test_from = (
-                of_clients(where, owner, names, self.test_clients),
-                sentence_of_clients(self.test_clients),
-            )
+            tests = of_clients(where, owner, names, self.test_clients)
+            test_from = sentence_of_clients(self.test_clients)
         elif self.split is not None:
-            words = _texts(_of(held, self.split, file), len(train.labels), self.split, where)
+            words = _texts(_of(arrays, self.split, file), len(train.labels), self.split, where)
             tests = marked(where, self.split, words, lambda row: f"image {row}")
             test_from = f"the images that say test in {self.split!r}"
         else:
-            return train, _part(held, "test", file), FILES, False
+            return train, _part(arrays, "test", file), FILES, False
         shared = train.clients is not None and bool(np.isin(train.clients[tests], train.clients[~tests]).any())
         return train.rows(~tests), train.rows(tests), test_from, shared
 
@@ -105,31 +99,31 @@ class _Part:
     where: str
 
     def rows(self, rows: np.ndarray) -> _Part:
-        """Some rows."""
+        """The part restricted to `rows` (indices or a mask)."""
         clients = None if self.clients is None else self.clients[rows]
         return _Part(self.images[rows], self.labels[rows], clients, self.where)
 
 
-def _part(held: dict[str, np.ndarray], part: str, file: Path) -> _Part:
+def _part(arrays: dict[str, np.ndarray], part: str, file: Path) -> _Part:
     """One part of an npz.
 
     Raises:
         SpecError: an array is missing or does not fit the others.
     """
-    images = _checked(_of(held, f"{part}_images", file), file)
-    labels = _labels(_of(held, f"{part}_labels", file), file)
+    images = _checked(_of(arrays, f"{part}_images", file), file)
+    labels = _labels(_of(arrays, f"{part}_labels", file), file)
     if len(images) != len(labels):
         raise SpecError(f"{len(images)} {part} images but {len(labels)} labels", str(file), "give one label per image")
-    clients = held.get(f"{part}_clients")
+    clients = arrays.get(f"{part}_clients")
     named = None if clients is None else _texts(clients, len(images), f"{part}_clients", str(file))
     return _Part(images, labels, named, str(file))
 
 
-def _of(held: dict[str, np.ndarray], key: str, file: Path) -> np.ndarray:
+def _of(arrays: dict[str, np.ndarray], key: str, file: Path) -> np.ndarray:
     """An array of the file."""
-    if key not in held:
-        raise SpecError(f"no {key} in the file", str(file), f"it holds {', '.join(held) or 'nothing'}")
-    return held[key]
+    if key not in arrays:
+        raise SpecError(f"no {key} in the file", str(file), f"it holds {', '.join(arrays) or 'nothing'}")
+    return arrays[key]
 
 
 def _texts(values: np.ndarray, count: int, key: str, where: str) -> np.ndarray:
@@ -162,7 +156,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
         with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
             require_room(sum(member.file_size for member in archive.infolist()), file)
         with np.load(file, allow_pickle=False) as opened:
-            held: dict[str, Any] = {key: opened[key] for key in opened.files}
+            arrays: dict[str, Any] = {key: opened[key] for key in opened.files}
     except SpecError:
         raise
     except OSError as error:
@@ -171,12 +165,12 @@ def _read(file: Path) -> dict[str, np.ndarray]:
                 f"cannot read the file ({error.strerror})", str(file), "check that it is there"
             ) from error
         raise _unsound(file, first_line(error)) from error
-    except Exception as error:  # a damaged header is read as Python, and a damaged archive fails in many ways
+    except Exception as error:  # a damaged header or archive can raise many kinds of errors
         raise _unsound(file, first_line(error)) from error
-    foreign = [key for key, value in held.items() if not isinstance(value, np.ndarray)]
+    foreign = [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]
     if foreign:
         raise _unsound(file, f"{foreign[0]} is no array")
-    return held
+    return arrays
 
 
 def _unsound(file: Path, reason: str) -> SpecError:
@@ -184,7 +178,7 @@ def _unsound(file: Path, reason: str) -> SpecError:
 
 
 def _checked(images: np.ndarray, file: Path) -> np.ndarray:
-    """The images as they are, once they look like images."""
+    """The images, after a check of their shape and type."""
     if images.ndim not in (3, 4) or images.dtype.kind not in "uif":
         raise SpecError(
             f"images of shape {images.shape}, {images.dtype}", str(file), "give numbers [N, H, W] or [N, H, W, C]"

@@ -1,4 +1,4 @@
-"""Data of one's own (or LEAF's) in LEAF's JSON layout; its users are the natural clients."""
+"""A user's data (or LEAF's) in LEAF's JSON layout; its users are the natural clients."""
 
 from __future__ import annotations
 

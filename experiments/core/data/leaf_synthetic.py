@@ -1,4 +1,4 @@
-"""LEAF's synthetic data: Gaussian clients around centres of their own, labels from one noisy linear map."""
+"""LEAF's synthetic data: each client is Gaussian around its own centre; labels come from one noisy linear map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LeafSynthetic(DataBlock):
     Client k holds min(int(lognormal(3, 2)) + min_samples, max_samples) samples x ~ N(v_k, diag(i^-1.2)), i = 1..dims,
     v_k ~ N(B_k, 1) in each dimension, B_k ~ N(0, 1). Labels: y = argmax [1, x] Q m_k + N(0, 0.1), with one
     Q ~ N(0, 1) of shape (dims + 1, classes) for all, m_k ~ N(mu, 0.1), mu ~ N(L, 1), L ~ N(0, 1); the standard
-    deviations are as in LEAF's code. The law is LEAF's; the draws are not, since each client has a stream of its own.
+    deviations are as in LEAF's code. The distribution is LEAF's; the draws are not: each client has its own stream.
     """
 
     numbers_clients: ClassVar[bool] = True
@@ -61,7 +61,7 @@ class LeafSynthetic(DataBlock):
     def _drawn(self, sizes: np.ndarray, owner: np.ndarray, rows: Sequence[np.ndarray]) -> list[Samples]:
         """The samples of each part, x [n, dims] and y [n], given its row numbers among all samples.
 
-        Drawn into their places client by client, so that large data are held once and not once more as they come.
+        Drawn client by client into preallocated arrays, so that large data are not held twice.
         """
         import numpy as np
 
@@ -72,9 +72,9 @@ class LeafSynthetic(DataBlock):
         starts = np.cumsum(sizes) - sizes
         for k, n in enumerate(sizes.tolist()):
             x, y = self.client(k, n)
-            for part, destination, (all_x, all_y) in zip(rows, places, parts, strict=True):
-                drawn_rows = part[destination[k]] - starts[k]
-                all_x[destination[k]], all_y[destination[k]] = x[drawn_rows], y[drawn_rows]
+            for part, positions, (all_x, all_y) in zip(rows, places, parts, strict=True):
+                selected = part[positions[k]] - starts[k]
+                all_x[positions[k]], all_y[positions[k]] = x[selected], y[selected]
         return parts
 
     def sizes(self) -> np.ndarray:
@@ -102,7 +102,7 @@ class LeafSynthetic(DataBlock):
         return x.astype(np.float32), scores.argmax(1)
 
     def shared(self) -> tuple[np.ndarray, float]:
-        """What all clients share: Q [dims + 1, classes] and the mean mu of the coefficient."""
+        """The parameters all clients share: Q [dims + 1, classes] and the mean mu of the coefficient."""
         from experiments.core.engine.seeds import stream
 
         rng = stream(self.data_seed, "synthetic", part="shared")

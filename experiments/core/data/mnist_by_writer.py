@@ -27,16 +27,16 @@ class MnistByWriter(DataBlock):
         """Read the files; see `DataBlock.load`."""
         from experiments.core.data._leaf import leaf_pool
 
-        folder = _found(data_dir)
+        folder = _locate_source(data_dir)
         options = {"writers": self.writers, "min_samples": self.min_samples, "split_seed": self.split_seed}
         return leaf_pool(folder, "mnist_by_writer", self.outputs, **options)  # type: ignore[arg-type]
 
     def require(self, data_dir: Path | None) -> None:
         """See `Block.require`."""
-        _found(data_dir)
+        _locate_source(data_dir)
 
 
-def _found(data_dir: Path | None) -> Path:
+def _locate_source(data_dir: Path | None) -> Path:
     """The folder of LEAF files.
 
     Raises:

@@ -26,10 +26,10 @@ class Partition(Block):
 
         Args:
             pool: the data.
-            seed: used where the block names no `split_seed` of its own.
+            seed: used where the block has no `split_seed`.
 
         Raises:
-            SpecError: the pool cannot be dealt so (too few samples, no natural clients).
+            SpecError: the pool cannot be dealt this way (too few samples, no natural clients).
         """
         raise NotImplementedError
 
@@ -88,9 +88,9 @@ class Iid(Partition):
                 "partition: iid",
                 "lower partition.test_samples",
             )
-        chosen = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
-        test_from = f"{len(chosen)} drawn from {pool.test_from}"
-        return replace(pool, test_x=pool.test_x[chosen], test_y=pool.test_y[chosen], test_from=test_from)
+        rows = sorted(rng.choice(len(pool.test_y), self.test_samples, replace=False).tolist())
+        test_from = f"{len(rows)} drawn from {pool.test_from}"
+        return replace(pool, test_x=pool.test_x[rows], test_y=pool.test_y[rows], test_from=test_from)
 
 
 class Dirichlet(Partition):
@@ -143,10 +143,10 @@ class Shards(Partition):
 
 
 def labels_of(pool: Pool) -> np.ndarray:
-    """The labels [N] that a partition goes by.
+    """The labels [N] that a partition uses.
 
     Raises:
-        SpecError: they are numbers to predict.
+        SpecError: they are regression targets.
     """
     if pool.y.is_floating_point():
         raise SpecError(
@@ -161,7 +161,7 @@ def dirichlet_owners(
     """The client of each sample [N], by Dirichlet shares of each label; every sample gets exactly one client.
 
     Raises:
-        SpecError: `min_size` cannot be met, or was not in 1000 draws.
+        SpecError: `min_size` cannot be met, or was not met in 1000 draws.
     """
     import numpy as np
 
@@ -199,10 +199,10 @@ def deal(pool: Pool, owner: np.ndarray, names: tuple[str, ...]) -> Federation:
 
     sizes = np.bincount(owner[owner >= 0], minlength=len(names))
     rows = torch.from_numpy(np.argsort(owner, kind="stable")[(owner < 0).sum() :])
-    with_samples = np.flatnonzero(sizes)
-    offsets = (0, *np.cumsum(sizes[with_samples]).tolist())
-    clients = tuple(names[k] for k in with_samples)
-    # Data that lie client by client already are not copied: they may be most of what fits into memory.
+    nonempty = np.flatnonzero(sizes)
+    offsets = (0, *np.cumsum(sizes[nonempty]).tolist())
+    clients = tuple(names[k] for k in nonempty)
+    # Data already ordered by client are not copied: they may fill most of the memory.
     in_order = torch.equal(rows, torch.arange(len(pool.y)))
     x, y = (pool.x, pool.y) if in_order else (pool.x[rows], pool.y[rows])
     return Federation(

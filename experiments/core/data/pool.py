@@ -1,4 +1,4 @@
-"""What a data set is before it is dealt to clients, and the base of the blocks that load one."""
+"""A data set before it is dealt to clients, and the base of the blocks that load one."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Pool:
         name: the data set's name as it appears in results.
         test_from: how the test set was made, in words that follow "truth is measured on 114 test samples: ".
         own_tests: whether the test samples were drawn here from the natural clients that train.
-        lines: [N] int64, the line of the file that each training sample stands in (as an editor counts), or None.
+        lines: [N] int64, the line of the file for each training sample (as an editor counts), or None.
         test_lines: the same for the test set.
-        notes: what else was done to the data that a user should know, a sentence each.
+        notes: further processing that a user should know about, a sentence each.
         scale: mean and deviation of each channel by which images of 0..1 were shifted and scaled, if they were.
     """
 
@@ -66,11 +66,11 @@ class DataBlock(Block):
     numbers_clients: ClassVar[bool] = False
 
     def outline(self) -> tuple[tuple[int, ...], int, float, int] | None:
-        """For estimates: (shape, classes, samples of a typical client, clients); None if only loading tells."""
+        """For estimates: (shape, classes, samples of a typical client, clients); None if unknown before loading."""
         return None
 
     def require(self, data_dir: Path | None) -> None:
-        """See `Block.require`: by default what the field `path` names, where a kind has one."""
+        """See `Block.require`: by default the file named by the field `path`, if there is one."""
         from experiments.core.data._files import locate
 
         if (path := getattr(self, "path", None)) is not None:
@@ -80,13 +80,13 @@ class DataBlock(Block):
         """Load the data.
 
         Args:
-            seed: the run's seed. No kind shipped here uses it: data are drawn and split by seeds of their own, so that
-                the run's seeds vary initialisation and schedule only.
+            seed: the run's seed. No kind shipped here uses it: data are drawn and split by separate seeds, so
+                that the run's seeds vary initialisation and schedule only.
             data_dir: the user's data folder, or None.
 
         Raises:
             MissingError: a file or an optional package is not there.
-            SpecError: a file is there but cannot be right.
+            SpecError: a file exists but its content is invalid.
         """
         raise NotImplementedError
 
@@ -108,12 +108,12 @@ def make_pool(
 
     `where` is the file or folder they came from, for messages; `train` and `test` are pairs of x [N, ...] of any real
     type and y [N] integers, or y [N, 1] targets where `classes` is 1; `owner` [N] holds indices into `names`, or is
-    None for data without natural clients. With `tokens` inputs are ids: they stay integers (int64), and the models take
-    them so; else they become float32. For `test_from` and `own_tests` see `Pool`.
+    None for data without natural clients. With `tokens` inputs are ids and stay integers (int64); otherwise they become
+    float32. For `test_from` and `own_tests` see `Pool`.
 
     Raises:
         SpecError: empty parts, lengths or shapes that disagree, NaN or infinite numbers, labels out of range, training
-            samples all of one label, clients without a name of their own.
+            samples all of one label, clients without a unique name.
     """
     import numpy as np
     import torch
@@ -122,7 +122,7 @@ def make_pool(
 
     checked = []
     for part, (x, y) in (("training", train), ("test", test)):
-        with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are rejected
             inputs = np.asarray(x, dtype=np.int64 if tokens else np.float32)
             labels = np.asarray(y, dtype=np.float32) if classes == 1 else np.asarray(y)
         _check_part(where, part, inputs, labels, classes)
@@ -131,21 +131,21 @@ def make_pool(
     if checked[0].shape[1:] != checked[2].shape[1:]:
         shapes = f"{tuple(checked[0].shape[1:])} and {tuple(checked[2].shape[1:])}"
         raise SpecError(f"training and test inputs differ in shape: {shapes}", where, "make both parts the same size")
-    held = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
-    if len(held) != len(checked[0]) or held.min() < -1 or held.max() >= len(names):
+    owner_index = np.full(len(checked[0]), -1) if owner is None else np.asarray(owner)
+    if len(owner_index) != len(checked[0]) or owner_index.min() < -1 or owner_index.max() >= len(names):
         raise SpecError("the owners of the samples do not fit the samples", where, "give one known client a sample")
-    owners, named = torch.from_numpy(held.astype(np.int64)), checked_names(names, where)
+    owners, named = torch.from_numpy(owner_index.astype(np.int64)), checked_names(names, where)
     if bool(checked[1].min() == checked[1].max()):
-        what = "target" if classes == 1 else "label"
-        what_is_wrong = f"all {len(checked[1])} training samples have the {what} {checked[1].reshape(-1)[0].item():g}"
-        raise SpecError(what_is_wrong, where, "there is nothing to tell apart: give samples of at least two labels")
+        noun = "target" if classes == 1 else "label"
+        message = f"all {len(checked[1])} training samples have the {noun} {checked[1].reshape(-1)[0].item():g}"
+        raise SpecError(message, where, "there is nothing to tell apart: give samples of at least two labels")
     return Pool(
         checked[0], checked[1], owners, checked[2], checked[3], named, classes, name, None, test_from, own_tests
     )
 
 
 def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: int) -> None:
-    """Raise SpecError unless x and y are a sound set of samples."""
+    """Raise SpecError unless x and y are valid samples."""
     import numpy as np
 
     if not len(x):

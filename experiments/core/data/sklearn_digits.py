@@ -19,8 +19,7 @@ class SklearnDigits(DataBlock):
 
     Each digit is drawn 20x20 in the middle of the paper; further copies are moved by up to three pixels. The split into
     training and test is made before the copies, so no digit is in both. The writers are unknown: natural clients are
-    made here by a Dirichlet distribution over labels. A stand-in, never to be reported as
-    another data set.
+    made here by a Dirichlet distribution over labels. A stand-in: do not report it as another data set.
     """
 
     numbers_clients: ClassVar[bool] = True

@@ -82,14 +82,9 @@ class TextCsv(KeptData, TestFile):
         x, test_x = (tokens.encode(part, self.max_length) for part in (texts, test_texts))
         classes = self.outputs or max(int(max(y.max(), test_y.max())) + 1, len(class_names(source)), 2)
         return make_pool(
-            str(source),
-            (x, y),
-            (test_x, test_y),
-            classes,
-            self.name or name_of(source),
-            tokens=True,
-            test_from=test_from,
-        )
+            str(source), (x, y), (test_x, test_y), classes, self.name or name_of(source),
+            tokens=True, test_from=test_from,
+        )  # fmt: skip
 
     def tokens(self, data_dir: Path | None = None) -> Tokens:
         """The vocabulary that `load` uses; its `size` is the number of ids a model must know.
@@ -103,7 +98,7 @@ class TextCsv(KeptData, TestFile):
         return self._tokens(texts, data_dir)
 
     def decode(self, ids: Iterable[int], data_dir: Path | None = None) -> str:
-        """The text of one sample's ids [max_length], as far as it was kept; `data_dir` as for `load`.
+        """The text of one sample's ids [max_length], truncated as in `load`; `data_dir` as for `load`.
 
         Raises:
             MissingError, SpecError: as `load`.
@@ -121,7 +116,7 @@ class TextCsv(KeptData, TestFile):
     def _texts(
         self, source: Path, part: Literal["train", "test"], data_dir: Path | None = None
     ) -> tuple[list[str], np.ndarray]:
-        """Kept texts and their labels from 0."""
+        """The texts kept and their labels from 0."""
         import numpy as np
 
         from experiments.core.data._files import test_file
@@ -137,5 +132,5 @@ class TextCsv(KeptData, TestFile):
 
 @lru_cache(maxsize=4)
 def _vocabulary(block: TextCsv, data_dir: Path | None) -> Tokens:
-    """Kept for a while: `decode` is called text by text."""
+    """Cached, because `decode` is called text by text."""
     return block.tokens(data_dir)

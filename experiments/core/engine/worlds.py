@@ -89,7 +89,7 @@ def check(worlds: Sequence[World], offsets: Sequence[int]) -> None:
     """Refuse sets of worlds that cannot be trained.
 
     Raises:
-        SpecError: unknown client or sample, a world without anybody, two worlds of one label, no base world first.
+        SpecError: unknown client or sample, a world without anybody, two worlds of one label.
     """
     clients, samples = len(offsets) - 1, offsets[-1]
     if len({w.label for w in worlds}) < len(worlds):

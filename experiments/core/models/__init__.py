@@ -19,10 +19,11 @@ def kinds() -> dict[str, type]:
 
 
 def build(block: Any, shape: tuple[int, ...], classes: int, data_dir: Path | None) -> nn.Module:
-    """The module of a block, for inputs of `shape`; files that the block names are looked for in `data_dir` too.
+    """The module of a block, for inputs of `shape`; files that the block names are also searched for in `data_dir`.
 
     Raises:
-        MissingError: a file is not there. SpecError: the model does not fit the inputs, or the file the model.
+        MissingError: a file is missing.
+        SpecError: the model does not fit the inputs, or the file does not fit the model.
     """
     located = getattr(block, "located", None)
     return (block if located is None else located(data_dir)).build(shape, classes)

@@ -1,4 +1,4 @@
-"""Checkpoints of the library transformers, read from a folder; nothing is fetched and nothing unpickled but tensors."""
+"""Checkpoints of the library transformers, read from a folder; nothing is downloaded, only tensors are unpickled."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DRAWN = {"bert": ("classifier.", "bert.pooler."), "gpt": ("score.",), "gpt2": (
 
 
 def load(arch: str, folder: Path, classes: int, dropout: float) -> Any:
-    """The checkpoint in `folder` with a head for `classes` classes: kept where it has that width, else to be drawn.
+    """The checkpoint in `folder` with a head for `classes` classes: kept if its width matches, else to be drawn.
 
-    On PyTorch's meta device, where only shapes count, from its configuration alone.
+    On PyTorch's meta device, where only shapes matter, it is built from the configuration alone.
 
     Raises:
         MissingError: files are missing. SpecError: they are damaged, or do not hold this model.
@@ -43,7 +43,7 @@ def load(arch: str, folder: Path, classes: int, dropout: float) -> Any:
     state[embedding] = _padded(state[embedding], rows)
     module.load_state_dict(state)
     module.loaded_tensors = frozenset(state) - drawn
-    module.weights_from = _told(folder)
+    module.weights_from = _weights_note(folder)
     return module
 
 
@@ -54,8 +54,8 @@ def _padded(embedding: Tensor, rows: int) -> Tensor:
     return torch.cat([embedding.new_zeros(rows, embedding.shape[1]), embedding])
 
 
-def _told(folder: Path) -> str:
-    """The folder's name and the SHA-256 of its weights, as far as they are one file."""
+def _weights_note(folder: Path) -> str:
+    """The folder's name, and the SHA-256 of its weights if they are a single file."""
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             with (folder / name).open("rb") as opened:
@@ -78,7 +78,7 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
 
     try:
         with _quiet():
-            model, told = getattr(transformers, FAMILIES[arch][2]).from_pretrained(
+            model, loading_info = getattr(transformers, FAMILIES[arch][2]).from_pretrained(
                 folder,
                 local_files_only=True,
                 weights_only=True,
@@ -87,14 +87,14 @@ def _read(arch: str, folder: Path, classes: int) -> tuple[Any, frozenset[str]]:
                 num_labels=classes,
                 dtype=torch.float32,
             )
-    except Exception as error:  # the library and its readers raise many kinds
+    except Exception as error:  # the library raises many kinds of errors
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own words tell how to run what was refused
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's message says how to load it unsafely
             first = "not a file of tensors only, or damaged"
         todo = "give model.safetensors, or a pytorch_model.bin of plain tensors"
         kind = MissingError if isinstance(error, OSError) and "no file named" in str(error) else SpecError
         raise kind(f"cannot read the checkpoint ({first})", str(folder), todo) from error
-    drawn = frozenset(told["missing_keys"]) | {item[0] for item in told["mismatched_keys"]}
+    drawn = frozenset(loading_info["missing_keys"]) | {item[0] for item in loading_info["mismatched_keys"]}
     wrong = sorted(key for key in drawn if not key.startswith(_DRAWN[arch]))
     if wrong:
         what = f"{wrong[0]} is missing from the checkpoint or has another shape"
@@ -109,18 +109,18 @@ def _check_type(arch: str, folder: Path) -> None:
     """Raise MissingError or SpecError unless config.json names the family."""
     file, wanted = folder / "config.json", FAMILIES[arch][0]
     try:
-        found = str(json.loads(file.read_text("utf-8"))["model_type"])
+        model_type = str(json.loads(file.read_text("utf-8"))["model_type"])
     except OSError as error:
         raise MissingError("no config.json", str(folder), "name the folder of a checkpoint") from error
     except (ValueError, KeyError, TypeError) as error:
         raise SpecError("not a model's configuration", str(file), "it must be JSON that names a model_type") from error
-    if found != wanted:
-        raise SpecError(f"a checkpoint of {found}, not of {wanted}", str(folder), "correct model.arch")
+    if model_type != wanted:
+        raise SpecError(f"a checkpoint of {model_type}, not of {wanted}", str(folder), "correct model.arch")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars, notes and warnings of the library: what matters of them becomes an error here."""
+    """Suppress the library's progress bars, notes and warnings; relevant ones become errors here."""
     import warnings
 
     from transformers.utils import logging

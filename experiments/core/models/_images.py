@@ -1,4 +1,4 @@
-"""What a convolutional model asks of its inputs."""
+"""What a convolutional model requires of its inputs."""
 
 from __future__ import annotations
 

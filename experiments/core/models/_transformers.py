@@ -29,10 +29,10 @@ _DROPS = {
 
 
 def require_transformers() -> None:
-    """Say which extra to install where the library is missing.
+    """Check that the library is installed; the error says which extra provides it.
 
     Raises:
-        MissingError: it is.
+        MissingError: it is not.
     """
     if find_spec("transformers") is None:
         raise MissingError("model.kind: transformer needs the package transformers", "model.kind", TEXT_EXTRA)
@@ -42,13 +42,13 @@ def new(arch: str, settings: dict[str, Any], dropout: float) -> Any:
     """A classifier with `settings` of the library's configuration; see `built`."""
     import transformers
 
-    # GPT-2's sign of a text's end is an entry of its published vocabulary, which a small one need not have.
+    # GPT-2's end-of-text token belongs to its published vocabulary; a small one need not have it.
     config = getattr(transformers, FAMILIES[arch][1])(**settings, bos_token_id=None, eos_token_id=None)
     return built(arch, config, dropout)
 
 
 def built(arch: str, config: Any, dropout: float) -> Any:
-    """A classifier of the library's configuration, with what this package asks of it; its weights are to be drawn."""
+    """A classifier of the library's configuration, adapted to this package; its weights are to be initialised."""
     config.update(dict.fromkeys(_DROPS[arch], dropout))
     config.update({"pad_token_id": PAD, "use_cache": False})
     config._attn_implementation = "eager"
@@ -60,7 +60,7 @@ def built(arch: str, config: Any, dropout: float) -> Any:
 
 
 def _constants(part: nn.Module) -> None:
-    """Make GPT's triangular masks integers: constants to the engine, neither averaged nor given noise."""
+    """Make GPT's triangular masks integers: the engine treats them as constants, without averaging or noise."""
     import torch
 
     for name, buffer in part._buffers.items():
@@ -69,7 +69,7 @@ def _constants(part: nn.Module) -> None:
 
 
 def _quick_gelu(part: nn.Module) -> None:
-    """GPT's activation in one kernel of torch: the same formula, and on a CPU a small GPT's step in half the time."""
+    """GPT's activation in one kernel of torch: the same formula; on a CPU it halves the time of a small GPT's step."""
     from torch import nn
 
     for name, child in part.named_children():
@@ -85,7 +85,7 @@ def classifier(arch: str) -> Any:
     base: Any = getattr(transformers, FAMILIES[arch][2])
 
     class TextClassifier(base):
-        """Ids in, outputs out; padding is masked; the first place never is, so that an empty text has an output too."""
+        """Ids in, outputs out; padding is masked, except at position 0, so that an empty text has an output too."""
 
         loaded_tensors: frozenset[str] = frozenset()
         weights_from: str = SCRATCH
@@ -101,19 +101,19 @@ def classifier(arch: str) -> Any:
             return super().forward(ids, attention_mask=mask).logits
 
         def reset_parameters(self) -> None:
-            """Draw anew, as the library does, all that did not come from a checkpoint."""
+            """Initialise again, as the library does, everything that did not come from a checkpoint."""
             fresh = type(self)(self.config).to(self.device, self.dtype).state_dict()
-            kept = {name: tensor for name, tensor in self.state_dict().items() if name in self.loaded_tensors}
-            self.load_state_dict({**fresh, **kept})
+            loaded = {name: tensor for name, tensor in self.state_dict().items() if name in self.loaded_tensors}
+            self.load_state_dict({**fresh, **loaded})
 
     return TextClassifier
 
 
 def _mask(arch: str, ids: Tensor, dtype: torch.dtype) -> Tensor:
-    """What the family's attention wants of ids [n, L]: ones and zeros for GPT, else what is added to the scores.
+    """The attention mask of ids [n, L]: ones and zeros for GPT, else the term added to the scores.
 
-    From ones and zeros the library makes that itself for BERT and GPT-2, but it looks at the values on the way: a wait
-    for the device in every pass, and no pass over samples by vmap or over shapes alone.
+    For BERT and GPT-2 the library can build this term from ones and zeros, but it inspects the values: that would
+    synchronise with the device in every pass, and rule out vmap over samples and the meta device.
     """
     import torch
 

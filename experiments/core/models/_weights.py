@@ -1,4 +1,4 @@
-"""Trained weights for torchvision's models, from files that are there; nothing is ever fetched."""
+"""Trained weights for torchvision's models, from local files; nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SCRATCH = "none"
-"""What `weights_from` says where nothing was loaded."""
+"""The value of `weights_from` where nothing was loaded."""
 
 # The published weights of DenseNet name layers as in 2017: norm.1 for norm1.
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Heads for training that the published GoogLeNet and Inception v3 hold, and the models built here do not."""
+"""Auxiliary training heads of the published GoogLeNet and Inception v3, which the models built here lack."""
 
 
 def cached(name: str) -> Path | None:
     """The first ImageNet weights of torchvision for `name`, where torch.hub's folder ($TORCH_HOME) holds them.
 
-    The first (IMAGENET1K_V1), not the newest, since they are what `pretrained=True` meant and what papers used.
+    The first (IMAGENET1K_V1), not the newest, since `pretrained=True` meant these and papers used them.
     """
     import torch
     from torchvision import models
@@ -36,7 +36,7 @@ def cached(name: str) -> Path | None:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Copy the state in a file into `module`, all but a head for another number of classes, and note what was loaded.
+    """Load the state from a file into `module`, except a head with another number of classes; record what was loaded.
 
     Sets `module.loaded_tensors`, the names of the tensors that were filled (`engine.net.initialise` leaves them alone),
     and `module.weights_from`, the file's name and SHA-256.
@@ -49,11 +49,11 @@ def load_weights(module: nn.Module, path: Path) -> None:
     from experiments.core.models.state import first_mismatch, read_state
 
     digest = _digest(path)
-    own = module.state_dict()
+    state = module.state_dict()
     tensors = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in read_state(path).items()}
-    tensors = {name: tensor for name, tensor in tensors.items() if name in own or not name.startswith(_AUXILIARY)}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in state or not name.startswith(_AUXILIARY)}
     left_out = _other_head(module, tensors)
-    fault = first_mismatch(module, {**tensors, **{name: own[name] for name in left_out}})
+    fault = first_mismatch(module, {**tensors, **{name: state[name] for name in left_out}})
     if fault:
         raise SpecError(
             f"the weights do not fit the model: {fault}",
@@ -62,30 +62,30 @@ def load_weights(module: nn.Module, path: Path) -> None:
         )
     with torch.no_grad():
         for name in tensors.keys() - left_out:
-            own[name].copy_(tensors[name])
+            state[name].copy_(tensors[name])
     module.loaded_tensors = frozenset(tensors.keys() - left_out)  # type: ignore[assignment]
     module.weights_from = f"{path.name} sha256:{digest[:16]}"  # type: ignore[assignment]
 
 
 def _other_head(module: nn.Module, tensors: dict[str, Tensor]) -> set[str]:
-    """Names of the last layer's tensors where the file's have another number of outputs, and differ in nothing else."""
+    """Names of the last layer's tensors, if the file's differ only in the number of outputs; else none."""
     from torch import nn
 
     layers = [(n, m) for n, m in module.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     if not layers:
         return set()
     name, layer = layers[-1]
-    own = {f"{name}.{key}": tensor for key, tensor in layer.named_parameters()}
-    if not own.keys() <= tensors.keys():
+    head = {f"{name}.{key}": tensor for key, tensor in layer.named_parameters()}
+    if not head.keys() <= tensors.keys():
         return set()
-    others = [tensors[key].shape for key in own]
-    fits = all(shape[1:] == tensor.shape[1:] for shape, tensor in zip(others, own.values(), strict=True))
-    widths = {shape[0] for shape in others if len(shape)}
-    return set(own) if fits and len(widths) == 1 and widths != {next(iter(own.values())).shape[0]} else set()
+    loaded_shapes = [tensors[key].shape for key in head]
+    fits = all(shape[1:] == tensor.shape[1:] for shape, tensor in zip(loaded_shapes, head.values(), strict=True))
+    widths = {shape[0] for shape in loaded_shapes if len(shape)}
+    return set(head) if fits and len(widths) == 1 and widths != {next(iter(head.values())).shape[0]} else set()
 
 
 def _digest(path: Path) -> str:
-    """The file's SHA-256, which must begin as torchvision's files say in their names (resnet18-f37072fd.pth)."""
+    """The file's SHA-256; it must match a prefix in the file's name, as in torchvision's resnet18-f37072fd.pth."""
     import hashlib
 
     from experiments.core.errors import MissingError

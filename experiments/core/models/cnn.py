@@ -33,7 +33,7 @@ class Cnn2(Block):
 
 
 class Cnn(Block):
-    """The same plan with numbers of one's own: 5x5 convolutions with 2x2 pools, one hidden dense layer."""
+    """The same architecture with configurable sizes: 5x5 convolutions with 2x2 pools, one hidden dense layer."""
 
     kind: Literal["cnn"] = "cnn"
     first: int = Field(32, ge=1, description="channels of the first convolution")

@@ -1,4 +1,4 @@
-"""A model of one's own, named on the command line only: importing code must be the user's own act, never a file's."""
+"""The user's model, accepted on the command line only: a spec file must never cause code to be imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Factory = Callable[[tuple[int, ...], int], Any]
 
 
 def load_factory(name: str) -> Factory:
-    """What `--model package.module:name` names, as a callable of (shape, classes) that tells a wrong result plainly.
+    """The object of `--model package.module:name`, as a callable of (shape, classes) that checks its result.
 
     The working directory is searched too. The name is that of a function or class that returns a torch.nn.Module, or of
     such a module itself, of which each call gives a copy. By its signature a callable gets `shape` (of one input
@@ -34,29 +34,29 @@ def load_factory(name: str) -> Factory:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found: Any = importlib.import_module(path)
+        factory: Any = importlib.import_module(path)
     except Exception as error:  # whatever the user's module raises while it is imported
         raise SpecError(
             f"cannot import {path} ({type(error).__name__}: {error})", where, "name an importable module"
         ) from error
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(factory, part):
             raise SpecError(f"{path} has no {attribute}", where, "name a function or class of that module")
-        found = getattr(found, part)
-    if not callable(found):
-        raise SpecError(f"{attribute} is a {type(found).__name__}, not callable", where, "name a function or class")
-    return lambda shape, classes: _called(found, shape, classes, where)
+        factory = getattr(factory, part)
+    if not callable(factory):
+        raise SpecError(f"{attribute} is a {type(factory).__name__}, not callable", where, "name a function or class")
+    return lambda shape, classes: _called(factory, shape, classes, where)
 
 
-def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
-    """The module that the user's callable makes, once it is one; of a module a copy."""
+def _called(factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str) -> Any:
+    """The module that the user's callable returns, checked; for a module, a copy."""
     from torch import nn
 
-    if isinstance(found, nn.Module):
-        return _sized(copy.deepcopy(found), shape, where)
-    given, by_name = _arguments(found, shape, classes, where)
+    if isinstance(factory, nn.Module):
+        return _sized(copy.deepcopy(factory), shape, where)
+    positional, by_name = _arguments(factory, shape, classes, where)
     try:
-        module = found(*given, **by_name)
+        module = factory(*positional, **by_name)
     except Exception as error:  # whatever the user's code raises
         first = (str(error).splitlines() or [""])[0]
         raise SpecError(
@@ -70,7 +70,7 @@ def _called(found: Callable[..., Any], shape: tuple[int, ...], classes: int, whe
 
 
 def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
-    """The module, once lazy layers (LazyLinear) have taken their sizes from inputs of this shape.
+    """The module, after lazy layers (LazyLinear) are initialised with inputs of this shape.
 
     Raises:
         SpecError: they cannot.
@@ -92,16 +92,16 @@ def _sized(module: Any, shape: tuple[int, ...], where: str) -> Any:
 
 
 def _arguments(
-    found: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
+    factory: Callable[..., Any], shape: tuple[int, ...], classes: int, where: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What the callable is called with: arguments by place, and by name.
+    """The positional and keyword arguments for the callable.
 
     Raises:
-        SpecError: it needs others.
+        SpecError: it needs other arguments.
     """
     try:
-        signature = inspect.signature(found)
-    except (ValueError, TypeError):  # of code in C, which tells none
+        signature = inspect.signature(factory)
+    except (ValueError, TypeError):  # code in C may have no signature
         return (shape, classes), {}
     known = signature.parameters.values()
     offered = {"shape": shape, "classes": classes}

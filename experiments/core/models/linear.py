@@ -38,7 +38,7 @@ class Logreg(Block):
 
 
 def _linear(shape: tuple[int, ...], classes: int, sigmoid: bool) -> nn.Module:
-    """Flatten where there is something to flatten, a linear map, and perhaps a sigmoid."""
+    """Flatten if needed, a linear map, and optionally a sigmoid."""
     from torch import nn
 
     layers: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []

@@ -1,4 +1,4 @@
-"""Names of tensors in files brought to a module's own: wrappers put a prefix before them, lists of arrays have none."""
+"""Mapping tensor names in files to a module's: wrappers add a prefix to them, lists of arrays have none."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Named:
     """Tensors under a module's own names.
 
     Attributes:
-        tensors: by name; names that the module has not are left as they were. note: what was done to names, in words,
-            "" where nothing was.
+        tensors: by name; names unknown to the module are unchanged. note: how names were changed, in words; "" if they
+            were not.
     """
 
     tensors: dict[str, Tensor]
@@ -29,8 +29,8 @@ class Named:
 def own_names(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> Named:
     """`tensors` under the names of `module`'s state dict.
 
-    Names that differ by one prefix throughout (a wrapper's, as of torch.compile, DataParallel or Opacus; or one that
-    only the module has) are changed by it; the prefix is found by comparison. Nameless arrays (arr_0, arr_1, ... or 0,
+    A common prefix (of a wrapper such as torch.compile, DataParallel or Opacus; or one that only the module has) is
+    removed or added; the prefix is found by comparison. Nameless arrays (arr_0, arr_1, ... or 0,
     1, ...) are taken in their order, as the state dict or as the parameters alone, where every shape agrees.
 
     Args:
@@ -53,7 +53,7 @@ def own_names(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> N
 
 
 def _changes(names: Iterable[str], known: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """(prefix to take off, prefix to put before) by which all of `names` can be changed, the least change first."""
+    """(prefix to remove, prefix to add) pairs that apply to all of `names`, the smallest change first."""
     pairs = [(off, put) for off in _prefixes(names) for put in _prefixes(known)]
     return sorted(pairs, key=lambda pair: len(pair[0]) + len(pair[1]))
 
@@ -69,30 +69,30 @@ def _prefixes(names: Iterable[str]) -> list[str]:
 
 
 def _count(names: Iterable[str], known: Mapping[str, Tensor], off: str, put: str) -> int:
-    """How many of `names` are known once changed."""
+    """How many of `names` are known after the change."""
     return sum(put + name[len(off) :] in known for name in names)
 
 
 def _numbered(names: Iterable[str]) -> list[str]:
-    """`names` by their numbers where they are one word with the numbers 0, 1, 2, ... after it; else nothing."""
-    found = [re.fullmatch(r"(.*?)(0|[1-9]\d*)", name, re.ASCII | re.DOTALL) for name in names]
-    places = {int(match[2]): match[0] for match in found if match}
-    whole = len({match[1] for match in found if match}) == 1 and places.keys() == set(range(len(found)))
-    return [places[i] for i in range(len(found))] if whole else []
+    """`names` in numerical order if they are one word followed by 0, 1, 2, ...; else an empty list."""
+    matches = [re.fullmatch(r"(.*?)(0|[1-9]\d*)", name, re.ASCII | re.DOTALL) for name in names]
+    places = {int(match[2]): match[0] for match in matches if match}
+    whole = len({match[1] for match in matches if match}) == 1 and places.keys() == set(range(len(matches)))
+    return [places[i] for i in range(len(matches))] if whole else []
 
 
 def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
-    """Nameless arrays under the names of that listing of the module's state which is as long and has their shapes.
+    """Nameless arrays under the names of the listing of the module's state with the same length and shapes.
 
     Raises:
-        SpecError: there is none.
+        SpecError: no listing matches.
     """
     whole = module.state_dict()
     listings = _listings(module)
-    told, names = listings.get(len(arrays), ("", ()))
+    listing, names = listings.get(len(arrays), ("", ()))
     wrong = [(i, name) for i, name in enumerate(names) if arrays[i].shape != whole[name].shape]
-    if told and not wrong:
-        note = f"{len(arrays)} arrays without names taken for {told}, in order"
+    if listing and not wrong:
+        note = f"{len(arrays)} arrays without names taken for {listing}, in order"
         return Named(dict(zip(names, arrays, strict=True)), note)
     said = f"{len(arrays)} of them, and it has " + " or ".join(f"{n} ({listings[n][0]})" for n in listings)
     if wrong:
@@ -106,13 +106,13 @@ def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
 
 
 def _listings(module: nn.Module) -> dict[int, tuple[str, tuple[str, ...]]]:
-    """(what, names) of each way to list a module's state, by their lengths, which differ: each holds the one before."""
-    whole, own = module.state_dict(), dict(module.named_parameters())
+    """(description, names) of each listing of a module's state, by length; each contains the one before."""
+    whole, parameters = module.state_dict(), dict(module.named_parameters())
     real = [name for name, tensor in whole.items() if tensor.is_floating_point()]
-    ways = {
-        "the model's trained parameters": [name for name, tensor in own.items() if tensor.requires_grad],
-        "the model's parameters": list(own),
+    listings = {
+        "the model's trained parameters": [name for name, tensor in parameters.items() if tensor.requires_grad],
+        "the model's parameters": list(parameters),
         "the model's state dict without counters": real,
         "the model's state dict": list(whole),
     }
-    return {len(names): (told, tuple(names)) for told, names in ways.items() if names}
+    return {len(names): (listing, tuple(names)) for listing, names in listings.items() if names}

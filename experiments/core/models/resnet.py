@@ -60,5 +60,5 @@ def _block(depth: int, wide: int, planes: int, stride: int) -> nn.Module:
     if stride > 1 or wide != out:
         shortcut = nn.Sequential(nn.Conv2d(wide, out, 1, stride, bias=False), nn.BatchNorm2d(out))
     block = kind(wide, planes, stride, shortcut)
-    block.relu.inplace = False  # hooks that keep a layer's output must not see it overwritten
+    block.relu.inplace = False  # an output stored by a hook must not be overwritten
     return block

@@ -17,7 +17,7 @@ class SmallCnn(Block):
     """Five 3x3 convolutions of 8 channels and a 1x1 one, tanh, global mean, dense: 2,616 parameters (1x28x28, 10).
 
     After All-CNN-C (Springenberg et al. 2015): no padding, strides 1, 2, 1, 2, 1. The published code names its
-    activation softplus and applies tanh, which counts. Weights as published: `init: koh_liang`.
+    activation softplus but applies tanh, as here. Weights as published: `init: koh_liang`.
     """
 
     kind: Literal["small_cnn"] = "small_cnn"

@@ -1,4 +1,4 @@
-"""States in files: reading them without running code, and telling whether they fit a module."""
+"""State files: reading them without running code, and checking whether they fit a module."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a state dict in a .safetensors or .npz file, or in one of torch.save (read with weights_only).
 
-    Numbers of less than 16 bits come as float32.
+    Floating-point types of less than 16 bits are converted to float32.
 
     Raises:
         MissingError: the file cannot be read.
-        SpecError: it is neither, it is damaged, or it holds something else than named, dense tensors of finite numbers.
+        SpecError: another format, damage, or content other than named, dense tensors of finite numbers.
     """
     import torch
 
     todo = "save module.state_dict() with safetensors.torch.save_file"
     readers: dict[str, Callable[[Path, str], Any]] = {".safetensors": _read_safetensors, ".npz": _read_npz}
     read = readers.get(path.suffix)
-    held = _read_torch(path, f"{todo}, or with torch.save") if read is None else read(path, todo)
+    content = _read_torch(path, f"{todo}, or with torch.save") if read is None else read(path, todo)
 
-    if not isinstance(held, Mapping) or not held:
-        raise SpecError(f"the file holds a {type(held).__name__}, not a state dict", str(path), todo)
-    for name, tensor in held.items():
+    if not isinstance(content, Mapping) or not content:
+        raise SpecError(f"the file holds a {type(content).__name__}, not a state dict", str(path), todo)
+    for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise SpecError(f"{name!r} in the file is a {type(tensor).__name__}, not a tensor", str(path), todo)
         if not _is_dense(tensor):
             raise SpecError(f"{name} is not a dense tensor of real numbers", str(path), todo)
-    found = {name: _computable(name, tensor, path) for name, tensor in held.items()}
-    for name, tensor in found.items():
+    tensors = {name: _computable(name, tensor, path) for name, tensor in content.items()}
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise SpecError(f"{name} holds NaN or infinity", str(path), "use weights of a training run without NaN")
-    return found
+    return tensors
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         MissingError: the file cannot be read.
-        SpecError: it is damaged, holds objects, or unfolds to more than the memory that is free.
+        SpecError: it is damaged, holds objects, or does not fit in the free memory once unpacked.
     """
     import zipfile
 
@@ -71,14 +71,14 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {"inputs": opened} if isinstance(opened, np.ndarray) else {key: opened[key] for key in opened.files}
         except FedlabError:
             raise
-        except Exception as error:  # numpy and the zip reader raise whatever they stumble upon
+        except Exception as error:  # numpy and the zip reader can raise anything
             first = (str(error).splitlines() or [type(error).__name__])[0]
             what = f"not a valid {path.suffix} file ({first})"
             raise SpecError(what, str(path), "write it again with numpy") from error
 
 
 def _computable(name: str, tensor: Tensor, path: Path) -> Tensor:
-    """`tensor`, or where its type only stores numbers (less than 16 bits), the same numbers as float32."""
+    """`tensor`; storage-only types (less than 16 bits) are converted to float32."""
     if not tensor.is_floating_point() or tensor.element_size() > 1:
         return tensor
     try:
@@ -89,7 +89,7 @@ def _computable(name: str, tensor: Tensor, path: Path) -> Tensor:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Whether every number of the tensor lies in the file: a tiny file can name a tensor of petabytes."""
+    """Whether the file stores every number of the tensor: a tiny file can declare a tensor of petabytes."""
     import torch
 
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
@@ -98,9 +98,9 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def first_mismatch(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
-    """The first fault by which `tensors` are no state of `module`, in words; None where they fit.
+    """The first reason, in words, why `tensors` are not a state of `module`; None where they fit.
 
-    What `missing` names is needed; what `misfit` finds is a fault too.
+    Tensors that `missing` returns are required; those that `misfit` reports are faults too.
     """
     lost = missing(module, tensors)
     return f"tensor {lost[0]} is missing" if lost else misfit(module, tensors)
@@ -112,26 +112,30 @@ def missing(module: nn.Module, names: Container[str]) -> tuple[str, ...]:
     Integer buffers (BatchNorm's count of batches) and second names of a shared tensor may be missing.
     """
     known = module.state_dict()
-    own = [name for name, _ in module.named_parameters()]
-    own += [name for name, buffer in module.named_buffers() if name in known and buffer.is_floating_point()]
-    return tuple(name for name in own if name not in names)
+    required = [name for name, _ in module.named_parameters()]
+    required += [name for name, buffer in module.named_buffers() if name in known and buffer.is_floating_point()]
+    return tuple(name for name in required if name not in names)
 
 
 def misfit(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
-    """The first of `tensors`, in words, that `module` has not, has in another shape, or has as real numbers."""
-    own: dict[str, Tensor] = {**dict(module.named_buffers()), **module.state_dict()}
-    for name in [*(n for n in own if n in tensors), *(n for n in tensors if n not in own)]:
-        fault = _misshapen(name, tensors[name], own[name]) if name in own else f"tensor {name} is not in the model"
+    """The first of `tensors` that `module` lacks, has in another shape, or has as real numbers; in words."""
+    expected: dict[str, Tensor] = {**dict(module.named_buffers()), **module.state_dict()}
+    for name in [*(n for n in expected if n in tensors), *(n for n in tensors if n not in expected)]:
+        fault = (
+            _misshapen(name, tensors[name], expected[name])
+            if name in expected
+            else f"tensor {name} is not in the model"
+        )
         if fault:
             return fault
     return None
 
 
-def _misshapen(name: str, found: Tensor, wanted: Tensor) -> str | None:
-    if found.shape == wanted.shape:
-        whole = wanted.is_floating_point() and not found.is_floating_point()
-        return f"tensor {name} holds {found.dtype}, the model needs real numbers" if whole else None
-    return f"tensor {name} has shape {tuple(found.shape)}, the model needs {tuple(wanted.shape)}"
+def _misshapen(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+    if tensor.shape == wanted.shape:
+        whole = wanted.is_floating_point() and not tensor.is_floating_point()
+        return f"tensor {name} holds {tensor.dtype}, the model needs real numbers" if whole else None
+    return f"tensor {name} has shape {tuple(tensor.shape)}, the model needs {tuple(wanted.shape)}"
 
 
 def _read_safetensors(path: Path, todo: str) -> Any:
@@ -139,7 +143,7 @@ def _read_safetensors(path: Path, todo: str) -> Any:
     from safetensors.torch import load_file
 
     try:
-        with path.open("rb"):  # the library's own words for what cannot be opened mislead
+        with path.open("rb"):  # the library's message for an unreadable file is misleading
             pass
         return load_file(path)
     except SafetensorError as error:
@@ -151,15 +155,15 @@ def _read_safetensors(path: Path, todo: str) -> Any:
 def _read_npz(path: Path, todo: str) -> Any:
     import torch
 
-    found = {}
+    tensors = {}
     for name, array in read_arrays(path).items():
         try:
-            found[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
         except TypeError as error:
-            # numpy keeps the bits of types that it does not know (bfloat16), and not what they mean.
+            # For types that numpy does not know (bfloat16), it keeps the bits but not their meaning.
             what = f"{name} holds numbers of type {array.dtype}"
             raise SpecError(what, str(path), f"convert them with .astype('float32'), or {todo}") from error
-    return found
+    return tensors
 
 
 def _read_torch(path: Path, todo: str) -> Any:
@@ -170,14 +174,14 @@ def _read_torch(path: Path, todo: str) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what is refused in the next moment
+            warnings.simplefilter("ignore")  # about content that is rejected below
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise _unreadable(path, error) from error
     except pickle.UnpicklingError as error:
-        # Raised for what weights_only refuses as well as for what is no pickle at all.
+        # Raised for what weights_only rejects and for files that are not pickles.
         raise SpecError("not a file of tensors only, or damaged", str(path), todo) from error
-    except Exception as error:  # torch and the zip reader raise whatever they stumble upon
+    except Exception as error:  # torch and the zip reader can raise anything
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError(f"not a valid file of weights ({first})", str(path), todo) from error
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Torchvision(Block):
     """`torchvision.models.get_model(name, weights=None, num_classes=...)`; the first convolution fits the channels.
 
-    With `weights` the state in a file is copied in, except for a head of another number of classes, which is drawn.
+    With `weights` the state is loaded from a file, except a head with another number of classes, which is initialised.
     """
 
     kind: Literal["torchvision"] = "torchvision"
@@ -34,7 +34,7 @@ class Torchvision(Block):
         return self.name
 
     def located(self, data_dir: Path | None) -> Torchvision:
-        """The block with the place of its file in the working directory or the data folder.
+        """The block with its file resolved in the working directory or the data folder.
 
         Raises:
             MissingError: it is in neither.
@@ -52,7 +52,7 @@ class Torchvision(Block):
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W] to outputs [n, classes].
 
-        Its attribute `weights_from` tells the file that was loaded ("none" where there was none).
+        Its attribute `weights_from` names the file that was loaded ("none" if there was none).
 
         Raises:
             MissingError: the file of weights is not there.
@@ -83,7 +83,7 @@ class Torchvision(Block):
             _first_convolution(module, shape[0])
         for part in module.modules():
             if hasattr(part, "inplace"):
-                part.inplace = False  # hooks that keep a layer's output must not see it overwritten
+                part.inplace = False  # an output stored by a hook must not be overwritten
         self._load(module)
         return module
 

@@ -26,7 +26,7 @@ class Transformer(Block):
     (Gill et al. 2025 use these heads). From a checkpoint's folder, or new: its size is then by default that of BERT's
     tiniest published model, 2 layers of width 128 with 2 heads.
 
-    Nothing is dropped by default, which lets all formulations compute it; the published configurations say 0.1.
+    Dropout is 0 by default, so that all formulations can compute it; the published configurations use 0.1.
     """
 
     kind: Literal["transformer"] = "transformer"
@@ -47,9 +47,9 @@ class Transformer(Block):
 
     @model_validator(mode="after")
     def _agree(self) -> Transformer:
-        own = [k for k in ("layers", "width", "heads", "vocabulary", "positions") if getattr(self, k) is not None]
-        if self.checkpoint is not None and own:
-            raise ValueError(f"{own[0]}: the checkpoint tells it; leave it out")
+        sizes = [k for k in ("layers", "width", "heads", "vocabulary", "positions") if getattr(self, k) is not None]
+        if self.checkpoint is not None and sizes:
+            raise ValueError(f"{sizes[0]}: the checkpoint tells it; leave it out")
         width = self.width or _SMALL["width"]
         if width % (self.heads or max(1, width // 64)):
             raise ValueError(f"heads: a width of {width} cannot be shared by {self.heads or width // 64} heads")
@@ -61,7 +61,7 @@ class Transformer(Block):
         return self.arch
 
     def located(self, data_dir: Path | None) -> Transformer:
-        """The block with the place of its checkpoint in the working directory or the data folder.
+        """The block with its checkpoint resolved in the working directory or the data folder.
 
         Raises:
             MissingError: it is in neither.

@@ -55,6 +55,15 @@ def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int, title
         )  # fmt: skip
 
 
+def outer_labels(panels: Sequence[Axes], columns: int, x: str, y: str) -> None:
+    """Label the lowest panel of each column and the first of each row of `panels`, the used ones in reading order."""
+    for index, ax in enumerate(panels):
+        if index + columns >= len(panels):
+            ax.set_xlabel(x)
+        if index % columns == 0:
+            ax.set_ylabel(y)
+
+
 def hide(panels: Sequence[Axes], used: int) -> None:
     """Take away the panels after the first `used`."""
     for ax in panels[used:]:

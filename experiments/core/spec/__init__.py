@@ -1,1 +1,1 @@
-"""fedlab core: spec."""
+"""Specs: reading YAML files, checking them, and the fields that papers share."""

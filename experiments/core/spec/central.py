@@ -1,4 +1,4 @@
-"""A model trained on all its data, and trained again without some of them: what a spec says of it."""
+"""The spec of a model trained on all its data and retrained without some of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fields of a block are, in words: read off the pydantic classes, so that nothing is said twice."""
+"""The fields of a block in words, derived from the pydantic classes so that nothing is documented twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = {int: "integer", float: "number", str: "text", bool: "true or false", N
 
 @dataclass(frozen=True)
 class Described:
-    """A field: its name, the type in words, the default as YAML ("" where it is required), and what it says."""
+    """A field: its name, the type in words, the default as YAML ("" where it is required), and its description."""
 
     name: str
     type: str
@@ -24,7 +24,7 @@ class Described:
 
 
 def fields(block: type[BaseModel]) -> Iterator[Described]:
-    """The fields of a block, in the order they are written in; its `kind` is left out."""
+    """The fields of a block in the order of definition, without its `kind`."""
     for name, field in block.model_fields.items():
         if name != "kind":
             default = "" if field.is_required() else written(field.get_default(call_default_factory=True))
@@ -37,14 +37,14 @@ def written(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value of a field as JSON has it."""
+    """A field's value as JSON types."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     return [plain(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
 def blocks(annotation: Any) -> tuple[type[BaseModel], ...]:
-    """The blocks that a field's value, or an item of it, can be; none where it is no block."""
+    """The blocks that a field's value, or an item of it, can be; empty if it is not a block."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return (annotation,)
     if get_origin(annotation) in (Union, UnionType, Annotated, tuple):
@@ -72,5 +72,5 @@ def words(annotation: Any) -> str:
 
 
 def doc(block: type[BaseModel]) -> str:
-    """The first line of what a block says of itself."""
+    """The first line of a block's docstring."""
     return (block.__doc__ or "").strip().partition("\n")[0]

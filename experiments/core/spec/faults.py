@@ -10,32 +10,32 @@ from experiments.core.errors import suggestion
 from experiments.core.spec.values import Fault, Key, Tree, brief
 
 MOST_ERRORS = 1000
-"""Errors that are looked at; a list of wrong values makes one each."""
+"""Limit on the errors processed; a list of wrong values gives one each."""
 
 
 def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[Fault]:
-    """The faults pydantic found in `tree`, with their places."""
-    found = []
+    """The faults pydantic found in `tree`, with their locations."""
+    faults = []
     for item in error.errors(include_url=False)[:MOST_ERRORS]:
         path = _path(item["loc"], tree.value)
         if item["type"] == "too_short" and item["input"]:
-            continue  # pydantic counts only the sound items; the others have faults of their own
+            continue  # pydantic counts only the valid items; the others are reported separately
         if item["type"] == "value_error":
-            found += _crosswise(str(item["ctx"]["error"]), path, tree)
+            faults += _crosswise(str(item["ctx"]["error"]), path, tree)
             continue
         what, hint = _words(item, path, cls, tree.value)
         if item["type"].startswith("union_tag"):
             path = (*path, "kind")
-        found.append(Fault(tree.origin(path), ".".join(path), what, hint))
-    return found
+        faults.append(Fault(tree.origin(path), ".".join(path), what, hint))
+    return faults
 
 
 def _path(loc: tuple[int | str, ...], value: Any) -> Key:
-    """Pydantic's location without the tags of unions that it weaves in."""
+    """Pydantic's location without the union tags that it inserts."""
     path: list[str] = []
     for part in loc:
         if value == part or (isinstance(value, dict) and part not in value and value.get("kind") == part):
-            continue  # a word stands for the block of that kind
+            continue  # a word is short for the block of that kind
         path.append(str(part))
         if isinstance(value, list):
             value = value[part] if isinstance(part, int) and part < len(value) else None
@@ -45,18 +45,18 @@ def _path(loc: tuple[int | str, ...], value: Any) -> Key:
 
 
 def _crosswise(message: str, path: Key, tree: Tree) -> list[Fault]:
-    """Faults of a check across fields: lines of "key: message", reported at the place of `key`."""
-    found = []
+    """Faults of a check across fields: lines of "key: message", reported at the location of `key`."""
+    faults = []
     for line in message.splitlines():
         head, colon, rest = line.partition(": ")
         named = (*path, *head.split(".")) if colon and " " not in head else path
-        found.append(Fault(tree.origin(named), ".".join(named), rest if named != path else line))
-    return found
+        faults.append(Fault(tree.origin(named), ".".join(named), rest if named != path else line))
+    return faults
 
 
 def _words(item: Any, path: Key, cls: type[BaseModel], value: Any) -> tuple[str, str]:
-    """What to say of one pydantic error, and the hint."""
-    kind, given, context = item["type"], item.get("input"), item.get("ctx", {})
+    """The message for one pydantic error, and the hint."""
+    kind, entered, context = item["type"], item.get("input"), item.get("ctx", {})
     if kind == "extra_forbidden":
         return "unknown key", suggestion(path[-1], _known(cls, path[:-1], value))
     if kind == "missing":
@@ -66,12 +66,12 @@ def _words(item: Any, path: Key, cls: type[BaseModel], value: Any) -> tuple[str,
         return f"unknown kind {brief(context['tag'])}", suggestion(context["tag"], tags)
     if kind == "union_tag_not_found":
         return "needs a `kind`", "see `fedlab list --kinds`"
-    if kind == "literal_error" and isinstance(given, str):
+    if kind == "literal_error" and isinstance(entered, str):
         names = [n.strip().strip("'") for n in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"unknown value {brief(given)}", suggestion(given, names)
+        return f"unknown value {brief(entered)}", suggestion(entered, names)
     message = item["msg"][0].lower() + item["msg"][1:]
-    simple = given is None or isinstance(given, (str, int, float, bool))
-    return message + (f" (got {brief(given)})" if simple else ""), ""
+    simple = entered is None or isinstance(entered, (str, int, float, bool))
+    return message + (f" (got {brief(entered)})" if simple else ""), ""
 
 
 def _known(cls: type[BaseModel], path: Key, value: Any) -> list[str]:
@@ -93,7 +93,7 @@ def _known(cls: type[BaseModel], path: Key, value: Any) -> list[str]:
 
 
 def _is_of(block: type[BaseModel], kind: Any) -> bool:
-    """Whether a mapping that says this kind (None: none) can be such a block."""
+    """Whether a mapping with this kind (None: without one) can be such a block."""
     tag = block.model_fields.get("kind")
     return tag is None or kind is None or tag.default == kind
 

@@ -1,4 +1,4 @@
-"""The fields of a spec. Every default lives here (or in the block of a data set, split or model), nowhere else."""
+"""The fields of a spec. Every default is defined here (or in the block of a data set, split or model), nowhere else."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 Init = Literal["glorot_uniform", "default", "koh_liang", "keep"]
-"""Where initial weights come from: three schemes that draw them (`engine.net.initialise`), or the model as it came."""
+"""The source of initial weights: three initialisation schemes (`engine.net.initialise`), or the model's own weights."""
 
 
-def _name(given: Any) -> Any:
-    """A whole number as the text of a name."""
-    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+def _name(name: Any) -> Any:
+    """A name; whole numbers are converted to text."""
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
 def _plain(name: str) -> str | int:
@@ -40,9 +40,9 @@ ClientName = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1),
     PlainSerializer(_plain, when_used="json"),
 ]
-"""A client by name, or by position as "#3". A number is a name, too: 2 is the client called "2"."""
+"""A client by name, or by position as "#3". A number is also a name: 2 is the client called "2"."""
 
-_LISTED = 10**6  # clients whose names are written out to check a spec; beyond, reading the data tells
+_LISTED = 10**6  # up to so many client names are checked with the spec; larger sets when the data are read
 
 
 class CustomModel(Block):
@@ -179,9 +179,9 @@ class RunSpec(SettingSpec):
         return None
 
     def faults_of_names(self, key: str, names: Iterable[str]) -> list[str]:
-        """What is wrong with the clients that the field `key` names, where the spec alone tells what they are called.
+        """The faults of the client names in the field `key`, where the spec alone determines the valid names.
 
-        Own names are known only once the data are read (`Federation.positions`).
+        Names from the data are checked after reading them (`Federation.positions`).
         """
         count = getattr(self.partition, "clients", None)
         if count is None and self.partition.kind == "natural" and self.data.numbers_clients:

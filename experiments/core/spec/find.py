@@ -13,30 +13,30 @@ from experiments.paths import configs_dir, expanded
 
 
 def folders() -> list[Path]:
-    """Where specs are looked for: $FEDLAB_CONFIGS, the checkout one stands in, the packaged ones."""
-    named, here = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
-    found = [expanded(named)] if named else []
-    if (here / "experiments" / "core" / "spec").is_dir() and (here / "configs").is_dir():
-        found.append(here / "configs")
-    found.append(configs_dir())
-    return list({os.path.realpath(folder): folder for folder in found}.values())
+    """Where specs are searched for: $FEDLAB_CONFIGS, a checkout in the working directory, the packaged ones."""
+    named, cwd = os.environ.get("FEDLAB_CONFIGS"), Path.cwd()
+    candidates = [expanded(named)] if named else []
+    if (cwd / "experiments" / "core" / "spec").is_dir() and (cwd / "configs").is_dir():
+        candidates.append(cwd / "configs")
+    candidates.append(configs_dir())
+    return list({os.path.realpath(folder): folder for folder in candidates}.values())
 
 
 def settings(paper: str | None = None) -> dict[str, list[Path]]:
-    """Built-in specs by owner, in the order of their names; nearer folders win."""
-    found: dict[str, dict[str, Path]] = {}
+    """Built-in specs by owner, sorted by name; specs in earlier folders take precedence."""
+    by_paper: dict[str, dict[str, Path]] = {}
     for folder in reversed(folders()):
         for path in sorted(folder.glob("*/*.yaml")):
             if path.parent.name in papers() and paper in (None, path.parent.name):
-                found.setdefault(path.parent.name, {})[path.stem] = path
-    return {owner: [named[stem] for stem in sorted(named)] for owner, named in sorted(found.items())}
+                by_paper.setdefault(path.parent.name, {})[path.stem] = path
+    return {owner: [named[stem] for stem in sorted(named)] for owner, named in sorted(by_paper.items())}
 
 
 def find(name: str | Path, paper: str | None = None) -> Path:
     """The file that `name` means: a path, `influence/setting3`, `setting3`, or `3` within a paper.
 
     Raises:
-        SpecError: when there is none, or more than one.
+        SpecError: no file or more than one matches.
     """
     text = str(name)
     if is_file(path := expanded(text)):

@@ -1,4 +1,4 @@
-"""The axes of a setting: which values are varied, and how a point of the grid is called in results."""
+"""The axes of a setting: which values are varied, and how results name a point of the grid."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _Named = Annotated[dict[str, dict[str, Any] | None], Field(min_length=1)]
 Axes = dict[str, _Named | _Values]
 """An axis is a dotted key with its values, or a word with named choices, each a set of dotted keys and values.
 
-A choice that is null is left out (a scale may drop what its setting has)."""
+A choice that is null is left out (a scale can drop a choice of its setting)."""
 
 Point = dict[str, str]
-"""One choice on every axis, by its word and as it is written in results: {"activation": "relu", "wd": "0.005"}."""
+"""One choice on every axis, by its word, as written in results: {"activation": "relu", "wd": "0.005"}."""
 
 MOST_CELLS = 10_000
-"""Points of a grid times seeds: what one setting may ask for."""
+"""Limit on a setting's grid points times seeds."""
 
 _NO_WORDS: Mapping[str, str] = {}
 _NEVER = (Role.IDENTITY, Role.EXPERIMENT, Role.REPEATS, Role.AXES)  # of fields that no axis can vary
@@ -63,13 +63,13 @@ def label(point: Point) -> str:
 
 
 def at(spec: S, keys: dict[str, Any]) -> S:
-    """The setting with dotted `keys` put in, blocks before what is inside them, and no grid.
+    """The setting with dotted `keys` set (blocks before their content) and without its grid.
 
-    A block of another kind replaces the old one whole.
+    A block of another kind replaces the old one entirely.
 
     Raises:
         pydantic.ValidationError: a value that does not fit, or an unknown key. KeyError: an unknown block.
-        TypeError, AttributeError: a key inside something that is no block.
+        TypeError, AttributeError: a key inside something that is not a block.
     """
     tree = json.loads(spec.model_dump_json())
     tree["grid"] = {}
@@ -94,33 +94,33 @@ def _same_kind(old: Any, value: Any) -> bool:
 
 
 def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS) -> list[str]:
-    """What is wrong with the axes of `spec`: too many points, two axes on one key, and whatever `_fault_at` finds."""
+    """Faults of the axes of `spec`: too many points, two axes on one key, and whatever `_fault_at` reports."""
     if not axes:
         return []
     if fault := _fault_of_axes(axes, words, len(getattr(spec, "seeds", (0,))), role.keys(type(spec), *_NEVER)):
         return [f"grid: {fault}"]
     seen: set[str] = set()
     for point, keys in points(axes, words=words):
-        told = ", ".join(f"{word}={name}" for word, name in point.items())
+        point_label = ", ".join(f"{word}={name}" for word, name in point.items())
         if label(point) in seen:
-            return [f"grid: {told} is there twice"]
+            return [f"grid: {point_label} is there twice"]
         seen.add(label(point))
         if fault := _fault_at(spec, keys):
-            return [f"grid: {told}: {fault}"]
+            return [f"grid: {point_label}: {fault}"]
     return []
 
 
 def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int, never: Collection[str]) -> str:
-    """What is wrong with the axes before any point is tried, "" for nothing."""
+    """A fault of the axes that shows before any point is tried, or ""."""
     choices = {axis: _choices(axis, values, words) for axis, values in axes.items()}
-    if empty := [axis for axis, found in choices.items() if not found]:
+    if empty := [axis for axis, options in choices.items() if not options]:
         return f"{empty[0]} has no choice left"
-    cells = math.prod(len(found) for found in choices.values()) * seeds
+    cells = math.prod(len(options) for options in choices.values()) * seeds
     if cells > MOST_CELLS:
         return f"{cells} combinations of choices and seeds; at most {MOST_CELLS}"
     owner: dict[str, str] = {}
-    for axis, found in choices.items():
-        for key in sorted({leaf for _, _, keys in found for leaf in _leaves(keys)}):
+    for axis, options in choices.items():
+        for key in sorted({leaf for _, _, keys in options for leaf in _leaves(keys)}):
             if owner.setdefault(key, axis) != axis:
                 return f"{owner[key]} and {axis} both set {key}"
     if banned := [key for key in owner if key.split(".")[0] in never]:
@@ -129,7 +129,7 @@ def _fault_of_axes(axes: Axes, words: Mapping[str, str], seeds: int, never: Coll
 
 
 def _leaves(keys: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Dotted keys of the values that are no blocks."""
+    """Dotted keys of the values that are not blocks."""
     for key, value in keys.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{above}{key}.")
@@ -138,7 +138,7 @@ def _leaves(keys: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 
 def _fault_at(spec: Block, keys: dict[str, Any]) -> str:
-    """Why `spec` cannot stand at a point, "" where it can."""
+    """Why `spec` is invalid at a point, or ""."""
     try:
         at(spec, keys)
     except KeyError as error:

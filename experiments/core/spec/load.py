@@ -1,4 +1,4 @@
-"""Reading a spec: read, extend, scale, override, validate; all faults at once, each with its place."""
+"""Loading a spec: read, extend, scale, override, validate; all faults are reported at once, with their locations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from experiments.core.spec.tree import SCALES, gather, put
 from experiments.core.spec.values import Fault, Key, Tree, brief
 
 MOST_FAULTS = 50
-"""Faults of one spec that are told."""
+"""Limit on the faults reported for one spec."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Loaded:
     """A validated spec, where each value came from (dotted key -> file:line, option or "default"), and its file.
 
     Attributes:
-        stand_in: kind of the data that its file offers where its own are missing; "" where it offers none.
+        stand_in: kind of the substitute data that its file offers if its data are missing; "" if none.
     """
 
     spec: Any
@@ -54,15 +54,15 @@ def load(
         source: a path, or a name that `find` knows.
         paper: the paper it must belong to; None takes it from the file.
         scale: smoke, small or paper.
-        overrides: what the command line says over the file (`read_overrides` of --set, `option` of an option).
+        overrides: command-line values that replace the file's (`read_overrides` of --set, `option` of an option).
         model_factory: "package.module:callable" that replaces the model (the command line's --model), and with it the
             file's `init` by `keep`, unless `overrides` name a scheme.
-        data_override: kind of data that replaces the data block (--data); another kind than the setting's own is a
-            stand-in, and the name says so.
-        stand_in: lay the file's own `stand_in` on it, as where its data are missing; without effect where it has none.
+        data_override: kind of data that replaces the data block (--data); a kind other than the setting's is a
+            stand-in, marked as such in the name.
+        stand_in: apply the file's `stand_in` overlay, as if its data were missing; else no effect.
 
     Raises:
-        SpecError: with every fault found, as "file:line: key: message".
+        SpecError: with every fault, as "file:line: key: message".
     """
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES, "--scale")
@@ -76,7 +76,7 @@ def load(
         tree = stood_in(tree, data_override, overlay)
     elif stand_in and overlay.value:
         tree = laid(tree, overlay)
-    if model_factory is not None:  # the file's scheme was for the file's model; --set may still name one
+    if model_factory is not None:  # the file's scheme was for the file's model; --set can still choose one
         tree = put(tree, ("init",), "keep", f"--model {model_factory}")
     tree = overridden(tree, overrides)
     no_foreign_code(tree)
@@ -92,21 +92,21 @@ def validated(cls: type[BaseModel], tree: Tree, name: str) -> Any:
     """`tree` as an instance of `cls`.
 
     Raises:
-        SpecError: with all faults, in the order of their places.
+        SpecError: with all faults, in the order of their locations.
     """
     faults, spec = list(tree.faults), None
     try:
-        # By way of JSON: strict validation then takes lists for tuples and strings for paths, as YAML writes them.
+        # Via JSON: strict validation then accepts lists for tuples and strings for paths, as YAML writes them.
         spec = cls.model_validate_json(json.dumps(tree.value))
     except ValidationError as error:
         faults += faults_of(error, cls, tree)
     if not faults:
         return spec
-    raise _told(sorted(faults, key=_place), name)
+    raise _as_error(sorted(faults, key=_place), name)
 
 
-def _told(faults: list[Fault], name: str) -> SpecError:
-    """The error that tells all faults; a single one in three parts."""
+def _as_error(faults: list[Fault], name: str) -> SpecError:
+    """One error for all faults; a single fault fills its three parts."""
     lines = tuple(str(fault) for fault in faults[:MOST_FAULTS])
     if len(faults) > MOST_FAULTS:
         lines += (f"{name}: and more",)
@@ -123,7 +123,7 @@ def _place(fault: Fault) -> tuple[str, int, str]:
 
 
 def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
-    """The paper the spec belongs to, by the command, the key `paper`, or the folder."""
+    """The paper the spec belongs to: from the command, the key `paper`, or the folder."""
     known, written = papers(), tree.value.get("paper")
     name = written if written is not None else paper or path.resolve().parent.name
     where = tree.origin(("paper",)) if written is not None else shown(path)
@@ -135,7 +135,7 @@ def _owner(tree: Tree, path: Path, paper: str | None) -> Paper:
 
 
 def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
-    """The class of a paper's spec. A paper with several names them in a dict; the key `experiment` chooses.
+    """The class of a paper's spec. A paper with several classes has a dict of them; the key `experiment` chooses.
 
     Raises:
         SpecError: on an unknown `experiment`.
@@ -152,22 +152,22 @@ def spec_class(paper: Paper, tree: Tree) -> type[BaseModel]:
 
 
 def no_foreign_code(tree: Tree) -> None:
-    """Let no file name code to import.
+    """Reject a spec that names code to import.
 
     Raises:
         SpecError: a model's kind is `custom`.
     """
-    found = next(_custom(tree.value, ()), None)
-    if found is not None:
+    custom_path = next(_custom(tree.value, ()), None)
+    if custom_path is not None:
         raise SpecError(
-            f"{'.'.join(found)}: custom is not accepted from a file or --set",
-            tree.origin(found),
+            f"{'.'.join(custom_path)}: custom is not accepted from a file or --set",
+            tree.origin(custom_path),
             "give --model package.module:callable on the command line",
         )
 
 
 def _custom(value: Any, path: Key) -> Iterator[Key]:
-    """Where anything, an axis of a grid too, says `kind: custom`."""
+    """The paths of every `kind: custom`, also in an axis of a grid."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _custom(part, (*path, str(key)))
@@ -180,7 +180,7 @@ def _custom(value: Any, path: Key) -> Iterator[Key]:
 
 def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:
     """Dotted key of every value of `spec` -> where it was written, or "default"."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
 
     def walk(block: BaseModel, path: tuple[str, ...]) -> None:
         for key in type(block).model_fields:
@@ -188,7 +188,7 @@ def origins(spec: BaseModel, tree: Tree) -> dict[str, str]:
             if isinstance(value, BaseModel):
                 walk(value, at)
             else:
-                found[".".join(at)] = tree.origins.get(at, "default")
+                sources[".".join(at)] = tree.origins.get(at, "default")
 
     walk(spec, ())
-    return found
+    return sources

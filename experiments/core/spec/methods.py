@@ -1,4 +1,4 @@
-"""The fields of a spec that list methods: a word stands for a method with its defaults."""
+"""The fields of a spec that list methods: a word is short for a method with its defaults."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from experiments.core.estimators.method import Method, known
 from experiments.core.spec.fields import union
 
 
-def _block(given: Any) -> Any:
+def _block(entry: Any) -> Any:
     """A word as the block of that kind."""
-    return {"kind": given} if isinstance(given, str) else given
+    return {"kind": entry} if isinstance(entry, str) else entry
 
 
 def one_of(family: type[Method]) -> Any:

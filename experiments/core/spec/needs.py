@@ -1,4 +1,4 @@
-"""What a spec needs that is not there, looked for before anything is computed."""
+"""What a spec needs and this machine lacks, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from experiments.core.spec.grid import at, points
 
 
 def missing(spec: Any, data_dir: Path | None) -> MissingError | None:
-    """What the blocks of a spec name and this machine lacks, at every point of its grid; None when all is there.
+    """The files and packages that the blocks of a spec need and this machine lacks, over its grid; None if nothing.
 
     Reads no data and loads no torch.
     """
@@ -27,7 +27,7 @@ def missing(spec: Any, data_dir: Path | None) -> MissingError | None:
 
 
 def _joined(faults: list[MissingError], data_dir: Path | None) -> MissingError:
-    """One error for all: what is missing, one command for what can be fetched, and what else is to be done."""
+    """One error for all: what is missing, one command for what can be downloaded, and the other remedies."""
     if len(faults) == 1:
         return faults[0]
     fetched = [fault for fault in faults if isinstance(fault, MissingDataError) and fault.downloads]
@@ -43,8 +43,8 @@ def _blocks(spec: Any) -> Iterator[Block]:
     axes = getattr(spec, "grid", {})
     seen: list[Block] = []
     for _, keys in points(axes):
-        own = at(spec, keys) if keys else spec
-        for block in (getattr(own, name) for name in type(own).model_fields):
+        point_spec = at(spec, keys) if keys else spec
+        for block in (getattr(point_spec, name) for name in type(point_spec).model_fields):
             if isinstance(block, Block) and block not in seen:
                 seen.append(block)
                 yield block

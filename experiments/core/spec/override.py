@@ -1,4 +1,4 @@
-"""What the command line puts over a spec: a key's path, its value, and the option that said so."""
+"""Command-line overrides of a spec: a key's path, its value, and the option it came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.core.spec.reader import read_value
 from experiments.core.spec.tree import put
 from experiments.core.spec.values import MOST_DEPTH, Key, Tree, brief
 
-_LONGEST = 60  # characters of an option that messages quote in full
+_LONGEST = 60  # options up to so many characters are quoted in full
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
     """The values of `--set`, each of the form "key.subkey=value" with a value in YAML.
 
     Raises:
-        SpecError: no `=`, an empty or too long key, or a value that is no YAML.
+        SpecError: no `=`, an empty or too long key, or a value that is not valid YAML.
     """
     return tuple(map(_read, texts))
 
@@ -48,13 +48,13 @@ def _read(text: str) -> Override:
 
 
 def quoted(origin: str) -> str:
-    """An option as messages quote it: on one line, and the middle of a long one left out."""
+    """An option as messages quote it: on one line, with the middle of a long one left out."""
     name, _, value = origin.partition(" ")
     return origin if len(value) <= _LONGEST and value.isprintable() else f"{name} {brief(value)}"
 
 
 def overridden(tree: Tree, overrides: Sequence[Override]) -> Tree:
-    """Lay the overrides on the tree; choices of a `kind` come first, so that they do not drop other keys."""
+    """Apply the overrides to the tree; choices of a `kind` come first, so that they do not drop other keys."""
     for override in sorted(overrides, key=lambda o: o.path[-1] != "kind"):
         tree = put(tree, override.path, override.value, override.origin)
     return tree

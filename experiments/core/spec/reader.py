@@ -1,7 +1,7 @@
 """A spec file or a --set value -> plain values with the file:line of every key. YAML 1.2 scalars.
 
-PyYAML alone reads `1e-3` as a string, `no` as False and `010` as 8, keeps the last of two equal keys silently, and
-follows whatever an alias unfolds to. Here its parser only delivers the events of a text; `values` says what they mean.
+PyYAML alone reads `1e-3` as a string, `no` as False and `010` as 8, silently keeps the last of two equal keys, and
+expands every alias. Here its parser only delivers the events of a text; `values` interprets them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def shown(path: Path) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file lies at `path`; a name that no file can have is nowhere."""
+    """Whether `path` is a file; False for names that no file can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -47,7 +47,7 @@ def read_file(path: Path) -> Tree:
     """Read one YAML file; duplicate keys, foreign tags and numbers out of range are collected as faults.
 
     Raises:
-        SpecError: when the file cannot be read, is no YAML, is not a mapping, or holds more than a spec can.
+        SpecError: the file cannot be read, is not valid YAML, is not a mapping, or exceeds the limits of a spec.
     """
     name = shown(path)
     try:
@@ -69,10 +69,10 @@ def _content(path: Path, name: str) -> bytes:
 
 
 def read_value(text: str, origin: str) -> Any:
-    """One YAML value, as the option that messages call `origin` gives it.
+    """One YAML value from a command-line option, which messages call `origin`.
 
     Raises:
-        SpecError: when it is no YAML.
+        SpecError: it is not valid YAML.
     """
     tree = _parsed(f"value: {text}", origin)
     if tree.faults:
@@ -97,8 +97,8 @@ def _parsed(text: str, name: str) -> Tree:
 
 
 def _events(text: str, name: str) -> list[Any]:
-    """The starts, ends, scalars and aliases of the text's one document; stops as soon as it is too much."""
-    found: list[Any] = []
+    """The starts, ends, scalars and aliases of the text's single document; stops as soon as a limit is exceeded."""
+    events: list[Any] = []
     depth = documents = 0
     for event in yaml.parse(text, Loader=_PARSER):
         documents += isinstance(event, yaml.DocumentStartEvent)
@@ -107,8 +107,8 @@ def _events(text: str, name: str) -> list[Any]:
             raise SpecError("more than one document in the file", line_of(name, event), "remove this `---`")
         if depth > MOST_DEPTH:
             raise SpecError(f"nested deeper than {MOST_DEPTH}", line_of(name, event), "flatten it")
-        if len(found) > MOST_VALUES:
+        if len(events) > MOST_VALUES:
             raise SpecError(f"more than {MOST_VALUES} values", line_of(name, event), "shorten the lists")
         if isinstance(event, (yaml.NodeEvent, yaml.CollectionEndEvent)):
-            found.append(event)
-    return found
+            events.append(event)
+    return events

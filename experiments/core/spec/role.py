@@ -1,8 +1,8 @@
-"""What a field of a setting is for, said on the field: which keys change no number of a cell, and why.
+"""The role of a setting's field, declared on the field: which keys change no number of a cell, and why.
 
     seeds: Annotated[tuple[int, ...], Role.REPEATS] = Field(...)
 
-A field without a role can change every number, so that a new one is safe when nothing is said.
+A field without a role is taken to change every number, so a new field is safe by default.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 
 class Role(Enum):
-    """What a field is for besides giving a cell a value to compute with."""
+    """What a field is for, other than a value that a cell computes with."""
 
     IDENTITY = "which setting it is: names where its results belong"
     EXPERIMENT = "which of its paper's specs it is"
@@ -25,10 +25,10 @@ class Role(Enum):
 
 
 NO_NUMBER = (Role.WORDS, Role.PACE, Role.ROUNDING, Role.REPEATS, Role.AXES)
-"""Roles of fields that change no number of a cell: of REPEATS and AXES each cell has its own value."""
+"""Roles of fields that change no number of a cell: each cell has its own value of REPEATS and AXES."""
 
 SHARED = (Role.WORDS, Role.PACE, Role.REPEATS)
-"""Roles of fields in which two settings may differ whose results lie in one folder."""
+"""Roles of fields in which settings with results in the same folder may differ."""
 
 
 def role(block: type[BaseModel], key: str) -> Role | None:

@@ -1,12 +1,12 @@
-"""Other data in a setting's place, named so that nobody takes it for the setting itself: stand-ins.
+"""Stand-ins: other data in place of a setting's own, named so that nobody mistakes the run for the setting itself.
 
-`--data KIND` asks for one. Where a setting's own data are missing, the block `stand_in` of its file says what runs
-instead: an overlay like those of `scales`, with a data block that needs no file, and what else has to change with it:
+`--data KIND` asks for one. If a setting's own data are missing, the block `stand_in` of its file determines what
+runs instead: an overlay like those of `scales`, with a data block that needs no file and any changes it requires:
 
     stand_in:
       data: {kind: sklearn_digits, clients: 100}
 
-It belongs to the file that writes it, and is not inherited by `extends`: data of one's own have no stand-in.
+It belongs to its file and is not inherited by `extends`: a user's data have no stand-in.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def parted(tree: Tree) -> tuple[Tree, Tree]:
 
 
 def laid(tree: Tree, overlay: Tree) -> Tree:
-    """`tree` with the overlay of its stand-in laid on it, and named so."""
+    """`tree` with its stand-in overlay applied, and named as a stand-in."""
     return _named(merge(tree, overlay), str(overlay.value["data"].get("kind")), STAND_IN)
 
 
 def stood_in(tree: Tree, kind: str, overlay: Tree) -> Tree:
     """`tree` on data of kind `kind` (--data); the setting's own kind is left as it is.
 
-    Where the setting's `overlay` has this kind, that is what runs. Else everything stays, but the number of natural
-    clients is taken over and a limit on test samples dropped. The setting's name gets the suffix "-standin", its title
-    the words "(stand-in: ...)".
+    If the setting's `overlay` has this kind, it is applied. Otherwise only the data block is replaced: the
+    number of natural clients is kept and a limit on test samples is dropped. The setting's name gets the suffix
+    "-standin", its title the words "(stand-in: ...)".
 
     Raises:
         SpecError: on an unknown kind.
@@ -82,6 +82,6 @@ def _named(tree: Tree, chosen: str, origin: str) -> Tree:
 
 
 def _clients(data: Any, chosen: str) -> dict[str, int]:
-    """As many natural clients as the setting's own data have, where the spec tells and the stand-in can choose."""
+    """The setting's number of natural clients, if the spec determines it and the stand-in can choose it."""
     count = data.get("writers", data.get("clients")) if isinstance(data, dict) else None
     return {"clients": min(count, _MOST)} if chosen == "sklearn_digits" and isinstance(count, int) else {}

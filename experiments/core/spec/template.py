@@ -41,7 +41,7 @@ def template(small: Loaded, smoke: Loaded) -> str:
 
 
 def _of_the_file(block: type[BaseModel]) -> frozenset[str]:
-    """The fields that a file of one's own has values of its own for."""
+    """The fields that every file sets for itself."""
     return keys(block, Role.IDENTITY, Role.WORDS)
 
 
@@ -59,8 +59,8 @@ def _field(key: str, field: FieldInfo, value: Any, depth: int) -> Iterator[str]:
     kinds = [str(b.model_fields["kind"].default) for b in accepted]
     of = f"kinds: {', '.join(kinds)}" if kinds else words(field.annotation)
     default = field.get_default(call_default_factory=True)
-    told = "required" if field.is_required() else f"default {written(default)}" if not kinds else "has a default"
-    yield from _remark(f"{field.description or ''} ({of}; {told})", indent)
+    requirement = "required" if field.is_required() else f"default {written(default)}" if not kinds else "has a default"
+    yield from _remark(f"{field.description or ''} ({of}; {requirement})", indent)
     if isinstance(value, BaseModel) and value != default:
         yield f"{indent}{key}:"
         if kind := getattr(value, "kind", None):
@@ -77,11 +77,11 @@ def _remark(text: str, indent: str) -> Iterator[str]:
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """What has to be laid on `old` to get `new`; a block of another kind goes in whole."""
-    found: dict[str, Any] = {}
+    """The overlay that turns `old` into `new`; a block of another kind is included entirely."""
+    changed: dict[str, Any] = {}
     for key, value in new.items():
         before = old.get(key)
         both = isinstance(before, dict) and isinstance(value, dict) and before.get("kind") == value.get("kind")
         if value != before:
-            found[key] = _difference(before or {}, value) if both else value
-    return found
+            changed[key] = _difference(before or {}, value) if both else value
+    return changed

@@ -1,4 +1,4 @@
-"""Putting specs together: `extends` and the overlay of a scale, keeping where each value came from."""
+"""Combining specs: `extends` and the overlay of a scale, recording where each value came from."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from experiments.core.spec.values import Fault, Key, Tree, brief
 
 SCALES = ("smoke", "small", "paper")
 STAND_IN = "stand_in"
-"""The key of what runs where a setting's data are missing (see `standin`)."""
+"""The key of the overlay used if a setting's data are missing (see `standin`)."""
 DEPTH = 3
 
 
 def merge(base: Tree, over: Tree) -> Tree:
-    """`over` laid on `base`, key by key. A block with another `kind` replaces, else keys of the old kind would leak."""
+    """`over` merged into `base`, key by key. A block with another `kind` replaces the old one, so that no keys leak."""
     taken: set[Key] = set()
     value = _merge(base.value, over.value, (), taken)
 
@@ -29,7 +29,7 @@ def merge(base: Tree, over: Tree) -> Tree:
 
 
 def _merge(base: dict, over: dict, path: Key, taken: set[Key]) -> dict[str, Any]:
-    """The merged mapping; notes in `taken` the paths whose whole value is `over`'s."""
+    """The merged mapping; records in `taken` the paths whose whole value is `over`'s."""
     out = dict(base)
     for key, part in over.items():
         at, old = (*path, key), base.get(key)
@@ -42,7 +42,7 @@ def _merge(base: dict, over: dict, path: Key, taken: set[Key]) -> dict[str, Any]
 
 
 def subtree(tree: Tree, path: Key) -> Tree:
-    """The mapping at `path` as a tree of its own (empty where there is none)."""
+    """The mapping at `path` as a separate tree (empty if there is none)."""
     value: Any = tree.value
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
@@ -54,11 +54,11 @@ def subtree(tree: Tree, path: Key) -> Tree:
 def gather(path: Path, scale: str, depth: int = 0) -> Tree:
     """The spec in `path` at `scale`: what it extends (at most three deep), its body, its overlay of the scale.
 
-    Each is laid on the one before, so that the nearer file wins: a file's own keys beat the overlay of the file that it
-    extends.
+    Each is merged into the one before, so that the nearer file takes precedence: a file's keys override the scale
+    overlay of the file that it extends.
 
     Raises:
-        SpecError: on a file that is missing or no YAML, or when the chain is too long (or a circle).
+        SpecError: a file is missing or not valid YAML, or the chain is too long (or circular).
     """
     tree = read_file(path)
     parent = tree.value.pop("extends", None)
@@ -93,13 +93,13 @@ def at_scale(tree: Tree, scale: str, base: Tree | None = None) -> Tree:
         tree.faults + _faults_of_scales(tree),
     )
     out = merge(body if base is None else merge(base, body), subtree(tree, ("scales", scale)))
-    out.origins[()] = body.origins.get((), "")  # a fault of the whole spec is told at the nearest file
+    out.origins[()] = body.origins.get((), "")  # a fault of the whole spec is reported at the nearest file
     out.value["scale"], out.origins["scale",] = scale, "--scale"
     return out
 
 
 def _faults_of_scales(tree: Tree) -> list[Fault]:
-    """What is wrong with a file's `scales`, and with a `scale` of its own."""
+    """The faults of a file's `scales`, and of a `scale` key in it."""
     scales, faults = tree.value.get("scales"), []
     if scales is not None and not isinstance(scales, dict):
         faults.append(Fault(tree.origin(("scales",)), "scales", "should be a mapping of smoke, small, paper"))
@@ -115,9 +115,9 @@ def _faults_of_scales(tree: Tree) -> list[Fault]:
 
 
 def put(tree: Tree, path: Key, value: Any, origin: str) -> Tree:
-    """`tree` with `value` at `path`, in every choice of its grid that says something else there, too.
+    """`tree` with `value` at `path`, also in every choice of its grid that sets that path.
 
-    An axis that varies just this key has the one value. An axis that varies a key inside a block put there stays.
+    An axis over exactly this key is reduced to the value. An axis over a key inside a block set here is kept.
     """
     tree = merge(tree, planted(path, value, origin))
     grid = tree.value.get("grid")
@@ -136,13 +136,13 @@ def _fixed(axis: str, choices: Any, path: Key, value: Any) -> Any:
 
 
 def _chosen(keys: dict[str, Any], path: Key, value: Any) -> dict[str, Any]:
-    """A choice's dotted keys, `value` laid on the one that is `path` or holds it."""
-    found = dict(keys)
+    """A choice's dotted keys, with `value` merged into the one that is `path` or contains it."""
+    chosen = dict(keys)
     for key, old in keys.items():
         head = tuple(str(key).split("."))
         if path[: len(head)] == head and (isinstance(old, dict) or path == head):
-            found[key] = merge(Tree({"it": old}), planted(("it", *path[len(head) :]), value, "")).value["it"]
-    return found
+            chosen[key] = merge(Tree({"it": old}), planted(("it", *path[len(head) :]), value, "")).value["it"]
+    return chosen
 
 
 def planted(path: Key, value: Any, origin: str) -> Tree:
@@ -150,9 +150,9 @@ def planted(path: Key, value: Any, origin: str) -> Tree:
     nested: Any = value
     for key in reversed(path):
         nested = {key: nested}
-    found = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
-    _mark(value, path, origin, found.origins)
-    return found
+    planted_tree = Tree(nested, {path[: i + 1]: origin for i in range(len(path))})
+    _mark(value, path, origin, planted_tree.origins)
+    return planted_tree
 
 
 def _mark(value: Any, path: Key, origin: str, origins: dict[Key, str]) -> None:

@@ -1,4 +1,4 @@
-"""The values of a spec file, each with the place it was written at: no duplicate keys, no object tags, no bombs."""
+"""The values of a spec file, each with its location: no duplicate keys, no object tags, no alias bombs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from experiments.core.errors import SpecError
 Key = tuple[str, ...]
 
 MOST_VALUES = 100_000
-"""Values and list entries of a file, what its aliases unfold to counted in."""
+"""Limit on the values and list entries of a file, after expanding aliases."""
 
 MOST_DEPTH = 32
-"""Blocks and lists inside each other; parts of a dotted key."""
+"""Limit on nested blocks and lists, and on the parts of a dotted key."""
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {
@@ -29,7 +29,7 @@ _SCALARS = {
 }
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _INT64 = range(-(2**63), 2**63)
-_DIGITS = 70  # more than 64 bits have in any notation; reading a number takes long when it has many
+_DIGITS = 70  # more than a 64-bit number has in any notation; very long numbers are slow to parse
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Tree:
 
 
 def brief(value: Any, most: int = 60) -> str:
-    """`value` as messages quote it: on one line, and the middle of a long one left out."""
+    """`value` as messages quote it: on one line, with the middle of a long one left out."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most * 2 // 3]}...{text[-most // 4 :]}"
 
@@ -72,7 +72,7 @@ def built(events: list[Any], name: str) -> Tree:
     """The values that `events`, the starts, ends, scalars and aliases of one document in the file `name`, stand for.
 
     Raises:
-        SpecError: no mapping, an anchor that is nowhere or contains itself, or more than a spec can hold.
+        SpecError: not a mapping, an anchor that is undefined or contains itself, or a limit of a spec is exceeded.
     """
     if not events or not isinstance(events[0], yaml.MappingStartEvent):
         raise SpecError("a spec is a mapping of keys to values", name, "write lines of the form `key: value`")
@@ -87,7 +87,7 @@ def line_of(name: str, event: Any) -> str:
 
 
 class _Builder:
-    """Events -> values. An alias is built again where it stands, so that its keys have origins there, too."""
+    """Events -> values. An alias is expanded where it is used, so that its keys have origins there as well."""
 
     def __init__(self, events: list[Any], name: str) -> None:
         self.tree = Tree(origins={(): f"{name}:1"})
@@ -102,7 +102,7 @@ class _Builder:
                 anchors[anchor] = index
 
     def value(self, path: Key) -> Any:
-        """The value that begins at the present event; notes the line of every key, and the faults."""
+        """The value that begins at the current event; records the line of every key, and the faults."""
         index, event = self._at, self._events[self._at]
         self._at, self._made = index + 1, self._made + 1
         if self._made > MOST_VALUES or len(self._open) > MOST_DEPTH:
@@ -114,9 +114,9 @@ class _Builder:
         block = isinstance(event, yaml.MappingStartEvent)
         self._tag_known(event, path, "map" if block else "seq")
         self._open.add(index)
-        found = self._mapping(path) if block else self._list(path)
+        value = self._mapping(path) if block else self._list(path)
         self._open.discard(index)
-        return found
+        return value
 
     def _aliased(self, index: int, event: Any, path: Key) -> Any:
         meant, back = self._meant[index], self._at
@@ -125,19 +125,19 @@ class _Builder:
         if meant in self._open:
             raise SpecError("an anchor contains itself", self._line(event), "write the block out")
         self._at = meant
-        found = self.value(path)
+        value = self.value(path)
         self._at = back
-        return found
+        return value
 
     def _list(self, path: Key) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         while not isinstance(self._events[self._at], yaml.SequenceEndEvent):
-            found.append(self.value((*path, str(len(found)))))
+            items.append(self.value((*path, str(len(items)))))
         self._at += 1
-        return found
+        return items
 
     def _mapping(self, path: Key) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := self._events[self._at], yaml.MappingEndEvent):
             fault = self._fault_of_key(event, path)
             self._skip()
@@ -146,9 +146,9 @@ class _Builder:
                 self._skip()
                 continue
             self.tree.origins[(*path, event.value)] = self._line(event)
-            found[event.value] = self.value((*path, event.value))
+            mapping[event.value] = self.value((*path, event.value))
         self._at += 1
-        return found
+        return mapping
 
     def _fault_of_key(self, event: Any, path: Key) -> Fault | None:
         where, block = self._line(event), ".".join(path)
@@ -156,16 +156,16 @@ class _Builder:
             return Fault(where, block, "a key is not plain text", "write a word before the colon")
         if _NO_TEXT.search(event.value):
             return Fault(where, block, f"{brief(event.value)} is no text", "remove the NUL or half character")
-        own = (*path, event.value)
+        key_path = (*path, event.value)
         if event.value == "<<" and event.implicit[0]:
-            return Fault(where, ".".join(own), "merge keys are not read", "write the block out, or use `extends`")
-        if own in self.tree.origins:
-            first = self.tree.origins[own].rpartition(":")[2]
-            return Fault(where, ".".join(own), f"duplicate key, first given in line {first}")
+            return Fault(where, ".".join(key_path), "merge keys are not read", "write the block out, or use `extends`")
+        if key_path in self.tree.origins:
+            first = self.tree.origins[key_path].rpartition(":")[2]
+            return Fault(where, ".".join(key_path), f"duplicate key, first given in line {first}")
         return None
 
     def _skip(self) -> None:
-        """Go past the node at the present event."""
+        """Skip the node at the current event."""
         depth = 0
         while True:
             event = self._events[self._at]

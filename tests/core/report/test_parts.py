@@ -56,3 +56,10 @@ def test_panels_beyond_the_used_ones_are_hidden():
     _, panels = new_figure(1, 3)
     parts.hide(panels, 2)
     assert [ax.axison for ax in panels] == [True, True, False]
+
+
+def test_only_outer_panels_are_labelled():
+    _, panels = new_figure(2, 3)
+    parts.outer_labels(panels[:5], 3, "x", "y")
+    assert [ax.get_xlabel() for ax in panels] == ["", "", "x", "x", "x", ""]
+    assert [ax.get_ylabel() for ax in panels] == ["y", "", "", "y", "", ""]
