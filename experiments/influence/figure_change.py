@@ -12,24 +12,35 @@ from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import entries, legend_below
 from experiments.core.report.style import PALETTE, formula, look, new_figure
 from experiments.influence.figure_parts import legend, line
-from experiments.influence.reading import LABELS, VARIANTS, distinct, family, only, pick, printed, variants
+from experiments.influence.reading import (
+    COUNTED,
+    LABELS,
+    VARIANTS,
+    WHOLE,
+    distinct,
+    family,
+    only,
+    pick,
+    printed,
+    variants,
+    worded,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CNN = ("conv 1", "conv 2", "dense 1", "dense 2")
-_WHOLE = ("all", "counted")
 
 
 def by_tensor(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 1: error and norm of the tracked client's estimated FIP by tensor, without LWET."""
     rows = pick(metrics, ["fip_error", "fip_norm"])
-    rows = rows[~rows["subject"].isin(_WHOLE)]
+    rows = rows[~rows["subject"].isin([WHOLE, COUNTED])]
     without = [v for v in variants(rows) if "lwet" not in v] or variants(rows)
     if not without:
         return None
-    rows = rows[rows["method"].isin([without[0], "exact"])]
+    rows = worded(rows[rows["method"].isin([without[0], "exact"])])
     model = str(metrics["model"].iloc[0])
     return Artefact(name, rows, lambda: _draw_tensors(rows, without[0], tensors(rows["subject"].unique(), model)))
 
@@ -84,11 +95,11 @@ def _mark(ax: Axes, setting: str, key: str) -> None:
 
 def error(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 2 and 6: the error of FIP over rounds by variant, of the tracked client and the median client."""
-    tracked = pick(metrics, ["fip_error", "fip_norm"], "all")
-    median = pick(metrics, ["fip_error_median", "fip_norm_median"], "counted")
+    tracked = pick(metrics, ["fip_error", "fip_norm"], WHOLE)
+    median = pick(metrics, ["fip_error_median", "fip_norm_median"], COUNTED)
     rows = pd.concat([tracked, median], ignore_index=True)
     rows = rows[(rows["method"] == "exact") | rows["metric"].str.startswith("fip_error")]
-    return Artefact(name, rows, lambda: _draw_error(rows)) if variants(rows) else None
+    return Artefact(name, worded(rows), lambda: _draw_error(rows)) if variants(rows) else None
 
 
 def _draw_error(rows: pd.DataFrame) -> Figure:

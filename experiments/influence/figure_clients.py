@@ -11,8 +11,9 @@ from experiments.core.names import shortened
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import stars
 from experiments.core.report.style import look, new_figure
-from experiments.core.report.subjects import clients, have_names, without_label
+from experiments.core.report.subjects import clients, have_names
 from experiments.core.report.tables import KEYS
+from experiments.core.subject import subject, words
 from experiments.influence.figure_parts import band, line
 from experiments.influence.reading import cleansing, only, pick, printed, ranking_round, ranks
 
@@ -68,11 +69,10 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
     rows = rows[rows["seed"] == rows["seed"].min()]
     if rows.empty:
         return None
-    counted = rows["metric"] == "label_count"
-    parts = [without_label(s) if c else (s, None) for s, c in zip(rows["subject"], counted, strict=True)]
+    labels = [words(text).get("label") for text in rows["subject"]]
     frame = rows[[*KEYS, "metric"]].assign(samples=rows["value"])
-    frame["client"] = clients(pd.Series([subject for subject, _ in parts], index=rows.index))
-    frame["label"] = pd.array([label for _, label in parts], dtype="Int64")
+    frame["client"] = clients(rows["subject"])
+    frame["label"] = pd.array([None if label is None else int(label) for label in labels], dtype="Int64")
     return Artefact(name, frame, lambda: _draw_holdings(frame))
 
 
@@ -130,7 +130,7 @@ def rank_paths(metrics: pd.DataFrame, name: str) -> Artefact | None:
     if not (metrics["metric"] == "fil").any():
         return None
     x = ranking_round(metrics)
-    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "ranking_share")]["value"]
+    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == subject(key="ranking_share"))]["value"]
     share = float(told.iloc[0]) if len(told) else 0.05
     rows = ranks(metrics, x, share)
     return Artefact(name, rows, lambda: _draw_ranks(rows, x, share)) if len(rows) else None

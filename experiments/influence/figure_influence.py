@@ -13,7 +13,18 @@ from experiments.core.report.scatter import cloud, name_points
 from experiments.core.report.style import formula, look, new_figure
 from experiments.core.report.subjects import have_names
 from experiments.influence.figure_parts import legend, line
-from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
+from experiments.influence.reading import (
+    COUNTED,
+    VARIANTS,
+    distinct,
+    last,
+    only,
+    pick,
+    printed,
+    scatter,
+    variants,
+    worded,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +35,8 @@ _SHOWN = {"pearson_fil": "Pearson, FIL", "spearman_fil": "Spearman, FIL"}
 
 def over_rounds(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 3a to 3c: correlation of estimated and exact FIL over the counted clients, round by round."""
-    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], "counted")
-    return Artefact(name, rows, lambda: _draw_rounds(rows)) if len(rows) else None
+    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], COUNTED)
+    return Artefact(name, worded(rows), lambda: _draw_rounds(rows)) if len(rows) else None
 
 
 def _draw_rounds(rows: pd.DataFrame) -> Figure:
@@ -56,7 +67,7 @@ def _paper(ax: Axes, setting: str, end: float) -> None:
 def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 3d to 3f: estimated against exact FIL of each counted client in the last round."""
     points = scatter(metrics)
-    scores = last(pick(metrics, list(_SHOWN), "counted"))
+    scores = last(pick(metrics, list(_SHOWN), COUNTED))
     return Artefact(name, points, lambda: _draw_end(points, scores)) if len(points) else None
 
 

@@ -14,9 +14,12 @@ from experiments.core.estimators.method import labels
 from experiments.core.report.reference import Printed
 from experiments.core.report.subjects import clients
 from experiments.core.report.tables import KEYS
+from experiments.core.subject import subject as subject_of
+from experiments.core.subject import words
 
 LABELS = labels(ClientInfluence)
 VARIANTS = tuple(LABELS)
+TEST, COUNTED, WHOLE = subject_of(data="test"), subject_of(clients="counted"), subject_of(tensors="all")
 ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
 
 
@@ -56,6 +59,16 @@ def pick(metrics: pd.DataFrame, metric: str | Sequence[str], subject: str | None
     if subject is not None:
         rows = rows[rows["subject"] == subject]
     return rows[[*KEYS, "method", "metric", "subject", "round", "value"]].reset_index(drop=True)
+
+
+def worded(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the value of their subject's one word in its place, as figures' CSVs show it: all, 0.weight."""
+    return rows.assign(subject=[*map(_only_value, rows["subject"])])
+
+
+def _only_value(subject: str) -> str:
+    (value,) = words(subject).values()
+    return value
 
 
 def variants(rows: pd.DataFrame) -> list[str]:
@@ -105,7 +118,7 @@ def scatter(metrics: pd.DataFrame, metric: str = "fil") -> pd.DataFrame:
 def cleansing(metrics: pd.DataFrame) -> pd.DataFrame:
     """Client cleansing: KEYS, order, metric (loss, accuracy), share, round, value, before (nobody removed), change."""
     rows = pick(metrics, ["cleansing_loss", "cleansing_accuracy"]).rename(columns={"method": "order"})
-    rows["share"] = rows["subject"].str.removeprefix("removed:").astype(float)
+    rows["share"] = rows["subject"].map(lambda text: float(words(text)["removed"]))
     rows["metric"] = rows["metric"].str.removeprefix("cleansing_")
     on = ["seed", "order", "metric"]
     before = rows[rows["share"] == 0][[*on, "value"]].rename(columns={"value": "before"})
@@ -127,7 +140,7 @@ def ranking_round(metrics: pd.DataFrame) -> int:
     From the row `config cleansing_round`; where a run has none, the recorded round nearest to the share x/T of the run
     that the paper used; for a setting not of the paper, the last round recorded.
     """
-    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "cleansing_round")]["value"]
+    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == subject_of(key="cleansing_round"))]["value"]
     if len(told):
         return int(told.iloc[0])
     ranked = metrics[(metrics["metric"] == "fil") & (metrics["method"] == ranking_variant(metrics))]

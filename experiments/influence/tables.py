@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.tables import about
+from experiments.core.subject import words
 from experiments.influence import blanks, figure_cost
 from experiments.influence.reading import LABELS, cleansing, exponent, only, printed, printed_text, variants
 
@@ -61,13 +62,13 @@ def _first(grid: pd.DataFrame) -> dict[str, float]:
 
 def table2(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """The configuration as run, and the paper's."""
-    config = metrics[metrics["metric"] == "config"].drop_duplicates("subject").set_index("subject")["value"]
+    config = metrics[metrics["metric"] == "config"].drop_duplicates("subject")
     if config.empty:
         return None
     setting = only(metrics, "setting")
     run = metrics[metrics["metric"] == "config"].iloc[0]
     ours: dict[str, Any] = {c: str(run[c]) for c in ("model", "dataset", "partition")}
-    ours |= {str(key): float(value) for key, value in config.items()}
+    ours |= {words(text)["key"]: float(value) for text, value in zip(config["subject"], config["value"], strict=True)}
     keys = {key: "distribution" if key == "partition" else key for key in _SETUP}
     paper = {key: printed_text(setting, f"table2.{{}}.{there}") for key, there in keys.items()}
     paper["counted"] = printed_text(setting, "figure3.{}.clients_counted")
