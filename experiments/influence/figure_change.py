@@ -63,17 +63,19 @@ def _place(name: str) -> list[tuple[int, str]]:
 
 def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> Figure:
     figure, axes = new_figure(1, 2, height=3.1, sharex=True)
-    own = rows[rows["seed"] == rows["seed"].min()]
+    of_seed = rows[rows["seed"] == rows["seed"].min()]
     for ax, metric, what in zip(axes, ("fip_error", "fip_norm"), ("error", "norm"), strict=True):
         for index, (tensor, label) in enumerate(labels.items()):
-            one = own[(own["method"] == variant) & (own["metric"] == metric) & (own["subject"] == tensor)]
+            one = of_seed[
+                (of_seed["method"] == variant) & (of_seed["metric"] == metric) & (of_seed["subject"] == tensor)
+            ]
             # One colour a layer, dashes for its bias: eight colours are not told apart.
             color, dash = PALETTE[index // 2 % len(PALETTE)], "--" if tensor.endswith("bias") else "-"
             ax.plot(one["round"], one["value"].where(one["value"] > 0), label=label, color=color, linestyle=dash)
         ax.set_yscale("log")
         ax.set_xlabel("round")
         ax.set_title(f"{what} of the estimate, {LABELS[variant]}; one client", pad=14)
-    exact = own[(own["method"] == "exact") & (own["metric"] == "fip_norm")]
+    exact = of_seed[(of_seed["method"] == "exact") & (of_seed["metric"] == "fip_norm")]
     whole = np.sqrt((exact.set_index("round")["value"] ** 2).groupby("round").sum())
     axes[1].plot(whole.index, whole.where(whole > 0), color="black", linestyle=":", label="exact FIP, all tensors")
     axes[0].set_ylabel(formula(r"\|\epsilon_j - \epsilon^*_j\|_2"))
