@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_UNPRINTED = "the paper prints no number for it"
+from experiments.core.report.tables import UNPRINTED
+
 _LOST = "no network of this point has a correlation: constant outputs, or no estimate"
 _SCORES = ("pearson", "spearman", "pearson low", "pearson high", "spearman low", "spearman high")
 
@@ -21,17 +22,17 @@ METHODS = {
     "damping": "the method does not solve with a damping of its own",
     "LiSSA scale": "of LiSSA only",
 }
-DECAY = {"paper": _UNPRINTED}
+DECAY = {"paper": UNPRINTED}
 DECLINE = dict.fromkeys(("spearman", "low", "high", "pearson"), _LOST)
 OPTIMIZERS = {
     **dict.fromkeys(("method", "low", "high"), "the row `all` has none of its own"),
     "sd": "of the row `all` only, over several optimisers",
     **dict.fromkeys(("paper mean", "paper sd"), "the paper prints them over all optimisers only"),
 }
-TABLE2 = dict.fromkeys(("paper seconds", "paper sd", "paper rank"), _UNPRINTED)
+TABLE2 = dict.fromkeys(("paper seconds", "paper sd", "paper rank"), UNPRINTED)
 
 
 def of_table1(columns: Iterable[object]) -> dict[str, str]:
     """Of Table 1, whose columns are its cells."""
     names = [str(column) for column in columns if ": " in str(column)]
-    return {name: _UNPRINTED if name.endswith("(paper)") else "not run, or no defined correlation" for name in names}
+    return {name: UNPRINTED if name.endswith("(paper)") else "not run, or no defined correlation" for name in names}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from experiments.core.report.tables import UNPRINTED
+
 _ALL = "a row `all` has none of its own"
-_UNPRINTED = "the paper prints no number for it"
 _UNTRACED = "no round had such a prediction to trace"
 _UNBOUNDED = "no noise, or no finite bound"
 
-_PAPER = dict.fromkeys(("accuracy (paper)", "TraceFL (paper)", "FedDebug (paper)", "localization (paper)"), _UNPRINTED)
+_PAPER = dict.fromkeys(("accuracy (paper)", "TraceFL (paper)", "FedDebug (paper)", "localization (paper)"), UNPRINTED)
 _TRACED = dict.fromkeys(("inputs", "chance", "TraceFL", "low", "high", "worst round"), _UNTRACED)
 _SPENT = dict.fromkeys(("epsilon", "epsilon_equal"), _UNBOUNDED)
 

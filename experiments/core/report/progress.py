@@ -16,7 +16,7 @@ class Progress:
 
     Attributes:
         of: (all rows of the cell so far) -> those to report, in the same columns, and `reached` and `rounds` (NaN where
-            progress is not counted in rounds).
+            progress is not counted in rounds); none where the cell has not come to such rows yet.
         brief: the metrics among them that results/README.md shows, in a line for each cell.
     """
 
@@ -25,16 +25,9 @@ class Progress:
 
 
 def of_rounds(rows: pd.DataFrame, total: pd.Series) -> pd.DataFrame:
-    """Those of `rows` that belong to the last round; `total` holds the number of rounds, if it is known.
-
-    Raises:
-        ValueError: no row belongs to a round.
-    """
-    last = rows["round"].max()
-    reached = rows[rows["round"] == last].copy()
-    reached["reached"] = int(last)
-    reached["rounds"] = int(total.iloc[0]) if len(total) else float("nan")
-    return reached
+    """Those of `rows` in the last round, if any is in a round; `total` holds the number of rounds, if it is known."""
+    last = rows[rows["round"] == rows["round"].max()]
+    return last.assign(reached=last["round"], rounds=float(total.iloc[0]) if len(total) else float("nan"))
 
 
 def _count(rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,4 +39,4 @@ def _count(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 ROWS = Progress(_count, ("rows",))
-"""How many rows there are: of papers that say nothing else."""
+"""How many rows there are: of papers that say nothing else, and of cells that have no more to say yet."""

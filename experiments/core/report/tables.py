@@ -14,6 +14,9 @@ KEYS = ["setting", "scale", "seed"]
 ABOUT = ["setting", "scale"]
 """The columns with which a table over seeds begins."""
 
+UNPRINTED = "the paper prints no number for it"
+"""Why a cell beside one of ours is empty."""
+
 
 def about(rows: pd.DataFrame) -> dict[str, str]:
     """Setting and scale of `rows`, which are all of one."""

@@ -58,7 +58,8 @@ def _reported(path: Path, progress: Progress) -> pd.DataFrame:
     rows = clean.meant_by(pd.read_csv(path, keep_default_na=False, na_values={"round": [""], "n": [""]}))
     if rows.empty:
         raise ValueError("no rows")
-    frame = progress.of(rows)[list(COLUMNS)]
+    reported = progress.of(rows)
+    frame = (reported if len(reported) else ROWS.of(rows))[list(COLUMNS)]
     point = frame["method"].where(frame["method"] != "", _point(path))
     return frame.assign(method=point, reached=frame["reached"].astype("Int64"), rounds=frame["rounds"].astype("Int64"))
 
@@ -76,8 +77,9 @@ def summary(frame: pd.DataFrame, progress: Progress) -> list[str]:
         scores = [
             " ".join(filter(None, (str(r["method"]), str(r["metric"]), f"{float(r['value']):.3g}")))
             for _, r in rows.iterrows()
-            if str(r["metric"]) in progress.brief
+            if str(r["metric"]) in (*progress.brief, *ROWS.brief)
         ]
-        at = f"round {reached} of {total}; " if reached else ""
+        end = f" of {total}" if total else ""
+        at = f"round {reached}{end}; " if reached else ""
         lines.append(f"- {setting}, seed {seed}: {at}" + ", ".join(scores))
     return lines

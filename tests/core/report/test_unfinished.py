@@ -98,3 +98,19 @@ def test_an_unfinished_trace_cell_tells_its_last_round(tmp_path):
     report(tmp_path, "small", tmp_path / "results")
     page = (tmp_path / "results" / "README.md").read_text()
     assert "- mine, seed 0: round 6 of 9; alpha=0.3 scope=correct tracefl localization 56\n" in page
+
+
+def test_rows_before_the_first_round_are_counted(tmp_path):
+    rows = [{"method": "config", "metric": "config", "subject": "key=rounds", "value": 9.0}]
+    run_cells([Cell("trace", "mine", "small", 0, "a", {"a": 1}, 1, compute=of(rows))], {"a": 1}, tmp_path)
+    frame = unfinished(tmp_path, PAPERS["trace"], "small")
+    assert frame[["metric", "value"]].to_numpy().tolist() == [["rows", 1.0]]
+    assert summary(frame.astype(object).fillna(""), progress_of(PAPERS["trace"])) == ["- mine, seed 0: a rows 1"]
+
+
+def test_a_round_is_told_where_their_number_is_not_known(tmp_path):
+    row = {"method": "tracefl", "metric": "localization", "subject": "scope=correct", "value": 50.0, "round": 3}
+    run_cells([Cell("trace", "mine", "small", 0, "a", {"a": 1}, 1, compute=of([row]))], {"a": 1}, tmp_path)
+    frame = unfinished(tmp_path, PAPERS["trace"], "small").astype(object).fillna("")
+    lines = summary(frame, progress_of(PAPERS["trace"]))
+    assert lines == ["- mine, seed 0: round 3; scope=correct tracefl localization 50"]
