@@ -25,7 +25,7 @@ VARIANTS = ("basic", "lwet_fisher")
 
 def clients(frame, method, metric, t):
     rows = frame[(frame["method"] == method) & (frame["metric"] == metric) & (frame["round"].astype(str) == str(t))]
-    return pd.Series(rows["value"].to_numpy(), rows["subject"].str.removeprefix("client:").astype(int)).sort_index()
+    return pd.Series(rows["value"].to_numpy(), rows["subject"].str.removeprefix("client=").astype(int)).sort_index()
 
 
 @pytest.mark.parametrize("t", [3, 4, 6])

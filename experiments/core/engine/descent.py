@@ -72,10 +72,10 @@ class Descent:
             return
         per_epoch, order = -(-n // self.batch_size), None
         for step in range(first, first + steps):
-            epoch, place = divmod(step, per_epoch)
-            if order is None or place == 0:
+            epoch, batch = divmod(step, per_epoch)
+            if order is None or batch == 0:
                 order = torch.from_numpy(stream(seed, "batch", epoch=epoch).permutation(n))
-            yield order[place * self.batch_size : (place + 1) * self.batch_size]
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
 
 @dataclass(frozen=True)

@@ -61,17 +61,17 @@ class Watch(TorchDispatchMode):
 
 def standing(device: torch.device) -> tuple[Any, ...]:
     """Where the generators stand: two of these are equal if nothing was drawn in between."""
-    own = [generator.get_state().numpy().tobytes() for generator in _of_torch(device)]
+    states = [generator.get_state().numpy().tobytes() for generator in _of_torch(device)]
     numpy: Any = np.random.get_state(legacy=False)
     mersenne = numpy["state"]
-    return (*own, random.getstate(), mersenne["key"].tobytes(), mersenne["pos"], numpy["has_gauss"])
+    return (*states, random.getstate(), mersenne["key"].tobytes(), mersenne["pos"], numpy["has_gauss"])
 
 
 def _of_torch(device: torch.device) -> list[torch.Generator]:
     """PyTorch's generators that a pass on `device` may draw from."""
-    found = [torch.default_generator]
+    generators = [torch.default_generator]
     if device.type == "cuda":
-        found.append(torch.cuda.default_generators[device.index or 0])
+        generators.append(torch.cuda.default_generators[device.index or 0])
     elif device.type == "mps":
-        found.append(torch.mps._get_default_mps_generator())
-    return found
+        generators.append(torch.mps._get_default_mps_generator())
+    return generators

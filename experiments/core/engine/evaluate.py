@@ -83,9 +83,9 @@ def _cross_entropy(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """
     by_class = outputs.movedim(-1, 0).contiguous()
     top = by_class.amax(0)
-    own = by_class.gather(0, y.expand(1, *top.shape))[0]
-    losses = (by_class - top).exp_().sum(0).log_().add_(top).sub_(own)
-    right = own == top
+    of_label = by_class.gather(0, y.expand(1, *top.shape))[0]
+    losses = (by_class - top).exp_().sum(0).log_().add_(top).sub_(of_label)
+    right = of_label == top
     tied = right & ((by_class == top).sum(0) > 1)
     if bool(tied.any()):
         right[tied] = outputs[tied].argmax(-1) == y.expand(top.shape)[tied]

@@ -36,8 +36,8 @@ def examine(net: Net, federation: Federation) -> Net:
     if not training.look(0).equals(first):
         raise _not_twice("in training")
     counters = training.counters(first)
-    found = Net.of(net.module, net.loss, counters)
-    return replace(found, draws=first.drew or restless, redraws=first.redrew, restless=restless)
+    examined = Net.of(net.module, net.loss, counters)
+    return replace(examined, draws=first.drew or restless, redraws=first.redrew, restless=restless)
 
 
 def first_line(fault: Exception) -> str:
@@ -209,7 +209,7 @@ class _Training:
                 drew = standing(device) != before
                 loss = self._net.losses(outputs, self._y).mean()
                 with Watch() as watch:
-                    found = torch.autograd.grad(loss, trained, allow_unused=True)
+                    derivatives = torch.autograd.grad(loss, trained, allow_unused=True)
         except Exception as fault:  # a module may be the user's own and raise anything
             raise SpecError(
                 f"the model cannot be trained: {first_line(fault)}",
@@ -218,7 +218,7 @@ class _Training:
             ) from fault
         self._keeps_its_parameters()
         buffers = {name: b.detach().clone() for name, b in self._module.named_buffers()}
-        gradients = tuple(g for g in found if g is not None)
+        gradients = tuple(g for g in derivatives if g is not None)
         return _Look(outputs.detach(), gradients, buffers, drew or watch.drew, watch.drew)
 
     def counters(self, first: _Look) -> list[str]:

@@ -122,9 +122,9 @@ class Net:
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""
         tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
-        found = torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
-        counted = [tensors[s.name].reshape(-1).to(found) for s in self.counters]
-        return torch.cat([found, *counted]) if counted else found
+        reals = torch.cat([tensors[s.name].detach().reshape(-1) for s in self.params + self.buffers])
+        counted = [tensors[s.name].reshape(-1).to(reals) for s in self.counters]
+        return torch.cat([reals, *counted]) if counted else reals
 
     def stilled(self) -> Net:
         """The same model with a loss that is a fixed function of each sample, in training, too; the same states.
@@ -233,14 +233,14 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     }
     if scheme == "keep":
         return
-    kept = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
+    loaded = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
         with seeded(seed, "init"):
             _reset(module, set())
     else:
         _draw(module, seed, scheme)
     with torch.no_grad():
-        for tensor, value in kept:
+        for tensor, value in loaded:
             tensor.copy_(value)
 
 
@@ -262,11 +262,11 @@ def _draw(module: nn.Module, seed: int, scheme: str) -> None:
     if draw is None:
         raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default, keep")
     norms = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-    kept = {
+    of_norms = {
         f"{n}.{t}".lstrip(".") for n, m in module.named_modules() if isinstance(m, norms) for t in ("weight", "bias")
     }
     for name, tensor in module.named_parameters():
-        if name in kept:
+        if name in of_norms:
             continue
         with torch.no_grad():
             if tensor.dim() < 2:

@@ -91,8 +91,8 @@ def minimise(
     if not polish:
         return Minimum(theta, float(objective.gradient(theta).norm()), taken)
     solver = _factorised if objective.net.p <= explicit else _conjugate
-    found = _newton(objective, theta, tol, most, solver, lambda done: tell(taken + done, 2 * most))
-    return replace(found, steps=taken + found.steps)
+    minimum = _newton(objective, theta, tol, most, solver, lambda done: tell(taken + done, 2 * most))
+    return replace(minimum, steps=taken + minimum.steps)
 
 
 def _lbfgs(
@@ -142,13 +142,13 @@ def _newton(
     while taken < most and float(gradient.norm()) > tol:
         fresh, before = solve is None, float(gradient.norm())
         solve = solver(objective, theta) if solve is None else solve
-        found = _backtrack(objective, theta, value, gradient, -solve(gradient))
-        if found is None:
+        lower = _backtrack(objective, theta, value, gradient, -solve(gradient))
+        if lower is None:
             if fresh:
                 break
             solve = None
             continue
-        theta, value, gradient = found
+        theta, value, gradient = lower
         taken += 1
         tell(taken)
         if float(gradient.norm()) > _CONTRACTION * before:
@@ -167,10 +167,10 @@ def _backtrack(
     rounding = 8 * torch.finfo(value.dtype).eps * max(1.0, abs(float(value)))
     for _ in range(40):
         moved = torch.cat([theta[:p] + length * direction, theta[p:]])
-        there, slopes = objective.value_and_gradient(moved)
-        change = float(there - value)
+        value_moved, slopes = objective.value_and_gradient(moved)
+        change = float(value_moved - value)
         if change <= _SLOPE * length * slope < 0 or (abs(change) <= rounding and slopes.norm() < gradient.norm()):
-            return moved, there, slopes
+            return moved, value_moved, slopes
         length /= 2
     return None
 
@@ -260,10 +260,10 @@ def newton_worlds(
         solver = _factorised if small else lambda o, theta: _conjugate(o, theta, curvature)
         return _newton(objective, start[world], tol, most, solver, lambda done: None)
 
-    for world, found in zip(left, workers.map(alone, left), strict=True):
-        settled.states[world] = found.theta
-        settled.gradient_norms[world] = found.gradient_norm
-        settled.steps[world] = found.steps
+    for world, minimum in zip(left, workers.map(alone, left), strict=True):
+        settled.states[world] = minimum.theta
+        settled.gradient_norms[world] = minimum.gradient_norm
+        settled.steps[world] = minimum.steps
     return settled
 
 
@@ -288,8 +288,8 @@ class _Gradients:
             )
 
         pieces = [slice(a, min(a + room, len(theta))) for a in range(0, len(theta), room)]
-        found = torch.cat(list(self.workers.map(lambda piece: halving(some, piece), pieces)))
-        return found + base.penalty_gradient(theta[:, : base.net.p].T).T
+        gradients = torch.cat(list(self.workers.map(lambda piece: halving(some, piece), pieces)))
+        return gradients + base.penalty_gradient(theta[:, : base.net.p].T).T
 
 
 def _together(
@@ -342,11 +342,11 @@ class _Pairs:
 
     def applied(self, curvature: Curvature, rows: Tensor) -> Tensor:
         """The corrected inverse Hessian times `rows` [A, p] (Nocedal and Wright 2006, Algorithm 7.4)."""
-        found: list[Tensor] = []
+        projections: list[Tensor] = []
         for s, y, rho in reversed(self._pairs):
-            found.append(rho * (s * rows).sum(1, keepdim=True))
-            rows = rows - found[-1] * y
+            projections.append(rho * (s * rows).sum(1, keepdim=True))
+            rows = rows - projections[-1] * y
         rows = curvature(rows)
-        for (s, y, rho), first in zip(self._pairs, reversed(found), strict=True):
+        for (s, y, rho), first in zip(self._pairs, reversed(projections), strict=True):
             rows = rows + (first - rho * (y * rows).sum(1, keepdim=True)) * s
         return rows

@@ -69,18 +69,18 @@ class Objective:
 
     def _sample_bytes(self, theta: Tensor) -> int:
         """Bytes that automatic differentiation keeps of one sample."""
-        kept = [0]
+        saved = [0]
 
         def keep(tensor: Tensor) -> Tensor:
-            kept[-1] += tensor.nbytes
+            saved[-1] += tensor.nbytes
             return tensor
 
         w = theta[: self.net.p].detach().requires_grad_()
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._losses(w, theta, self.x[:1], self.y[:1])
-            kept.append(-2 * kept[0])
+            saved.append(-2 * saved[0])
             self._losses(w, theta, self.x[:1].repeat_interleave(2, 0), self.y[:1].repeat_interleave(2, 0))
-        return max(1, kept[1] + kept[0])
+        return max(1, saved[1] + saved[0])
 
     def penalty_gradient(self, w: Tensor) -> Tensor:
         """Gradient of the penalty at w [p] (or its Hessian times w, for it is linear): [p], or [p, C] for columns."""

@@ -115,10 +115,10 @@ def epsilon(noise: float, rate: float, rounds: int, delta: float, accountant: st
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # about orders at the end of their range
         bound.history = exact.history = [(noise, rate, rounds)]
-        found = bound.get_epsilon(delta, alphas=[*_ORDERS, *bound.DEFAULT_ALPHAS, 128, 256, 512, 1024])
+        spent = bound.get_epsilon(delta, alphas=[*_ORDERS, *bound.DEFAULT_ALPHAS, 128, 256, 512, 1024])
         if accountant == "prv":
-            found = exact.get_epsilon(delta) if found < _MOST else float("inf")
-    return float("inf") if math.isnan(found) else float(found)
+            spent = exact.get_epsilon(delta) if spent < _MOST else float("inf")
+    return float("inf") if math.isnan(spent) else float(spent)
 
 
 def accountants() -> tuple[Any, Any]:
@@ -155,10 +155,10 @@ def effective_noise(noise: float, shares: Sequence[float]) -> float:
 
 def weakest_noise(noise: float, sizes: Sequence[int], schedule: Schedule, world: World = BASE) -> float:
     """The smallest `effective_noise` over the rounds of `world`, when client k has sizes[k] samples."""
-    found = [noise]
+    noises = [noise]
     for t, drawn in enumerate(schedule, 1):
-        here = world.participants(t, drawn)
-        total = sum(sizes[k] for k in here)
+        present = world.participants(t, drawn)
+        total = sum(sizes[k] for k in present)
         if total:  # the deviation is made for all that were drawn; who is left out has no share of the mean
-            found.append(effective_noise(noise, [sizes[k] / total * (k in here) for k in drawn]))
-    return min(found)
+            noises.append(effective_noise(noise, [sizes[k] / total * (k in present) for k in drawn]))
+    return min(noises)

@@ -129,23 +129,23 @@ def _difference(net: Net, theta: Tensor, x: Tensor, y: Tensor, gradient: Tensor,
     try:
         if not _close(grad(loss)(theta[: net.p]), gradient):
             return "gradient"
-        found = net.moved(theta, x) if isinstance(net, TrainingNet) else theta[net.p :]
+        buffers = net.moved(theta, x) if isinstance(net, TrainingNet) else theta[net.p :]
     except RuntimeError:  # an operation that torch.func cannot transform
         return "gradient"
     # A mean behind another normalisation is zero but for rounding, which no two ways share.
     rounding = _ROUNDINGS * torch.finfo(moved.dtype).eps * float(moved.norm())
     for slot in net.buffers + net.counters:
-        place, before = slice(slot.start - net.p, slot.stop - net.p), theta[slot.start : slot.stop]
+        part, before = slice(slot.start - net.p, slot.stop - net.p), theta[slot.start : slot.stop]
         # What moves in the last bits only (vectors of a power iteration that has settled) still depends on the weights.
-        stays = torch.equal(found[place], before) and not torch.equal(moved[place], before)
-        nothing = max(float(found[place].norm()), float(moved[place].norm())) <= rounding
-        if stays or not (nothing or _close(found[place], moved[place])):
+        stays = torch.equal(buffers[part], before) and not torch.equal(moved[part], before)
+        nothing = max(float(buffers[part].norm()), float(moved[part].norm())) <= rounding
+        if stays or not (nothing or _close(buffers[part], moved[part])):
             return slot.name
     return ""
 
 
-def _close(found: Tensor, wanted: Tensor) -> bool:
-    return bool((found - wanted).norm() <= _AGREE * wanted.norm())
+def _close(value: Tensor, wanted: Tensor) -> bool:
+    return bool((value - wanted).norm() <= _AGREE * wanted.norm())
 
 
 def _training(module: nn.Module) -> nn.Module:

@@ -46,9 +46,9 @@ class LowRank(InverseHessian):
             lanczos.step()
             progress(k + 1, most)
         values, vectors = lanczos.ritz()
-        kept = values.abs().topk(min(rank, most)).indices
-        self._basis = lanczos.basis(vectors[:, kept])
-        self._values = values[kept].to(self._basis)
+        largest = values.abs().topk(min(rank, most)).indices
+        self._basis = lanczos.basis(vectors[:, largest])
+        self._values = values[largest].to(self._basis)
         if float((self._values + damping).abs().min()) <= 1e-11 * float(values.abs().max()):
             raise SpecError("a kept eigenvalue is zero", "method low_rank", "set damping, e.g. 0.001, or a lower rank")
         self._outside = 1 / damping if outside and damping > 0 else 0.0

@@ -44,7 +44,7 @@ def labels(family: type[Method]) -> dict[str, str]:
 
 def families() -> dict[str, dict[str, type[Method]]]:
     """What a listing calls a family -> its methods by kind."""
-    found: dict[str, dict[str, type[Method]]] = {}
+    methods: dict[str, dict[str, type[Method]]] = {}
     for kind, method in known(Method).items():
-        found.setdefault(method.family, {})[kind] = method
-    return dict(sorted(found.items()))
+        methods.setdefault(method.family, {})[kind] = method
+    return dict(sorted(methods.items()))

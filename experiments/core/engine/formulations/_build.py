@@ -55,10 +55,10 @@ def library(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
 
 
 def _load(source: Path, defines: tuple[str, ...]) -> ctypes.CDLL | None:
-    found = compiler()
-    if found is None:
+    known_compiler = compiler()
+    if known_compiler is None:
         return None
-    path, version = found
+    path, version = known_compiler
     headers = (header.read_text() for header in sorted(source.parent.glob("*.h")))  # what the source may include
     parts = (source.read_text(), *headers, *defines, *FLAGS, path, version, _machine())
     name = f"{source.stem}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}"
@@ -101,10 +101,10 @@ def _kept(folder: Path, name: str) -> ctypes.CDLL | None:
 
 def _distrust(path: Path) -> str:
     """Why a kept library must not be loaded, or ""."""
-    told = path.lstat()
-    if not stat.S_ISREG(told.st_mode) or told.st_uid != os.geteuid():
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         return "belongs to another user, or is no file"
-    if told.st_mode & _OTHERS_MAY_WRITE:
+    if status.st_mode & _OTHERS_MAY_WRITE:
         return "can be written by others"
     return "" if path.stem.endswith(_hash(path)) else "is damaged"
 

@@ -17,11 +17,11 @@ def layers(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` of
     the instance's own: what they do cannot be read off the layer's type.
     """
-    found = _leaves(module, "")
-    if found is None:
+    leaves = _leaves(module, "")
+    if leaves is None:
         return None
-    tensors = [id(tensor) for _, layer in found for tensor in layer.parameters()]
-    return found if len(set(tensors)) == len(tensors) else None
+    tensors = [id(tensor) for _, layer in leaves for tensor in layer.parameters()]
+    return leaves if len(set(tensors)) == len(tensors) else None
 
 
 def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | None:
@@ -29,13 +29,13 @@ def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | Non
         return None
     if type(module) is not nn.Sequential:
         return None if list(module.children()) else [(prefix, module)]
-    found: list[tuple[str, nn.Module]] = []
+    leaves: list[tuple[str, nn.Module]] = []
     for name, child in module._modules.items():  # unlike named_children, this repeats a repeated layer
         inner = _leaves(child, f"{prefix}.{name}" if prefix else name) if child is not None else None
         if inner is None:
             return None
-        found += inner
-    return found
+        leaves += inner
+    return leaves
 
 
 def is_changed(module: nn.Module) -> bool:

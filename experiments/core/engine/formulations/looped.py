@@ -84,12 +84,12 @@ class Looped(Formulation):
         self, module: nn.Module, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, out: Tensor
     ) -> None:
         if weight is not None and (self._moves or not (weight.is_cuda or self.net.draws)):
-            kept = weight != 0
-            some = int(kept.sum())
+            remaining = weight != 0
+            some = int(remaining.sum())
             if some == 0:
                 return
-            if some < len(kept):
-                x, y, weight = x[kept], y[kept], weight[kept]
+            if some < len(remaining):
+                x, y, weight = x[remaining], y[remaining], weight[remaining]
         self._bind(module, state)
         with self._drawing(x, self.net.draws):
             losses = self.net.losses(module(x), y)

@@ -53,11 +53,11 @@ class Plan:
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Heights and widths before each convolution and after the last."""
-        found = [(height, width)]
+        sizes = [(height, width)]
         for conv, _ in self.convs:
             lost = _lost(conv)
-            found.append(((found[-1][0] - lost) // 2, (found[-1][1] - lost) // 2))
-        return found
+            sizes.append(((sizes[-1][0] - lost) // 2, (sizes[-1][1] - lost) // 2))
+        return sizes
 
     def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
         """The macros of native_conv.cpp for this shape."""
@@ -110,16 +110,16 @@ class Native(Formulation):
             and not net.buffers
             and not net.frozen
         )
-        found = plan(net) if fits else None
-        return found is not None and compiler() is not None and _trial(found, dtype)
+        layout = plan(net) if fits else None
+        return layout is not None and compiler() is not None and _trial(layout, dtype)
 
     @cached_property
     def plan(self) -> Plan:
         """The net's layers as the kernel sees them."""
-        found = plan(self.net)
-        if found is None:
+        layout = plan(self.net)
+        if layout is None:
             raise ValueError("the native kernel does not know this architecture")
-        return found
+        return layout
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """See `Formulation.gradient`.
@@ -295,15 +295,15 @@ def _trial(plan: Plan, dtype: torch.dtype) -> bool:
 
 
 def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.CDLL | None:
-    found = library(SOURCE, plan.defines(height, width, dtype))
-    if found is not None and found.gradient.argtypes is None:
+    kernel = library(SOURCE, plan.defines(height, width, dtype))
+    if kernel is not None and kernel.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
         real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
-        found.descend.argtypes = [p, i, p, p, p, i, i, real, p, p]
-        found.outputs.argtypes = [p, i, i, p, i, p]
-        found.per_sample.argtypes = [p, p, p, i, p]
-        found.gradient.argtypes = [p, i, i, p, p, p, i, p]
-    return found
+        kernel.descend.argtypes = [p, i, p, p, p, i, i, real, p, p]
+        kernel.outputs.argtypes = [p, i, i, p, i, p]
+        kernel.per_sample.argtypes = [p, p, p, i, p]
+        kernel.gradient.argtypes = [p, i, i, p, p, p, i, p]
+    return kernel
 
 
 def _pointer(tensor: Tensor) -> int:

@@ -65,7 +65,11 @@ class Ways:
         self._place = {slot.name: j for j, slot in enumerate(net.params)}
         self.order = tuple(self._place)
         self.names = frozenset(self.order)
-        self.layers = {name: frozenset(s.name for s in own.values()) for name, own in self._own.items() if own}
+        self.layers = {
+            name: frozenset(s.name for s in slots_of_layer.values())
+            for name, slots_of_layer in self._own.items()
+            if slots_of_layer
+        }
 
     def together(self, x: Tensor, target: Tensor | None, trusted: Iterable[str]) -> tuple[Products, frozenset[str]]:
         """Products of all inputs x [n, ...] by one backward, and the names of the tensors for which they are there.
@@ -81,14 +85,14 @@ class Ways:
         edges = [call.edge for call in calls]
         gradients = _gradients(logit, [*edges, *(parameters[self._place[name]] for name in loose)])
         unused = {name for name, g in zip(loose, gradients[len(calls) :], strict=True) if g is None}
-        done, found = (met - odd) & frozenset(trusted), self._zeros(n)
+        done, values = (met - odd) & frozenset(trusted), self._zeros(n)
         for call, g in zip(calls, gradients[: len(calls)], strict=True):
             slots = {t: s for t, s in self._own[call.name].items() if s.name in done}
             if g is None or not slots:
                 continue
             for tensor, value in of_call(self._clients, slots, call, self._mask(call, g)).items():
-                found[:, self._place[slots[tensor].name]] += value
-        return Products(outputs, target, found), frozenset(done | unused)
+                values[:, self._place[slots[tensor].name]] += value
+        return Products(outputs, target, values), frozenset(done | unused)
 
     def alone(self, x: Tensor, target: Tensor | None, names: frozenset[str]) -> Products:
         """Products of the tensors `names`, by a backward in the parameters for each input of x [n, ...]."""
@@ -101,8 +105,8 @@ class Ways:
             outputs, target, logit = self._logit(x, target, parameters)
         slots = [slot for slot in self._net.params if slot.name in names]
         wanted = [parameters[self._place[slot.name]] for slot in slots]
-        found = _gradients(logit, wanted, keep=bool(calls))
-        gradients = {s.name: g for s, g in zip(slots, found, strict=True) if g is not None}
+        derivatives = _gradients(logit, wanted, keep=bool(calls))
+        gradients = {s.name: g for s, g in zip(slots, derivatives, strict=True) if g is not None}
         if self._active:
             gradients.update(self._masked_gradients(logit, calls, names))
         values = self._zeros(1)
@@ -118,10 +122,10 @@ class Ways:
         Three times what goes into and out of recorded layers and convolutions, or twice what the graph keeps, where
         that is more: it sees all layers.
         """
-        kept: dict[int, UntypedStorage] = {}  # held on to, so that no other takes over an address
+        saved: dict[int, UntypedStorage] = {}  # held on to, so that no other takes over an address
 
         def keep(tensor: Tensor) -> Tensor:
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
             return tensor.new_empty(0)
 
         def counts(part: nn.Module) -> bool:
@@ -132,10 +136,10 @@ class Ways:
             saved_tensors_hooks(keep, lambda empty: empty),
         ):
             self._logit(x, None, leaves(self._net, self._theta))
-        kept.pop(self._theta.untyped_storage().data_ptr(), None)
+        saved.pop(self._theta.untyped_storage().data_ptr(), None)
         through = sum(c.below.nbytes + c.above.nbytes for c in calls)
         patches = max((_taps(c.layer) * c.below.nbytes for c in calls), default=0)
-        return max(1, max(3 * through + 2 * patches, 2 * sum(s.nbytes() for s in kept.values())) // len(x))
+        return max(1, max(3 * through + 2 * patches, 2 * sum(s.nbytes() for s in saved.values())) // len(x))
 
     def _logit(self, x: Tensor, target: Tensor | None, parameters: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Outputs [n, C], traced classes [n], and the sum of their logits with its graph."""
@@ -146,17 +150,17 @@ class Ways:
     def _masked_gradients(self, logit: Tensor, calls: list[Call], names: frozenset[str]) -> dict[str, Tensor]:
         """Gradients of the tensors of traced layers through active neurons only, added over all calls."""
         filtered = {s.name for c in calls if is_traced(c.layer) for s in self._own[c.name].values()} & names
-        views, found = self._net.views(self._theta), dict[str, Tensor]()
+        views, gradients = self._net.views(self._theta), dict[str, Tensor]()
         for call, g in zip(calls, _gradients(logit, [c.edge for c in calls]), strict=True):
-            own = {t: s for t, s in self._own[call.name].items() if s.name in filtered}
-            if g is None or not own:
+            filtered_slots = {t: s for t, s in self._own[call.name].items() if s.name in filtered}
+            if g is None or not filtered_slots:
                 continue
             tensors = {t: views[s.name].clone().requires_grad_() for t, s in self._own[call.name].items()}
             again = functional_call(call.layer, tensors, (call.below,))
-            parts = torch.autograd.grad(again, [tensors[t] for t in own], self._mask(call, g))
-            for slot, part in zip(own.values(), parts, strict=True):
-                found[slot.name] = found[slot.name] + part if slot.name in found else part
-        return found
+            parts = torch.autograd.grad(again, [tensors[t] for t in filtered_slots], self._mask(call, g))
+            for slot, part in zip(filtered_slots.values(), parts, strict=True):
+                gradients[slot.name] = gradients[slot.name] + part if slot.name in gradients else part
+        return gradients
 
     def _mask(self, call: Call, g: Tensor) -> Tensor:
         return g * call.positive if self._active and is_traced(call.layer) else g

@@ -40,10 +40,10 @@ class Traced:
         for name, layer in self._module.named_modules():
             if getattr(layer, "inplace", False):
                 layer.inplace = False  # type: ignore[assignment]
-            own = {f"{name}.{tensor}".lstrip(".") for tensor, _ in layer.named_parameters(recurse=False)}
-            if own & held and known(layer):
+            of_layer = {f"{name}.{tensor}".lstrip(".") for tensor, _ in layer.named_parameters(recurse=False)}
+            if of_layer & held and known(layer):
                 layer.register_forward_hook(self._hook(name))
-                held -= own
+                held -= of_layer
         if held:
             raise ValueError(f"parameter {min(held)} lies in no Linear, ungrouped Conv2d or normalisation layer")
 

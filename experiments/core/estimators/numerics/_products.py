@@ -42,22 +42,22 @@ class Clients:
         """Columns start to stop: [K + 1, stop - start]."""
         return self._filled(self._theta[start:stop], self._locals[:, start:stop])
 
-    def taps(self, start: int, stop: int, kernel: tuple[int, int], kept: tuple[slice, slice]) -> Tensor:
-        """As `rows`, of those taps only of each two-dimensional kernel that lie in `kept`."""
-        own = self._theta[start:stop].view(-1, *kernel)[:, kept[0], kept[1]].contiguous()
-        others = self._locals[:, start:stop].view(len(self._locals), -1, *kernel)[:, :, kept[0], kept[1]]
-        return self._filled(own, others).flatten(1)
+    def taps(self, start: int, stop: int, kernel: tuple[int, int], used: tuple[slice, slice]) -> Tensor:
+        """As `rows`, of those taps only of each two-dimensional kernel that lie in `used`."""
+        of_global = self._theta[start:stop].view(-1, *kernel)[:, used[0], used[1]].contiguous()
+        others = self._locals[:, start:stop].view(len(self._locals), -1, *kernel)[:, :, used[0], used[1]]
+        return self._filled(of_global, others).flatten(1)
 
     def picked(self, slot: Slot, indices: Tensor) -> Tensor:
         """Some rows of a matrix, one after another: [K + 1, len(indices) * width]."""
-        own = self._theta[slot.start : slot.stop].view(slot.shape)[indices]
+        of_global = self._theta[slot.start : slot.stop].view(slot.shape)[indices]
         others = self._locals[:, slot.start : slot.stop].view(-1, *slot.shape)[:, indices]
-        return self._filled(own, others).flatten(1)
+        return self._filled(of_global, others).flatten(1)
 
-    def _filled(self, own: Tensor, others: Tensor) -> Tensor:
-        rows = self.scratch("rows", len(self), *own.shape)
-        rows[0] = own
-        torch.sub(others, own, out=rows[1:])
+    def _filled(self, of_global: Tensor, others: Tensor) -> Tensor:
+        rows = self.scratch("rows", len(self), *of_global.shape)
+        rows[0] = of_global
+        torch.sub(others, of_global, out=rows[1:])
         return rows
 
     def scratch(self, use: str, *shape: int) -> Tensor:
@@ -70,12 +70,12 @@ class Clients:
 
 def with_gradients(clients: Clients, slot: Slot, g: Tensor) -> Tensor:
     """Products with gradients written out: g [n, numel of the slot] -> [n, K + 1]."""
-    found = g.new_zeros(len(g), len(clients), dtype=torch.float64)
+    products = g.new_zeros(len(g), len(clients), dtype=torch.float64)
     step = max(1, _block(g) // (len(g) + len(clients)))
     for a in range(0, g.shape[1], step):
         b = min(a + step, g.shape[1])
-        found += g[:, a:b] @ clients.rows(slot.start + a, slot.start + b).T
-    return found
+        products += g[:, a:b] @ clients.rows(slot.start + a, slot.start + b).T
+    return products
 
 
 def of_call(clients: Clients, slots: dict[str, Slot], call: Call, g: Tensor) -> dict[str, Tensor]:
@@ -90,16 +90,16 @@ def of_call(clients: Clients, slots: dict[str, Slot], call: Call, g: Tensor) -> 
     Returns:
         The name in the layer -> [n, K + 1] float64: theta_G first, then the differences of the clients.
     """
-    found = {}
+    products = {}
     if "bias" in slots or isinstance(call.layer, NORMS):
         added = _added(call.layer, g)
     if "bias" in slots:
-        found["bias"] = with_gradients(clients, slots["bias"], added)
+        products["bias"] = with_gradients(clients, slots["bias"], added)
     if "weight" in slots and isinstance(call.layer, NORMS):
-        found["weight"] = with_gradients(clients, slots["weight"], _scale(call, g, added))
+        products["weight"] = with_gradients(clients, slots["weight"], _scale(call, g, added))
     elif "weight" in slots:
-        found["weight"] = _weight(clients, slots["weight"], call, g)
-    return found
+        products["weight"] = _weight(clients, slots["weight"], call, g)
+    return products
 
 
 def _added(layer: nn.Module, g: Tensor) -> Tensor:
@@ -136,11 +136,11 @@ def _patches(call: Call) -> tuple[Tensor, _Taps | None]:
     layer, below = call.layer, call.below
     assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
     size, places = below.shape[2:], call.above.shape[2:]
-    kept = [_used(layer, axis, size[axis], places[axis]) for axis in (0, 1)]
-    kernel = tuple(k.stop - k.start for k in kept)
-    border = tuple(layer.padding[axis] - kept[axis].start * layer.dilation[axis] for axis in (0, 1))
+    used = [_used(layer, axis, size[axis], places[axis]) for axis in (0, 1)]
+    kernel = tuple(k.stop - k.start for k in used)
+    border = tuple(layer.padding[axis] - used[axis].start * layer.dilation[axis] for axis in (0, 1))
     fits = all(_places(layer, axis, size[axis], kernel[axis], border[axis]) == places[axis] for axis in (0, 1))
-    taps = None if kernel == layer.kernel_size else ((layer.kernel_size[0], layer.kernel_size[1]), (kept[0], kept[1]))
+    taps = None if kernel == layer.kernel_size else ((layer.kernel_size[0], layer.kernel_size[1]), (used[0], used[1]))
     if fits and kernel == (1, 1) and border == (0, 0):
         return below[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2), taps
     if fits:
@@ -176,7 +176,7 @@ def _outer(clients: Clients, slot: Slot, left: Tensor, right: Tensor, taps: _Tap
     """
     n, height, places = left.shape
     width, across = (slot.stop - slot.start) // height, right.shape[1]
-    found = left.new_zeros(n, len(clients), dtype=torch.float64)
+    products = left.new_zeros(n, len(clients), dtype=torch.float64)
     direct = places == 1
     met = right[:, :, 0].T.contiguous() if direct else right.transpose(1, 2)
     if places <= _NARROW:
@@ -188,22 +188,22 @@ def _outer(clients: Clients, slot: Slot, left: Tensor, right: Tensor, taps: _Tap
         rows = clients.rows(*columns) if taps is None else clients.taps(*columns, *taps)
         if direct:
             reached = torch.mm(rows.view(-1, across), met, out=clients.scratch("reached", len(clients) * (b - a), n))
-            found += torch.einsum("kln,nl->nk", reached.view(len(clients), b - a, n), left[:, a:b, 0])
+            products += torch.einsum("kln,nl->nk", reached.view(len(clients), b - a, n), left[:, a:b, 0])
         else:
             g = torch.bmm(left[:, a:b], met, out=clients.scratch("gradients", n, b - a, across))
-            found += g.flatten(1) @ rows.T
-    return found
+            products += g.flatten(1) @ rows.T
+    return products
 
 
 def _embedding(clients: Clients, slot: Slot, layer: nn.Embedding, ids: Tensor, g: Tensor) -> Tensor:
-    found = []
-    for own, gradient in zip(ids.flatten(1), g.reshape(len(g), -1, g.shape[-1]), strict=True):
-        used, place = own.unique(return_inverse=True)
-        summed = torch.zeros(len(used), g.shape[-1], dtype=g.dtype, device=g.device).index_add_(0, place, gradient)
+    products = []
+    for sample_ids, gradient in zip(ids.flatten(1), g.reshape(len(g), -1, g.shape[-1]), strict=True):
+        used, row = sample_ids.unique(return_inverse=True)
+        summed = torch.zeros(len(used), g.shape[-1], dtype=g.dtype, device=g.device).index_add_(0, row, gradient)
         if layer.padding_idx is not None:
             summed[used == layer.padding_idx] = 0
-        found.append(clients.picked(slot, used) @ summed.flatten())
-    return torch.stack(found).double()
+        products.append(clients.picked(slot, used) @ summed.flatten())
+    return torch.stack(products).double()
 
 
 def _scale(call: Call, g: Tensor, added: Tensor) -> Tensor:

@@ -67,10 +67,10 @@ def products(
 def _chunk(ways: Ways, x: Tensor, target: Tensor | None, plan: Plan) -> Products:
     if not plan.together:
         return ways.alone(x, target, ways.names)
-    found, names = ways.together(x.contiguous(memory_format=plan.layout), target, plan.together)
+    products, names = ways.together(x.contiguous(memory_format=plan.layout), target, plan.together)
     if names != ways.names:
-        found.values.add_(ways.alone(x, found.target, ways.names - names).values)
-    return found
+        products.values.add_(ways.alone(x, products.target, ways.names - names).values)
+    return products
 
 
 def plan_of(net: Net, theta: Tensor, x: Tensor) -> Plan:
@@ -101,23 +101,23 @@ def _tried(ways: Ways, x: Tensor) -> tuple[Plan, bool]:
     """
     rows = [0, 1, 0, 0]
     try:
-        found, met, layout = _first(ways, x[rows])
+        together, met, layout = _first(ways, x[rows])
     except Exception:  # a module of anyone's, for one input at a time; one by one shows what is wrong, if anything is
         return Plan(frozenset(), 0), False
-    alone = ways.alone(x, found.target[:2], ways.names)
-    alone = Products(alone.outputs[rows], found.target, alone.values[rows])
+    alone = ways.alone(x, together.target[:2], ways.names)
+    alone = Products(alone.outputs[rows], together.target, alone.values[rows])
     finite = bool(alone.outputs.isfinite().all() and alone.values.isfinite().all())
-    limit = 1e-8 if found.values.dtype == found.outputs.dtype else 1e-3
-    if not finite or not torch.allclose(found.outputs, alone.outputs, limit, limit):
+    limit = 1e-8 if together.values.dtype == together.outputs.dtype else 1e-3
+    if not finite or not torch.allclose(together.outputs, alone.outputs, limit, limit):
         return Plan(frozenset(), 0), finite
     # A product with a random direction is about as large as the gradient it meets.
     size = alone.values[:, :, 1:].square().mean(2).sqrt()
-    error = (found.values - alone.values)[:, :, 1:].abs().amax(2)
+    error = (together.values - alone.values)[:, :, 1:].abs().amax(2)
     right = ((error <= limit * size) & (size > 0)).all(0)
     rounding = (error <= 1e-3 * limit * size.amax(1, keepdim=True)).all(0)
     sure = {name for name, r in zip(ways.order, right.tolist(), strict=True) if r} & met
     silent = {name for name, r in zip(ways.order, rounding.tolist(), strict=True) if r} & met - sure
-    spoken = {name for own in ways.layers.values() if own & sure for name in own & silent}
+    spoken = {name for of_layer in ways.layers.values() if of_layer & sure for name in of_layer & silent}
     return Plan(frozenset(sure | spoken), ways.memory(x), layout), silent == spoken
 
 

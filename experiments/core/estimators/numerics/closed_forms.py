@@ -28,10 +28,10 @@ def explicit_fisher(gradients: Tensor) -> Tensor:
 
 def keep_blocks(net: Net, matrix: Tensor) -> Tensor:
     """Zero a [p, p] matrix outside the diagonal blocks of each parameter tensor (the layer-wise operation)."""
-    kept = torch.zeros_like(matrix)
+    blocks = torch.zeros_like(matrix)
     for s in net.params:
-        kept[s.start : s.stop, s.start : s.stop] = matrix[s.start : s.stop, s.start : s.stop]
-    return kept
+        blocks[s.start : s.stop, s.start : s.stop] = matrix[s.start : s.stop, s.start : s.stop]
+    return blocks
 
 
 def transfer_matrix(hessians: Sequence[Tensor], lr: float) -> Tensor:
@@ -99,9 +99,11 @@ def literal_update(
     places = [(k, j) for k in (sizes if lwet == "noniid" else [None]) for j in range(len(net.params))]
 
     def sequential(c: int, j: int) -> Tensor:
-        kept = [k for k in sizes if k != c and (lwet != "noniid" or flags.get((k, j), True))]
+        contributing = [k for k in sizes if k != c and (lwet != "noniid" or flags.get((k, j), True))]
         total = sum(n for k, n in sizes.items() if k != c)
-        return sum((local[c, k][part[j]] * (sizes[k] / total) for k in kept), torch.zeros_like(change[c][part[j]]))
+        return sum(
+            (local[c, k][part[j]] * (sizes[k] / total) for k in contributing), torch.zeros_like(change[c][part[j]])
+        )
 
     for k, j in places if lwet else []:
         for c, e in change.items():
@@ -133,6 +135,6 @@ def _without(record: Round, c: int) -> Tensor:
     """w_t(C_t minus c) - w_t (Eq. 4)."""
     if c not in record.participants:
         return torch.zeros_like(record.after)
-    kept = [a for a, k in enumerate(record.participants) if k != c]
-    weight = record.sizes[kept] / record.sizes[kept].sum()
-    return (weight[:, None] * record.locals[kept]).sum(0) - record.after
+    others = [a for a, k in enumerate(record.participants) if k != c]
+    weight = record.sizes[others] / record.sizes[others].sum()
+    return (weight[:, None] * record.locals[others]).sum(0) - record.after

@@ -158,8 +158,8 @@ class FedInfluence:
             for name, t in live.items()
         }
 
-        def work(place: int) -> dict[str, _Part]:
-            return self._participant(record, place, live, {name: s[place] for name, s in shares.items()})
+        def work(position: int) -> dict[str, _Part]:
+            return self._participant(record, position, live, {name: s[position] for name, s in shares.items()})
 
         for part in self._workers.map(work, range(len(record.participants))):
             for name, tensors in part.items():
@@ -169,29 +169,29 @@ class FedInfluence:
             self._combine(track, record, *totals[name])
 
     def _participant(
-        self, record: Round, place: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
+        self, record: Round, position: int, live: Mapping[str, _Track], shares: Mapping[str, Tensor]
     ) -> dict[str, _Part]:
         """What participant k does to variants."""
-        k, kinds = record.participants[place], {t.variant.hessian for t in live.values()}
+        k, kinds = record.participants[position], {t.variant.hessian for t in live.values()}
         alone = {"fisher"} - ({"fisher"} if self._batchwise else set())  # gradients of samples by themselves
-        drawn = self._gradients(record, place) if kinds & alone else []
-        steps = self._steps(record, place) if kinds - alone else []
+        drawn = self._gradients(record, position) if kinds & alone else []
+        steps = self._steps(record, position) if kinds - alone else []
         operators = {kind: [self._operators(kind, step) for step in steps] for kind in kinds - alone}
-        found = {}
+        parts = {}
         for name, track in live.items():
             if track.variant.hessian in alone:
-                found[name] = self._fisher(track, k, drawn, record.lr, shares[name])
+                parts[name] = self._fisher(track, k, drawn, record.lr, shares[name])
             else:
-                found[name] = self._products(track, k, steps, operators[track.variant.hessian], record.lr, shares[name])
-        return found
+                parts[name] = self._products(track, k, steps, operators[track.variant.hessian], record.lr, shares[name])
+        return parts
 
-    def _gradients(self, record: Round, place: int) -> list[Tensor]:
+    def _gradients(self, record: Round, position: int) -> list[Tensor]:
         """Algorithm 1, line 15: for each local iteration min(Ns, n_k) gradients [Ns, p] at the model before it."""
         assert record.iterates is not None
-        k = record.participants[place]
+        k = record.participants[position]
         x, y = self._federation.of(k)
         drawn = []
-        for i, theta in enumerate(record.iterates[place]):
+        for i, theta in enumerate(record.iterates[position]):
             if len(y) > self._ns:
                 draw = stream(self._seed, "fisher", client=k, round=record.index, step=i)
                 some = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
@@ -200,17 +200,17 @@ class FedInfluence:
                 drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn
 
-    def _steps(self, record: Round, place: int) -> list[_Step]:
+    def _steps(self, record: Round, position: int) -> list[_Step]:
         """The local iterations of a participant."""
         assert record.iterates is not None
-        k, iterates, found = record.participants[place], record.iterates[place], []
+        k, iterates, steps = record.participants[position], record.iterates[position], []
         x, y = self._federation.of(k)
-        for i, (theta, rows) in enumerate(zip(iterates, record.batches[place], strict=True)):
+        for i, (theta, rows) in enumerate(zip(iterates, record.batches[position], strict=True)):
             net, names = self._net, {"client": k, "round": record.index, "step": i}
             if isinstance(net, TrainingNet):
                 net = net.at(step_seed(self._seed, **names))
-            found.append(_Step(net, names, theta, x if rows is None else x[rows], y if rows is None else y[rows]))
-        return found
+            steps.append(_Step(net, names, theta, x if rows is None else x[rows], y if rows is None else y[rows]))
+        return steps
 
     def _operators(self, kind: str, step: _Step) -> tuple[HessianOperator, HessianOperator]:
         """The Hessian before a local iteration over the samples of that step, and what LWET examines it by."""
@@ -230,18 +230,18 @@ class FedInfluence:
     def _fisher(self, track: _Track, k: int, draws: Sequence[Tensor], lr: float, share: Tensor) -> _Part:
         change = track.change[: self._net.p]
         lost = torch.empty_like(change)
-        kept = change.new_empty(len(self._net.params), change.shape[1])
+        scale = change.new_empty(len(self._net.params), change.shape[1])
         stacked, counts = draws[0] if len(draws) == 1 else torch.cat(list(draws)), [len(g) for g in draws]
         for j, slot in enumerate(self._net.params):
             rows = slice(slot.start, slot.stop)
             projected, coefficients = fisher_recursion(stacked[:, rows], counts, change[rows], lr, lost[rows])
             if track.variant.lwet == "noniid":
                 growth = torch.linalg.vector_norm(lost[rows], dim=0).square() - 2 * (projected * coefficients).sum(0)
-                kept[j] = share * self._examine(track, k, j, growth, share)
+                scale[j] = share * self._examine(track, k, j, growth, share)
             else:
-                kept[j] = share
-            lost[rows] *= kept[j]
-        return lost, kept, *_nothing(track, self._net.p)
+                scale[j] = share
+            lost[rows] *= scale[j]
+        return lost, scale, *_nothing(track, self._net.p)
 
     def _products(
         self,
@@ -254,7 +254,7 @@ class FedInfluence:
     ) -> _Part:
         change, lwet = track.change[: self._net.p], track.variant.lwet
         moved, examined = _nothing(track, self._net.p)
-        sequential = own = change
+        sequential = examined_change = change
         if self._batchwise:
             moved = track.change[self._net.p :]
         for step, (h, block) in zip(steps, operators, strict=True):
@@ -262,17 +262,17 @@ class FedInfluence:
                 moved = step.net.carried(step.theta, step.x, torch.cat([sequential, moved]))
             sequential = sequential - lr * h.apply(sequential)
             if lwet and self._batchwise:
-                own = own - lr * block.apply(own)
-        kept = share.expand(len(self._net.params), -1)
+                examined_change = examined_change - lr * block.apply(examined_change)
+        scale = share.expand(len(self._net.params), -1)
         if lwet == "noniid":
-            after = own if self._batchwise else sequential
+            after = examined_change if self._batchwise else sequential
             growth = tensor_norms(self._net, after).square() - tensor_norms(self._net, change).square()
             flags = [self._examine(track, k, j, growth[j], share) for j in range(len(self._net.params))]
-            kept = share * torch.stack([e.expand_as(share) for e in flags])
+            scale = share * torch.stack([e.expand_as(share) for e in flags])
         lost = change - sequential
         for j, slot in enumerate(self._net.params):
-            lost[slot.start : slot.stop] *= kept[j]
-        return lost, kept, moved * share, own * share if len(examined) else examined
+            lost[slot.start : slot.stop] *= scale[j]
+        return lost, scale, moved * share, examined_change * share if len(examined) else examined
 
     def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
         """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
@@ -285,7 +285,7 @@ class FedInfluence:
         return flags[j].to(growth.dtype)
 
     def _combine(
-        self, track: _Track, record: Round, lost: Tensor, kept: Tensor, moved: Tensor, examined: Tensor
+        self, track: _Track, record: Round, lost: Tensor, scale: Tensor, moved: Tensor, examined: Tensor
     ) -> None:
         """epsilon_t = sequential + combinatorial influence, with Algorithm 2's examination."""
         combinatorial = _combinatorial(record, track.variant.clients)
@@ -295,7 +295,7 @@ class FedInfluence:
             before = tensor_norms(self._net, track.change)
         for j, slot in enumerate(self._net.params):
             rows = slice(slot.start, slot.stop)
-            sequential = track.change[rows] * kept[j] - lost[rows]
+            sequential = track.change[rows] * scale[j] - lost[rows]
             if track.variant.lwet == "iid":
                 grows = (examined[rows] if len(examined) else sequential).norm(dim=0) > before[j]
                 track.on[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
@@ -365,9 +365,9 @@ def tensor_norms(net: Net, change: Tensor) -> Tensor:
 def _shares(record: Round, clients: Sequence[int]) -> Tensor:
     """[K, C] n_k / N(C_t minus c), zero for k = c."""
     left = record.sizes[:, None].repeat(1, len(clients))
-    for place, k in enumerate(record.participants):
+    for position, k in enumerate(record.participants):
         if k in clients:
-            left[place, clients.index(k)] = 0
+            left[position, clients.index(k)] = 0
     return left / left.sum(0).clamp(min=1)
 
 
@@ -383,8 +383,8 @@ def _combinatorial(record: Round, clients: Sequence[int]) -> Tensor:
     """
     result = record.after.new_zeros(len(record.after), len(clients))
     total = record.sizes.sum()
-    for place, c in enumerate(record.participants):
+    for position, c in enumerate(record.participants):
         if c in clients and len(record.participants) > 1:
-            n = record.sizes[place]
-            result[:, clients.index(c)] = (record.after - record.locals[place]) * (n / (total - n))
+            n = record.sizes[position]
+            result[:, clients.index(c)] = (record.after - record.locals[position]) * (n / (total - n))
     return result

@@ -64,8 +64,8 @@ def _by_vmap(net: Net, theta: Tensor, x: Tensor, out: Tensor) -> None:
     fixed = theta[net.p :]
 
     def pulled(sample: Tensor) -> Tensor:
-        found = vjp(lambda w: net.call(torch.cat([w, fixed]), sample[None]), theta[: net.p])
-        return torch.stack([found[1](seed)[0] for seed in roots(net, found[0])])
+        output_and_pullback = vjp(lambda w: net.call(torch.cat([w, fixed]), sample[None]), theta[: net.p])
+        return torch.stack([output_and_pullback[1](seed)[0] for seed in roots(net, output_and_pullback[0])])
 
     out.copy_(vmap(pulled)(x).transpose(0, 1))
 

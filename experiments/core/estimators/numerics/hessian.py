@@ -119,16 +119,16 @@ class TensorBlocks:
     ) -> list[tuple[Slot, Callable[[Tensor], Tensor]]]:
         """For every tensor, the map V [p_j, C] -> block times V."""
         slots = {s.name: s for s in net.params}
-        found: list[tuple[Slot, Callable[[Tensor], Tensor]]] = []
+        products: list[tuple[Slot, Callable[[Tensor], Tensor]]] = []
         for step, b, positions in backward(views, steps):
             dense = isinstance(step.module, nn.Linear)
             weight, bias = slots.get(f"{step.name}.weight"), slots.get(f"{step.name}.bias")
             if weight is not None:
                 product = self._dense(step.inputs, b) if dense else self._explicit(conv_jacobian(step, b, positions))
-                found.append((weight, product))
+                products.append((weight, product))
             if bias is not None:
-                found.append((bias, self._explicit(b if dense else b.sum(3))))
-        return found
+                products.append((bias, self._explicit(b if dense else b.sum(3))))
+        return products
 
     def _dense(self, a: Tensor, b: Tensor) -> Callable[[Tensor], Tensor]:
         """Weights [out, in] of a linear layer with inputs a [n, in]: J v = b (V a)."""

@@ -44,10 +44,10 @@ def traced_layers(module: nn.Module) -> tuple[Layer, ...]:
     for name, part in module.named_modules():
         if not is_traced(part):
             continue
-        own = tuple(names[id(t)] for t in part.parameters(recurse=False) if names[id(t)] not in taken)
-        taken.update(own)
-        if own:
-            layers.append(Layer(name, own))
+        tensors = tuple(names[id(t)] for t in part.parameters(recurse=False) if names[id(t)] not in taken)
+        taken.update(tensors)
+        if tensors:
+            layers.append(Layer(name, tensors))
     return tuple(layers)
 
 
@@ -112,11 +112,11 @@ def contributions(
     if not len(x):
         raise SpecError("no inputs to trace", "trace", "give at least one")
     done = (lambda i: None) if progress is None else (lambda i: progress(i, len(x)))
-    found = products(net, theta, locals, x, target, active, done)
-    outputs, values = found.outputs.cpu(), found.values.cpu()
+    inner = products(net, theta, locals, x, target, active, done)
+    outputs, values = inner.outputs.cpu(), inner.values.cpu()
     base, delta = values[:, :, 0], values[:, :, 1:].transpose(1, 2)
     _check(outputs, base, delta)
-    return Contributions(outputs, found.target.cpu(), *_places(net), base, delta)
+    return Contributions(outputs, inner.target.cpu(), *_places(net), base, delta)
 
 
 def _places(net: Net) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...]]:
@@ -158,11 +158,11 @@ def provenance(c: Contributions, *, decay: float = 0.9, shares: Tensor | None = 
         raise ValueError(f"bias {bias!r} must be all, none or centred")
     layer, is_bias = torch.tensor(c.layer), torch.tensor(c.bias)
     beta = torch.where(layer >= 0, decay ** (layer.max() - layer).double(), 0.0)
-    own = c.base[:, None] + c.delta
+    parts = c.base[:, None] + c.delta
     if bias != "all":
         centred = c.delta - c.delta.mean(1, keepdim=True) if bias == "centred" else torch.zeros_like(c.delta)
-        own = torch.where(is_bias, centred, own)
-    raw = own @ beta
+        parts = torch.where(is_bias, centred, parts)
+    raw = parts @ beta
     return raw if shares is None else raw * shares.to(raw)
 
 

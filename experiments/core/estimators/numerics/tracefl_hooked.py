@@ -103,11 +103,11 @@ def hooked(
     scores = torch.zeros(len(x), len(locals), dtype=torch.float64)
     for k in range(len(locals)):
         client = _client(net, locals, k, shares, layers, bias)
-        for place, layer in enumerate(layers):
-            own, beta = client.get_submodule(layer.name), decay ** (len(layers) - 1 - place)
-            for i, kept in enumerate(flow):
-                for call in kept.get(layer.name, []):
-                    scores[i, k] += beta * _reached(own, call, active)
+        for position, layer in enumerate(layers):
+            part, beta = client.get_submodule(layer.name), decay ** (len(layers) - 1 - position)
+            for i, calls in enumerate(flow):
+                for call in calls.get(layer.name, []):
+                    scores[i, k] += beta * _reached(part, call, active)
     return scores
 
 

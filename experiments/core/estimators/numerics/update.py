@@ -11,7 +11,7 @@ def norm(before: Tensor, locals: Tensor) -> Tensor:
 
     The whole state counts; hand over the first p columns only to leave BatchNorm's statistics out.
     """
-    return torch.stack([torch.linalg.vector_norm(own - before) for own in locals])
+    return torch.stack([torch.linalg.vector_norm(client - before) for client in locals])
 
 
 def cosine(before: Tensor, after: Tensor, locals: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def cosine(before: Tensor, after: Tensor, locals: Tensor) -> Tensor:
     """
     moved = after - before
     length = torch.linalg.vector_norm(moved)
-    return torch.stack([_cosine(own - before, moved, length) for own in locals])
+    return torch.stack([_cosine(client - before, moved, length) for client in locals])
 
 
 def _cosine(update: Tensor, moved: Tensor, length: Tensor) -> Tensor:
