@@ -143,7 +143,7 @@ def test_a_client_is_not_examined_for_its_own_world():
     """Algorithm 4 runs over k in C_t minus c: only client 0 is estimated and only it takes part besides client 1."""
     p = problem(lr=50.0, rounds=3, sizes=(4, 4), per_round=2)
     estimator, recorder = run(p, {"own": variant("fisher", "noniid", clients=(0,))}, worlds=leave_one_out([]))
-    kept = estimator._tracks["own"].kept
+    kept = estimator._tracks["own"].flags
     assert bool(kept[0].all()) and not bool(kept[1].all())
     change, flags = {0: torch.zeros(p.net.p, dtype=torch.float64)}, {}
     for record in recorder.records:

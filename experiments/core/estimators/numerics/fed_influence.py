@@ -88,12 +88,12 @@ class _Track:
         self.change = like.new_zeros(net.size, len(variant.clients))
         width = len(variant.clients) if variant.flags == "per_client" else 1
         self.on = torch.ones(len(net.params), width, dtype=torch.bool, device=like.device)
-        self.kept: dict[int, Tensor] = {}
+        self.flags: dict[int, Tensor] = {}
         self.stopped = 0
 
-    def kept_for(self, k: int) -> Tensor:
+    def flags_of(self, k: int) -> Tensor:
         """Algorithm 4's flags e_j^k of participant k, [tensors, 1 or C]; they persist over rounds."""
-        return self.kept.setdefault(k, torch.ones_like(self.on))
+        return self.flags.setdefault(k, torch.ones_like(self.on))
 
 
 def _nothing(track: _Track, p: int) -> tuple[Tensor, Tensor]:
@@ -142,7 +142,7 @@ class FedInfluence:
     def flags(self, name: str) -> Tensor:
         """Share of flags still on for each parameter tensor, [tensors]: e_j, or Algorithm 4's e_j^k seen so far."""
         track = self._tracks[name]
-        seen = [track.on, *track.kept.values()] if track.variant.lwet != "noniid" else list(track.kept.values())
+        seen = [track.on, *track.flags.values()] if track.variant.lwet != "noniid" else list(track.flags.values())
         return torch.stack([s.double().mean(1) for s in seen]).mean(0) if seen else track.on.double().mean(1)
 
     def observe(self, record: Round) -> None:
@@ -279,7 +279,7 @@ class FedInfluence:
 
         Client k itself does not count: its own world has no participant k (its share is 0).
         """
-        flags = track.kept_for(k)
+        flags = track.flags_of(k)
         grows = (growth > 0) & (share > 0)
         flags[j] &= ~(grows if track.variant.flags == "per_client" else grows.any())
         return flags[j].to(growth.dtype)
@@ -310,7 +310,7 @@ class FedInfluence:
     def state(self) -> dict[str, Any]:
         """Tensors from which `restore` continues."""
         return {
-            name: {"change": t.change, "on": t.on, "kept": dict(t.kept), "stopped": t.stopped}
+            name: {"change": t.change, "on": t.on, "kept": dict(t.flags), "stopped": t.stopped}
             for name, t in self._tracks.items()
         }
 
@@ -320,7 +320,7 @@ class FedInfluence:
             track = self._tracks[name]
             track.change.copy_(saved["change"])
             track.on.copy_(saved["on"])
-            track.kept = {int(k): v.to(track.on.device) for k, v in saved["kept"].items()}
+            track.flags = {int(k): v.to(track.on.device) for k, v in saved["kept"].items()}
             track.stopped = int(saved["stopped"])
 
 

@@ -22,7 +22,7 @@ _Named = dict[str, Tensor]
 
 
 @dataclass
-class _Kept:
+class _Call:
     """One call of a layer: its input, its output, the gradient in that, and the activation that follows, if any."""
 
     below: Tensor
@@ -37,8 +37,8 @@ class _Hooked:
 
     module: nn.Module
     layers: tuple[Layer, ...]
-    kept: dict[str, list[_Kept]] = field(default_factory=dict)
-    chain: list[tuple[Tensor, _Kept]] = field(default_factory=list)
+    calls: dict[str, list[_Call]] = field(default_factory=dict)
+    chain: list[tuple[Tensor, _Call]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for layer in self.layers:
@@ -53,8 +53,8 @@ class _Hooked:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], named: _Named, output: Tensor) -> Tensor:
             if not output.requires_grad:
                 return output
-            call = _Kept(taken(inputs, named).detach().clone(), output.detach().clone())
-            self.kept.setdefault(name, []).append(call)
+            call = _Call(taken(inputs, named).detach().clone(), output.detach().clone())
+            self.calls.setdefault(name, []).append(call)
             output.register_hook(lambda g: setattr(call, "gradient", g.detach().clone()))
             # Later changes in place meet a copy, so that the gradient recorded is that of the layer's own output.
             handed = output.clone()
@@ -63,7 +63,7 @@ class _Hooked:
 
         return hook
 
-    def _of(self, tensor: Tensor) -> _Kept | None:
+    def _of(self, tensor: Tensor) -> _Call | None:
         return next((call for seen, call in reversed(self.chain) if seen is tensor), None)
 
     def _between(self, part: nn.Module, inputs: tuple[Tensor, ...], named: _Named, output: Tensor) -> None:
@@ -111,7 +111,7 @@ def hooked(
     return scores
 
 
-def _reached(layer: nn.Module, call: _Kept, active: bool) -> float:
+def _reached(layer: nn.Module, call: _Call, active: bool) -> float:
     """Eq. 5 summed over the neurons of one layer: the client's output, weighed by the gradient."""
     if call.gradient is None:
         return 0.0
@@ -121,13 +121,13 @@ def _reached(layer: nn.Module, call: _Kept, active: bool) -> float:
     return float(terms.sum())
 
 
-def _flow(world: _Hooked, x: Tensor, target: int | None) -> dict[str, list[_Kept]]:
+def _flow(world: _Hooked, x: Tensor, target: int | None) -> dict[str, list[_Call]]:
     """One forward and one backward pass of the global model for one input [1, ...]."""
-    world.kept, world.chain = {}, []
+    world.calls, world.chain = {}, []
     with torch.enable_grad():
         logits = world.module(x)[0]
         logits[int(logits.argmax()) if target is None else target].backward()
-    return world.kept
+    return world.calls
 
 
 def _model(net: Net, state: Tensor) -> nn.Module:
