@@ -15,7 +15,7 @@ NATIVE = sorted(p for kind in ("cpp", "h") for p in ROOT.glob(f"experiments/**/*
 MIDDLE = {"estimators", "scores", "algorithms", "data", "models"}
 LOWER = {"sweep", "spec"}
 UPPER = {"study", "recorded", "report"}
-BASE = {"clean", "errors", "discover", "block", "memory", "names", "paper", "sealed"}
+BASE = {"clean", "errors", "discover", "block", "memory", "names", "paper", "sealed", "subject"}
 """Modules of the core that anyone may use."""
 
 

@@ -78,7 +78,7 @@ class Peak:
         return None if cuda is None else int(cuda.max_memory_allocated(self._device))
 
     def _cuda(self) -> Any:
-        torch = sys.modules.get("torch")  # whoever computes on a GPU has loaded it
+        torch = sys.modules.get("torch")  # code that computes on a GPU has loaded it
         return torch.cuda if torch is not None and self._device.startswith("cuda") else None
 
     def _is_fresh(self) -> bool:
@@ -98,8 +98,8 @@ def is_out_of_memory(fault: BaseException) -> bool:
     """Whether this error was out of memory, in Python's or PyTorch's allocators (on a GPU or not)."""
     if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":
         return True
-    said = ("can't allocate memory", "DefaultCPUAllocator", "out of memory")
-    return isinstance(fault, RuntimeError) and any(words in str(fault) for words in said)
+    phrases = ("can't allocate memory", "DefaultCPUAllocator", "out of memory")
+    return isinstance(fault, RuntimeError) and any(phrase in str(fault) for phrase in phrases)
 
 
 def out_of_memory(fault: BaseException, where: str) -> MissingError:

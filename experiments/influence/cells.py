@@ -15,17 +15,17 @@ from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
-from experiments.core.report.subjects import of_client, of_label
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import Built, build, checkpoint, formulation, progress_of
 from experiments.core.study.quality import quality
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.influence import PAPER
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
 from experiments.influence.estimate import estimate, of_estimates
-from experiments.influence.recorder import Recorder, ranking_variant
+from experiments.influence.recorder import WHOLE, Recorder, ranking_variant
 from experiments.influence.spec import CostSpec, InfluenceSpec
 
 
@@ -149,19 +149,19 @@ def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
     """
     values = {(r.get("method"), r["metric"], r["subject"], r.get("round")): r["value"] for r in rows}
     rounds = sorted(
-        t for method, metric, subject, t in values if (method, metric, subject) == ("basic", "fip_norm", "all") and t
+        t for method, metric, about, t in values if (method, metric, about) == ("basic", "fip_norm", WHOLE) and t
     )
     risen: list[Row] = []
     for metric in ("fip_norm", "fip_error"):
         above = [
-            t for t in rounds if values["basic", metric, "all", t] > 10 * values["exact", "fip_norm", "all", t] > 0
+            t for t in rounds if values["basic", metric, WHOLE, t] > 10 * values["exact", "fip_norm", WHOLE, t] > 0
         ]
         risen += (
             [
                 {
                     "method": "basic",
                     "metric": f"{metric}_rises",
-                    "subject": "all",
+                    "subject": WHOLE,
                     "value": float(above[0]),
                     "unit": "round",
                 }
@@ -170,13 +170,13 @@ def explosion(rows: list[Row], tensors: list[str]) -> list[Row]:
             else []
         )
     if risen:
-        norms = [values["basic", "fip_norm", name, rounds[-1]] for name in tensors]
+        norms = [values["basic", "fip_norm", subject(tensor=name), rounds[-1]] for name in tensors]
         largest = float(norms.index(max(norms)) + 1)
         risen.append(
             {
                 "method": "basic",
                 "metric": "exploding_layer",
-                "subject": "all",
+                "subject": WHOLE,
                 "value": largest,
                 "unit": "tensor number",
             }
@@ -203,13 +203,15 @@ def _described(spec: InfluenceSpec, built: Built, counted: list[int]) -> list[Ro
     }
     if spec.cleansing is not None:
         numbers["cleansing_round"] = spec.cleansing.round
-    rows: list[Row] = [{"metric": "config", "subject": key, "value": float(value)} for key, value in numbers.items()]
+    rows: list[Row] = [
+        {"metric": "config", "subject": subject(key=key), "value": float(value)} for key, value in numbers.items()
+    ]
     none: list[list[int]] = [[]] * len(federation.sizes)  # a regression has no labels
     counts = none if federation.predicts_numbers else federation.label_counts().tolist()
     for name, size, labels in zip(federation.clients, federation.sizes, counts, strict=True):
-        rows.append({"metric": "client_size", "subject": of_client(name), "value": float(size), "unit": "samples"})
+        rows.append({"metric": "client_size", "subject": subject(client=name), "value": float(size), "unit": "samples"})
         rows += [
-            {"metric": "label_count", "subject": of_label(name, c), "value": float(n), "unit": "samples"}
+            {"metric": "label_count", "subject": subject(client=name, label=c), "value": float(n), "unit": "samples"}
             for c, n in enumerate(labels)
             if n
         ]

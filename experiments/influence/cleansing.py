@@ -12,6 +12,7 @@ from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.study.federated import checkpoint, progress_of
 from experiments.core.study.removal import leading, ranked
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import Context, Row
 from experiments.influence.recorder import Recorder
 from experiments.influence.spec import InfluenceSpec
@@ -61,7 +62,7 @@ def cleanse(
     world_indices = [0] * len(names) + list(range(1, len(states)))
     rows: list[Row] = []
     for (name, share), world in zip(named, world_indices, strict=True):
-        common = {"method": name, "subject": f"removed:{share:g}", "round": spec.rounds, "n": len(f.test_y)}
+        common = {"method": name, "subject": subject(removed=f"{share:g}"), "round": spec.rounds, "n": len(f.test_y)}
         rows.append({**common, "metric": "cleansing_loss", "value": float(scores.loss[world]), "unit": "nats"})
         accuracy = {"metric": "cleansing_accuracy", "value": 100 * float(scores.accuracy[world]), "unit": "%"}
         rows += [] if numbers else [{**common, **accuracy}]

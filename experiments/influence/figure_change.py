@@ -12,24 +12,35 @@ from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import entries, legend_below
 from experiments.core.report.style import PALETTE, formula, look, new_figure
 from experiments.influence.figure_parts import legend, line
-from experiments.influence.reading import LABELS, VARIANTS, distinct, family, only, pick, printed, variants
+from experiments.influence.reading import (
+    COUNTED,
+    LABELS,
+    VARIANTS,
+    WHOLE,
+    distinct,
+    family,
+    only,
+    pick,
+    printed,
+    variants,
+    worded,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _CNN = ("conv 1", "conv 2", "dense 1", "dense 2")
-_WHOLE = ("all", "counted")
 
 
 def by_tensor(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 1: error and norm of the tracked client's estimated FIP by tensor, without LWET."""
     rows = pick(metrics, ["fip_error", "fip_norm"])
-    rows = rows[~rows["subject"].isin(_WHOLE)]
+    rows = rows[~rows["subject"].isin([WHOLE, COUNTED])]
     without = [v for v in variants(rows) if "lwet" not in v] or variants(rows)
     if not without:
         return None
-    rows = rows[rows["method"].isin([without[0], "exact"])]
+    rows = worded(rows[rows["method"].isin([without[0], "exact"])])
     model = str(metrics["model"].iloc[0])
     return Artefact(name, rows, lambda: _draw_tensors(rows, without[0], tensors(rows["subject"].unique(), model)))
 
@@ -52,17 +63,19 @@ def _place(name: str) -> list[tuple[int, str]]:
 
 def _draw_tensors(rows: pd.DataFrame, variant: str, labels: dict[str, str]) -> Figure:
     figure, axes = new_figure(1, 2, height=3.1, sharex=True)
-    own = rows[rows["seed"] == rows["seed"].min()]
+    of_seed = rows[rows["seed"] == rows["seed"].min()]
     for ax, metric, what in zip(axes, ("fip_error", "fip_norm"), ("error", "norm"), strict=True):
         for index, (tensor, label) in enumerate(labels.items()):
-            one = own[(own["method"] == variant) & (own["metric"] == metric) & (own["subject"] == tensor)]
+            one = of_seed[
+                (of_seed["method"] == variant) & (of_seed["metric"] == metric) & (of_seed["subject"] == tensor)
+            ]
             # One colour a layer, dashes for its bias: eight colours are not told apart.
             color, dash = PALETTE[index // 2 % len(PALETTE)], "--" if tensor.endswith("bias") else "-"
             ax.plot(one["round"], one["value"].where(one["value"] > 0), label=label, color=color, linestyle=dash)
         ax.set_yscale("log")
         ax.set_xlabel("round")
         ax.set_title(f"{what} of the estimate, {LABELS[variant]}; one client", pad=14)
-    exact = own[(own["method"] == "exact") & (own["metric"] == "fip_norm")]
+    exact = of_seed[(of_seed["method"] == "exact") & (of_seed["metric"] == "fip_norm")]
     whole = np.sqrt((exact.set_index("round")["value"] ** 2).groupby("round").sum())
     axes[1].plot(whole.index, whole.where(whole > 0), color="black", linestyle=":", label="exact FIP, all tensors")
     axes[0].set_ylabel(formula(r"\|\epsilon_j - \epsilon^*_j\|_2"))
@@ -84,11 +97,11 @@ def _mark(ax: Axes, setting: str, key: str) -> None:
 
 def error(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 2 and 6: the error of FIP over rounds by variant, of the tracked client and the median client."""
-    tracked = pick(metrics, ["fip_error", "fip_norm"], "all")
-    median = pick(metrics, ["fip_error_median", "fip_norm_median"], "counted")
+    tracked = pick(metrics, ["fip_error", "fip_norm"], WHOLE)
+    median = pick(metrics, ["fip_error_median", "fip_norm_median"], COUNTED)
     rows = pd.concat([tracked, median], ignore_index=True)
     rows = rows[(rows["method"] == "exact") | rows["metric"].str.startswith("fip_error")]
-    return Artefact(name, rows, lambda: _draw_error(rows)) if variants(rows) else None
+    return Artefact(name, worded(rows), lambda: _draw_error(rows)) if variants(rows) else None
 
 
 def _draw_error(rows: pd.DataFrame) -> Figure:

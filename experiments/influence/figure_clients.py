@@ -11,8 +11,9 @@ from experiments.core.names import shortened
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import stars
 from experiments.core.report.style import look, new_figure
-from experiments.core.report.subjects import clients, have_names, without_label
+from experiments.core.report.subjects import clients, have_names
 from experiments.core.report.tables import KEYS
+from experiments.core.subject import subject, words
 from experiments.influence.figure_parts import band, line
 from experiments.influence.reading import cleansing, only, pick, printed, ranking_round, ranks
 
@@ -31,8 +32,8 @@ _UNITS = {"loss": "test loss (nats)", "accuracy": "test accuracy (points)"}
 def cleansing_curves(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figure 4: the final loss by FIL and the final accuracy by FIA, over the share of clients removed at round x."""
     rows = cleansing(metrics)
-    kept = {(what, order) for what, orders in _PANELS.items() for order in (*dict(orders), "random")}
-    rows = rows[[pair in kept for pair in zip(rows["metric"], rows["order"], strict=True)]]
+    shown = {(what, order) for what, orders in _PANELS.items() for order in (*dict(orders), "random")}
+    rows = rows[[pair in shown for pair in zip(rows["metric"], rows["order"], strict=True)]]
     return Artefact(name, rows, lambda: _draw_cleansing(rows, ranking_round(metrics))) if len(rows) else None
 
 
@@ -40,10 +41,10 @@ def _draw_cleansing(rows: pd.DataFrame, x: int) -> Figure:
     figure, axes = new_figure(1, 2, height=3.2)
     setting = only(rows, "setting")
     for ax, (what, orders) in zip(axes, _PANELS.items(), strict=True):
-        own = rows[rows["metric"] == what].assign(percent=100 * rows["share"])
+        of_metric = rows[rows["metric"] == what].assign(percent=100 * rows["share"])
         for index, (order, label) in enumerate((*orders, ("random", "random"))):
-            line(ax, own[own["order"] == order], "percent", label, "change", **look(index))
-        before = own.drop_duplicates("seed")["before"]
+            line(ax, of_metric[of_metric["order"] == order], "percent", label, "change", **look(index))
+        before = of_metric.drop_duplicates("seed")["before"]
         spread = f" ({before.min():.4g} to {before.max():.4g})" if len(before) > 1 else ""
         ax.set_title(f"nobody removed: {before.mean():.4g}{spread}")
         ax.axhline(0, color="0.4", linewidth=0.8, zorder=0)
@@ -68,11 +69,10 @@ def holdings(metrics: pd.DataFrame, name: str) -> Artefact | None:
     rows = rows[rows["seed"] == rows["seed"].min()]
     if rows.empty:
         return None
-    counted = rows["metric"] == "label_count"
-    parts = [without_label(s) if c else (s, None) for s, c in zip(rows["subject"], counted, strict=True)]
+    labels = [words(text).get("label") for text in rows["subject"]]
     frame = rows[[*KEYS, "metric"]].assign(samples=rows["value"])
-    frame["client"] = clients(pd.Series([subject for subject, _ in parts], index=rows.index))
-    frame["label"] = pd.array([label for _, label in parts], dtype="Int64")
+    frame["client"] = clients(rows["subject"])
+    frame["label"] = pd.array([None if label is None else int(label) for label in labels], dtype="Int64")
     return Artefact(name, frame, lambda: _draw_holdings(frame))
 
 
@@ -112,8 +112,8 @@ def _draw_holdings(frame: pd.DataFrame) -> Figure:
 def edges(sizes: np.ndarray, wide: bool) -> np.ndarray:
     """Edges of about twenty bins halfway between whole numbers: in equal steps, or growing by a factor when `wide`."""
     low, high = float(sizes.min()), float(sizes.max()) + 1
-    found = np.geomspace(low, high, 21) if wide else np.linspace(low, high, min(21, int(high - low) + 1))
-    return np.unique(np.round(found)) - 0.5
+    steps = np.geomspace(low, high, 21) if wide else np.linspace(low, high, min(21, int(high - low) + 1))
+    return np.unique(np.round(steps)) - 0.5
 
 
 def label_mix(frame: pd.DataFrame) -> pd.DataFrame:
@@ -130,8 +130,10 @@ def rank_paths(metrics: pd.DataFrame, name: str) -> Artefact | None:
     if not (metrics["metric"] == "fil").any():
         return None
     x = ranking_round(metrics)
-    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "ranking_share")]["value"]
-    share = float(told.iloc[0]) if len(told) else 0.05
+    configured = metrics[(metrics["metric"] == "config") & (metrics["subject"] == subject(key="ranking_share"))][
+        "value"
+    ]
+    share = float(configured.iloc[0]) if len(configured) else 0.05
     rows = ranks(metrics, x, share)
     return Artefact(name, rows, lambda: _draw_ranks(rows, x, share)) if len(rows) else None
 
@@ -141,8 +143,8 @@ def _draw_ranks(rows: pd.DataFrame, x: int, share: float) -> Figure:
     rounds = sorted(rows["round"].unique())
     width = 0.6 * (min(np.diff(rounds)) if len(rounds) > 1 else 1)
     for ax, (group, title), index in zip(axes, {"top": "highest", "bottom": "lowest"}.items(), (0, 1), strict=False):
-        own = rows[rows["group"] == group]
-        boxes = [own[own["round"] == t]["rank"].to_numpy() for t in rounds]
+        ranked = rows[rows["group"] == group]
+        boxes = [ranked[ranked["round"] == t]["rank"].to_numpy() for t in rounds]
         color = look(index)["color"]
         ax.boxplot(
             boxes, positions=rounds, widths=width, manage_ticks=False, patch_artist=True,

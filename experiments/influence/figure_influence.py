@@ -13,7 +13,18 @@ from experiments.core.report.scatter import cloud, name_points
 from experiments.core.report.style import formula, look, new_figure
 from experiments.core.report.subjects import have_names
 from experiments.influence.figure_parts import legend, line
-from experiments.influence.reading import VARIANTS, distinct, last, only, pick, printed, scatter, variants
+from experiments.influence.reading import (
+    COUNTED,
+    VARIANTS,
+    distinct,
+    last,
+    only,
+    pick,
+    printed,
+    scatter,
+    variants,
+    worded,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +35,8 @@ _SHOWN = {"pearson_fil": "Pearson, FIL", "spearman_fil": "Spearman, FIL"}
 
 def over_rounds(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 3a to 3c: correlation of estimated and exact FIL over the counted clients, round by round."""
-    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], "counted")
-    return Artefact(name, rows, lambda: _draw_rounds(rows)) if len(rows) else None
+    rows = pick(metrics, ["pearson_fil", "spearman_fil", "pearson_fia", "spearman_fia"], COUNTED)
+    return Artefact(name, worded(rows), lambda: _draw_rounds(rows)) if len(rows) else None
 
 
 def _draw_rounds(rows: pd.DataFrame) -> Figure:
@@ -34,10 +45,10 @@ def _draw_rounds(rows: pd.DataFrame) -> Figure:
     for ax, (metric, title) in zip(axes, _SHOWN.items(), strict=True):
         shown = rows[rows["metric"] == metric]
         for variant, label in labels.items():
-            own = shown[shown["method"] == variant]
-            missing = seeds * shown["round"].nunique() - len(own)
-            gap = f" (undefined at {missing} of {len(own) + missing})" if missing else ""
-            line(ax, own, "round", label + gap, **look(VARIANTS.index(variant)))
+            of_variant = shown[shown["method"] == variant]
+            missing = seeds * shown["round"].nunique() - len(of_variant)
+            gap = f" (undefined at {missing} of {len(of_variant) + missing})" if missing else ""
+            line(ax, of_variant, "round", label + gap, **look(VARIANTS.index(variant)))
         ax.set_xlabel("round")
         ax.set_title(title)
     _paper(axes[0], only(rows, "setting"), float(rows["round"].max()))
@@ -56,7 +67,7 @@ def _paper(ax: Axes, setting: str, end: float) -> None:
 def at_end(metrics: pd.DataFrame, name: str) -> Artefact | None:
     """Figures 3d to 3f: estimated against exact FIL of each counted client in the last round."""
     points = scatter(metrics)
-    scores = last(pick(metrics, list(_SHOWN), "counted"))
+    scores = last(pick(metrics, list(_SHOWN), COUNTED))
     return Artefact(name, points, lambda: _draw_end(points, scores)) if len(points) else None
 
 
@@ -73,12 +84,12 @@ def _draw_end(points: pd.DataFrame, scores: pd.DataFrame) -> Figure:
     seeds = points["seed"].nunique()
     colors = {seed: index for index, seed in enumerate(sorted(points["seed"].unique()))}
     for index, (ax, (variant, label)) in enumerate(zip(axes, labels.items(), strict=False)):
-        own = points[points["method"] == variant]
-        cloud(ax, own, colors, scale)
+        of_variant = points[points["method"] == variant]
+        cloud(ax, of_variant, colors, scale)
         if have_names(points["client"]):
-            name_points(ax, own[own["seed"] == own["seed"].min()], scale)
-        told = _scores(scores[scores["method"] == variant], seeds)
-        ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), told]), fontsize=8)
+            name_points(ax, of_variant[of_variant["seed"] == of_variant["seed"].min()], scale)
+        words = _scores(scores[scores["method"] == variant], seeds)
+        ax.set_title("\n".join([*label.replace(" = ", "\n= ").split("\n"), words]), fontsize=8)
         ax.set_xlabel(f"exact FIL ({unit})")
         if index % columns == 0:
             ax.set_ylabel(f"estimated FIL ({unit})")
@@ -94,7 +105,7 @@ def _scores(scores: pd.DataFrame, seeds: int) -> str:
     """Like "Pearson 0.897, Spearman 0.825", and in how many seeds they are undefined."""
     by = scores.groupby("metric")["value"]
     mean, fewest = by.mean(), min([*by.size(), seeds])
-    told = ", ".join(f"{title.partition(',')[0]} {mean[m]:.3f}" for m, title in _SHOWN.items() if m in mean)
-    if not told:
+    words = ", ".join(f"{title.partition(',')[0]} {mean[m]:.3f}" for m, title in _SHOWN.items() if m in mean)
+    if not words:
         return "correlation undefined"
-    return told + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")
+    return words + (f"\n(undefined in {seeds - fewest} of {seeds} seeds)" if fewest < seeds else "")

@@ -14,9 +14,12 @@ from experiments.core.estimators.method import labels
 from experiments.core.report.reference import Printed
 from experiments.core.report.subjects import clients
 from experiments.core.report.tables import KEYS
+from experiments.core.subject import subject as subject_of
+from experiments.core.subject import words
 
 LABELS = labels(ClientInfluence)
 VARIANTS = tuple(LABELS)
+TEST, COUNTED, WHOLE = subject_of(data="test"), subject_of(clients="counted"), subject_of(tensors="all")
 ORDERS = ("lowest FIL", "highest FIL", "lowest FIA", "highest FIA", "random")
 
 
@@ -58,10 +61,20 @@ def pick(metrics: pd.DataFrame, metric: str | Sequence[str], subject: str | None
     return rows[[*KEYS, "method", "metric", "subject", "round", "value"]].reset_index(drop=True)
 
 
+def worded(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the value of their subject's one word in its place, as figures' CSVs show it: all, 0.weight."""
+    return rows.assign(subject=[*map(_only_value, rows["subject"])])
+
+
+def _only_value(subject: str) -> str:
+    (value,) = words(subject).values()
+    return value
+
+
 def variants(rows: pd.DataFrame) -> list[str]:
     """The estimators in `rows`, in the order of the paper."""
-    found = set(rows["method"])
-    return [v for v in VARIANTS if v in found]
+    present = set(rows["method"])
+    return [v for v in VARIANTS if v in present]
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,11 +86,11 @@ def distinct(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, str]:
     """Variant -> label, variants with equal numbers under one label ("basic = LWET"), so that no line hides another."""
     by = rows.set_index(["method", "seed", "metric", "subject", "round"])["value"].sort_index()
     series = {name: by.loc[name] for name in names}
-    kept: dict[str, str] = {}
+    shown: dict[str, str] = {}
     for name in names:
-        same = next((k for k in kept if _equal(series[k], series[name])), None)
-        kept[same or name] = f"{kept[same]} = {LABELS[name]}" if same else LABELS[name]
-    return kept
+        same = next((k for k in shown if _equal(series[k], series[name])), None)
+        shown[same or name] = f"{shown[same]} = {LABELS[name]}" if same else LABELS[name]
+    return shown
 
 
 def _equal(one: pd.Series, other: pd.Series) -> bool:
@@ -105,7 +118,7 @@ def scatter(metrics: pd.DataFrame, metric: str = "fil") -> pd.DataFrame:
 def cleansing(metrics: pd.DataFrame) -> pd.DataFrame:
     """Client cleansing: KEYS, order, metric (loss, accuracy), share, round, value, before (nobody removed), change."""
     rows = pick(metrics, ["cleansing_loss", "cleansing_accuracy"]).rename(columns={"method": "order"})
-    rows["share"] = rows["subject"].str.removeprefix("removed:").astype(float)
+    rows["share"] = rows["subject"].map(lambda text: float(words(text)["removed"]))
     rows["metric"] = rows["metric"].str.removeprefix("cleansing_")
     on = ["seed", "order", "metric"]
     before = rows[rows["share"] == 0][[*on, "value"]].rename(columns={"value": "before"})
@@ -127,9 +140,11 @@ def ranking_round(metrics: pd.DataFrame) -> int:
     From the row `config cleansing_round`; where a run has none, the recorded round nearest to the share x/T of the run
     that the paper used; for a setting not of the paper, the last round recorded.
     """
-    told = metrics[(metrics["metric"] == "config") & (metrics["subject"] == "cleansing_round")]["value"]
-    if len(told):
-        return int(told.iloc[0])
+    configured = metrics[(metrics["metric"] == "config") & (metrics["subject"] == subject_of(key="cleansing_round"))][
+        "value"
+    ]
+    if len(configured):
+        return int(configured.iloc[0])
     ranked = metrics[(metrics["metric"] == "fil") & (metrics["method"] == ranking_variant(metrics))]
     rounds = sorted(ranked["round"].unique())
     setting = only(metrics, "setting")
@@ -153,7 +168,7 @@ def ranks(metrics: pd.DataFrame, x: int, share: float = 0.05) -> pd.DataFrame:
         ordered = at.sort_values(["value", "client"])["client"].tolist()
         count = max(1, round(share * len(ordered)))
         for group, chosen in (("top", ordered[-count:]), ("bottom", ordered[:count])):
-            own = rows[(rows["seed"] == seed) & rows["client"].isin(chosen)]
-            parts.append(own.assign(group=group))
+            chosen_rows = rows[(rows["seed"] == seed) & rows["client"].isin(chosen)]
+            parts.append(chosen_rows.assign(group=group))
     columns = [*KEYS, "group", "client", "round", "rank", "clients"]
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -15,11 +15,13 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.engine.truth import Truth, parameter_change, truth
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, tensor_norms
-from experiments.core.report.subjects import of_client
 from experiments.core.scores.rows import agreement
 from experiments.core.study.quality import status
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import Row
 from experiments.influence.spec import InfluenceSpec
+
+TEST, COUNTED, WHOLE = subject(data="test"), subject(clients="counted"), subject(tensors="all")
 
 
 def ranking_variant(spec: InfluenceSpec) -> str:
@@ -62,7 +64,7 @@ class Recorder:
         self._x = spec.cleansing.round if spec.cleansing is not None else 0
         self._names = problem.federation.clients
         self.rows: list[Row] = [
-            {"metric": "tracked_client", "subject": of_client(self._names[tracked]), "value": float(tracked)}
+            {"metric": "tracked_client", "subject": subject(client=self._names[tracked]), "value": float(tracked)}
         ]
         self.ranking: dict[str, Tensor] = {}
         self.base_at_x: Tensor | None = None
@@ -82,18 +84,17 @@ class Recorder:
         if t == self._x:
             self.base_at_x = record.after.clone()
         if grid and not last:
-            self._partial([*self.rows, {"metric": "config", "subject": "rounds", "value": float(record.rounds)}])
+            total: Row = {"metric": "config", "subject": subject(key="rounds"), "value": float(record.rounds)}
+            self._partial([*self.rows, total])
 
     def _evaluate(self, record: Round, details: bool) -> None:
         states = record.states()
         exact = truth(self._formulation, states, self._problem.federation, self._workers)
         t = record.index
         self._show_status(status(exact.base_loss, exact.base_accuracy))
-        self._add("base", "loss", "test", t, exact.base_loss, len(self._problem.federation.test_y), "nats")
+        self._add("base", "loss", TEST, t, exact.base_loss, len(self._problem.federation.test_y), "nats")
         if self._classes:
-            self._add(
-                "base", "accuracy", "test", t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%"
-            )
+            self._add("base", "accuracy", TEST, t, 100 * exact.base_accuracy, len(self._problem.federation.test_y), "%")
         if details:
             self._clients("exact", t, self._counted, exact.loss, exact.accuracy)
         change = parameter_change(states)[:, : self._problem.net.p]
@@ -126,7 +127,7 @@ class Recorder:
         both = (("fil", fil, exact.loss.cpu()), ("fia", fia, exact.accuracy.cpu()))
         for what, estimated, measured in both if self._classes else both[:1]:
             for metric, value, n in agreement(estimated.numpy(), measured.numpy(), f"{{}}_{what}", interval=last):
-                self._add(name, metric, "counted", t, value, n, "correlation")
+                self._add(name, metric, COUNTED, t, value, n, "correlation")
 
     def _fip(self, name: str, t: int, exact: Tensor) -> None:
         """Distance of estimated and exact FIP, and the share of flags that are still on."""
@@ -134,25 +135,25 @@ class Recorder:
         self._norms(name, "fip_error", t, estimate - exact)
         self._norms(name, "fip_norm", t, estimate)
         for slot, on in zip(self._problem.net.params, self._estimator.flags(name).tolist(), strict=True):
-            self._add(name, "lwet_on", slot.name, t, on, len(self._counted), "share of flags")
+            self._add(name, "lwet_on", subject(tensor=slot.name), t, on, len(self._counted), "share of flags")
 
     def _norms(self, method: str, metric: str, t: int, vectors: Tensor) -> None:
         """Norms of [C, p] vectors: the tracked client's, total and by tensor; the median over the counted clients."""
         norms = tensor_norms(self._problem.net, vectors[self._counted.index(self._tracked)][:, None])[:, 0]
-        self._add(method, metric, "all", t, float(norms.norm()), 1, "L2")
+        self._add(method, metric, WHOLE, t, float(norms.norm()), 1, "L2")
         for slot, norm in zip(self._problem.net.params, norms.tolist(), strict=True):
-            self._add(method, metric, slot.name, t, norm, 1, "L2")
-        self._add(method, f"{metric}_median", "counted", t, float(vectors.norm(dim=1).median()), len(vectors), "L2")
+            self._add(method, metric, subject(tensor=slot.name), t, norm, 1, "L2")
+        self._add(method, f"{metric}_median", COUNTED, t, float(vectors.norm(dim=1).median()), len(vectors), "L2")
 
     def _clients(self, method: str, t: int, clients: Any, fil: Tensor, fia: Tensor) -> None:
         for c, loss, accuracy in zip(clients, fil.tolist(), fia.tolist(), strict=True):
-            self._add(method, "fil", of_client(self._names[c]), t, loss, 1, "nats")
+            self._add(method, "fil", subject(client=self._names[c]), t, loss, 1, "nats")
             if self._classes:
-                self._add(method, "fia", of_client(self._names[c]), t, 100 * accuracy, 1, "%")
+                self._add(method, "fia", subject(client=self._names[c]), t, 100 * accuracy, 1, "%")
 
-    def _add(self, method: str, metric: str, subject: str, t: int, value: float, n: int, unit: str) -> None:
+    def _add(self, method: str, metric: str, about: str, t: int, value: float, n: int, unit: str) -> None:
         self.rows.append(
-            {"method": method, "metric": metric, "subject": subject, "round": t, "value": value, "n": n, "unit": unit}
+            {"method": method, "metric": metric, "subject": about, "round": t, "value": value, "n": n, "unit": unit}
         )
 
     def state(self) -> dict[str, Any]:

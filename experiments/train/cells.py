@@ -26,6 +26,7 @@ from experiments.core.study.federated import Built, build, checkpoint, formulati
 from experiments.core.study.price import of_run
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality, status
+from experiments.core.subject import subject
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.train import PAPER
@@ -146,7 +147,7 @@ class _Diary:
             return
         f = self._problem.federation
         scores = evaluate(self._chosen, state[None], f.test_x, f.test_y, self._workers)
-        common = {"method": self._method, "subject": "test", "round": t, "n": len(f.test_y)}
+        common = {"method": self._method, "subject": subject(data="test"), "round": t, "n": len(f.test_y)}
         self.rows.append({**common, "metric": "loss", "value": float(scores.loss[0]), "unit": "nats"})
         if not f.predicts_numbers:
             self.rows.append({**common, "metric": "accuracy", "value": 100 * float(scores.accuracy[0]), "unit": "%"})

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.core.report import artefacts
+from experiments.core.subject import subject
 from tests.toys import federated as tiny
 
 NAMES = ["2", "Berlin, Mitte", "a:b/label:1", "site 2", "site 10", "x" * 200, "\u00fcn\u00ef/c\u00f8d\u00e9 = $1$"]
@@ -56,7 +57,7 @@ def test_the_one_left_out_is_the_one_named(house, tmp_path, monkeypatch, given, 
     assert tiny.command("train", config, tmp_path, *options) == 0
     frame, known = tiny.metrics(tmp_path), truth(folder)
     assert set(frame["method"]) == {f"without:{'+'.join(gone)}", "base_model"}
-    change = tiny.value(known, method="exact", metric="fil", subject=f"client:{gone[0]}")
+    change = tiny.value(known, method="exact", metric="fil", subject=subject(client=gone[0]))
     expected = tiny.value(known, method="base", metric="loss") + change
     assert abs(change) > 1e-6
     assert tiny.value(frame, metric="loss", round=6) == pytest.approx(expected, rel=1e-9)
@@ -86,7 +87,7 @@ def test_an_unknown_name_is_told_in_one_line_with_one_near_it(house, tmp_path, c
 
 def test_rows_and_tables_say_names(house):
     folder, _ = house
-    assert list(dict.fromkeys(truth(folder).query("metric == 'fil'")["subject"])) == [f"client:{n}" for n in NAMES]
+    assert list(dict.fromkeys(truth(folder).query("metric == 'fil'")["subject"])) == [subject(client=n) for n in NAMES]
     (figure,) = (folder / "influence").rglob("figure3-clients-tiny.csv")
     assert list(dict.fromkeys(pd.read_csv(figure, dtype=str)["client"])) == NAMES
     held = pd.read_csv(next((folder / "influence").rglob("figure5-tiny.csv")), dtype={"client": str})
@@ -102,7 +103,7 @@ def test_the_tracked_client_is_named_too(house, tmp_path, monkeypatch, capsys):
     assert tiny.command("influence", folder / "tiny.yaml", tmp_path, *tracked) == 0
     frame = tiny.metrics(tmp_path)
     (row,) = frame[frame["metric"] == "tracked_client"].to_dict("records")
-    assert (row["subject"], row["value"]) == ("client:2", 0)
+    assert (row["subject"], row["value"]) == ("client=2", 0)
     assert tiny.command("influence", folder / "tiny.yaml", tmp_path / "b", "--set", "tracked_client=7") == 2
     assert "unknown client '7'" in capsys.readouterr().err
 
@@ -130,7 +131,7 @@ def test_influence_ends_in_the_clients_ranked_by_name(house, capsys):
     assert tiny.command("influence", folder / "tiny.yaml", folder / "influence") == 0
     screen = capsys.readouterr().out
     known, table = truth(folder), screen[screen.index("ranking-tiny") :]
-    exact = {n: tiny.value(known, method="exact", metric="fil", subject=f"client:{n}") for n in NAMES}
+    exact = {n: tiny.value(known, method="exact", metric="fil", subject=subject(client=n)) for n in NAMES}
     ranked = pd.read_csv(next((folder / "influence").rglob("ranking-tiny.csv")), dtype={"client": str})
     assert ranked["client"].tolist() == sorted(NAMES, key=exact.get, reverse=True)
     places = [table.index(name) for name in ranked["client"] if name.isascii() and len(name) < 40 and len(name) > 1]

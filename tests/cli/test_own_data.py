@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.core.report import artefacts
+from experiments.core.subject import subject
 from tests.toys import federated as tiny
 from tests.toys import fragility as fragile
 
@@ -98,10 +99,10 @@ def test_through_both_commands_with_a_model_of_ones_own(tmp_path, form):
     truth = tiny.metrics(tmp_path / "influence")
     assert set(truth["model"]) == {"custom"}
     rows = truth[(truth["metric"] == "fil") & (truth["method"] == "lwet_fisher") & (truth["round"].astype(str) == "6")]
-    assert set(rows["subject"]) == {f"client:{name}" for name in clients}
+    assert set(rows["subject"]) == {subject(client=name) for name in clients}
     assert rows["value"].abs().max() > 0 and np.isfinite(rows["value"]).all()
     size = {"csv": 2, "image_npz": 36, "leaf_json": 4, "image_folder": 36}[form]
-    assert tiny.value(truth, metric="config", subject="parameters") == 4 * size + 4 + 5 * classes
+    assert tiny.value(truth, metric="config", subject="key=parameters") == 4 * size + 4 + 5 * classes
     train = tiny.write(tmp_path, "plain", "train", **more)
     for client in (None, 1):
         out = tmp_path / f"train{client}"
@@ -110,7 +111,9 @@ def test_through_both_commands_with_a_model_of_ones_own(tmp_path, form):
         loss = tiny.value(tiny.metrics(out), metric="loss", round=6)
         expected = tiny.value(truth, method="base", metric="loss", round=6)
         if client is not None:
-            expected += tiny.value(truth, method="exact", metric="fil", subject=f"client:{clients[client]}", round=6)
+            expected += tiny.value(
+                truth, method="exact", metric="fil", subject=subject(client=clients[client]), round=6
+            )
         assert loss == pytest.approx(expected, rel=1e-9)
         assert list(out.rglob("model.safetensors"))
 
@@ -172,6 +175,6 @@ def test_squared_loss(tmp_path):
     assert tiny.command("train", train, tmp_path / "t", "--exclude-clients", "7") == 0
     loss = tiny.value(tiny.metrics(tmp_path / "t"), metric="loss", round=6)
     expected = tiny.value(truth, method="base", metric="loss", round=6) + tiny.value(
-        truth, method="exact", metric="fil", subject="client:7", round=6
+        truth, method="exact", metric="fil", subject="client=7", round=6
     )
     assert loss == pytest.approx(expected, rel=1e-9)

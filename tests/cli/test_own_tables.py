@@ -66,7 +66,7 @@ def test_the_bad_hospital_is_found_by_a_clean_test_set_and_warned_of_without_one
     frame = pd.read_csv(metrics)
     exact = frame[(frame["metric"] == "fil") & (frame["method"] == "exact") & (frame["round"] == 12)]
     worst = exact.loc[exact["value"].idxmin()]  # whose absence lowers the loss most
-    assert worst["subject"] == "client:hospital5" and worst["value"] < 0
+    assert worst["subject"] == "client=hospital5" and worst["value"] < 0
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_numbers_are_predicted_in_every_world(tmp_path, capsys, heights):
     assert tiny.command("train", config, tmp_path / "all") == 0
     assert tiny.command("train", config, tmp_path / "less", "--exclude-clients", "s1") == 0
     base = tiny.value(tiny.metrics(tmp_path / "all"), metric="loss", round=6)
-    change = tiny.value(truth, method="exact", metric="fil", subject="client:s1", round=6)
+    change = tiny.value(truth, method="exact", metric="fil", subject="client=s1", round=6)
     assert tiny.value(tiny.metrics(tmp_path / "less"), metric="loss", round=6) == pytest.approx(base + change, rel=1e-9)
     assert not (tiny.metrics(tmp_path / "all")["metric"] == "accuracy").any()
     (file,) = (tmp_path / "all").rglob("model.safetensors")

@@ -38,7 +38,7 @@ def test_the_truth_is_plain_counterfactual_runs(tmp_path, name):
     base = tiny.value(truth, method="base", metric="loss", round=6)
     assert base == pytest.approx(loss(BASE), rel=1e-9)
     for client in (7, 3):
-        change = tiny.value(truth, method="exact", metric="fil", subject=f"client:{client}", round=6)
+        change = tiny.value(truth, method="exact", metric="fil", subject=f"client={client}", round=6)
         assert abs(change) > 1e-4
         assert base + change == pytest.approx(loss(without_client(client)), rel=1e-9)
 

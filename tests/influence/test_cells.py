@@ -48,10 +48,10 @@ def test_one_client_left_out_on_the_plain_path_is_its_world_in_the_truth(run, bu
     plain = excluded(config, tmp_path / "runs", str(client))
     loss, accuracy = (tiny.value(plain, metric=m, round=6) for m in ("loss", "accuracy"))
     base = tiny.value(truth, method="base", metric="loss", round=6)
-    influence = tiny.value(truth, method="exact", metric="fil", subject=f"client:{client}", round=6)
+    influence = tiny.value(truth, method="exact", metric="fil", subject=f"client={client}", round=6)
     assert abs(influence) > 1e-4
     assert loss == pytest.approx(base + influence, rel=TOLERANCE)
-    change = tiny.value(truth, method="exact", metric="fia", subject=f"client:{client}", round=6)
+    change = tiny.value(truth, method="exact", metric="fia", subject=f"client={client}", round=6)
     assert accuracy == pytest.approx(tiny.value(truth, method="base", metric="accuracy", round=6) + change, abs=1e-7)
     assert set(plain["method"]) == {f"without:{client}", "base_model"} and set(plain["round"].dropna()) == {2, 4, 6}
 
@@ -62,7 +62,7 @@ def test_the_same_in_float32(tmp_path):
     truth = tiny.metrics(tmp_path / "i")
     plain = excluded(tiny.write(tmp_path, "plain", "train", dtype="float32"), tmp_path / "t", "7")
     expected = tiny.value(truth, method="base", metric="loss", round=6) + tiny.value(
-        truth, method="exact", metric="fil", subject="client:7", round=6
+        truth, method="exact", metric="fil", subject="client=7", round=6
     )
     assert tiny.value(plain, metric="loss", round=6) == pytest.approx(expected, rel=TOLERANCE_32)
 
@@ -102,20 +102,24 @@ def test_every_world_of_the_truth_is_a_plain_run(run, built):
         *_, (_, state) = simulate_plain(p, without_client(client), built.start)
         with torch.no_grad():
             loss = float(torch.nn.functional.cross_entropy(load(p.net, state).eval()(f.test_x), f.test_y))
-        found = tiny.value(run[1], method="exact", metric="fil", subject=f"client:{client}", round=6)
+        found = tiny.value(run[1], method="exact", metric="fil", subject=f"client={client}", round=6)
         assert base + found == pytest.approx(loss, rel=TOLERANCE)
 
 
 def test_what_is_told_of_the_federation(run, built):
     frame, f = run[1], built.problem.federation
-    told = frame[frame["metric"] == "config"].set_index("subject")["value"]
-    assert (told["clients"], told["rounds"], told["counted"], told["cleansing_round"]) == (20, 6, 20, 4)
-    assert (told["parameters"], told["train_samples"], told["test_samples"]) == (305, len(f.y), len(f.test_y))
+    config = frame[frame["metric"] == "config"].set_index("subject")["value"]
+    assert tuple(config[f"key={key}"] for key in ("clients", "rounds", "counted", "cleansing_round")) == (20, 6, 20, 4)
+    assert tuple(config[f"key={key}"] for key in ("parameters", "train_samples", "test_samples")) == (
+        305,
+        len(f.y),
+        len(f.test_y),
+    )
     for k, size in enumerate(f.sizes):
-        assert tiny.value(frame, metric="client_size", subject=f"client:{k}") == size
+        assert tiny.value(frame, metric="client_size", subject=f"client={k}") == size
         labels = f.of(k)[1].tolist()
         for c in set(labels):
-            assert tiny.value(frame, metric="label_count", subject=f"client:{k}/label:{c}") == labels.count(c)
+            assert tiny.value(frame, metric="label_count", subject=f"client={k} label={c}") == labels.count(c)
     assert frame[frame["metric"] == "label_count"]["value"].sum() == len(f.y)
     assert set(frame["dataset"]) == {"leaf_synthetic"} and set(frame["seed"]) == {0}
 
@@ -158,7 +162,7 @@ def test_what_changes_the_numbers_changes_the_cell_and_nothing_else_does(tmp_pat
 
 
 def test_explosion():
-    def rows(method, metric, values, subject="all"):
+    def rows(method, metric, values, subject="tensors=all"):
         return [
             {"method": method, "metric": metric, "subject": subject, "round": 10 * (i + 1), "value": v}
             for i, v in enumerate(values)
@@ -166,7 +170,9 @@ def test_explosion():
 
     truth = rows("exact", "fip_norm", [0.0, 1.0, 1.0, 1.0])
     norms = rows("basic", "fip_norm", [0.0, 2.0, 10.5, 99.0]) + rows("basic", "fip_error", [0.0, 2.0, 9.0, 98.0])
-    tensors = rows("basic", "fip_norm", [0, 0, 0, 3.0], "w") + rows("basic", "fip_norm", [0, 9, 9, 7.0], "b")
+    tensors = rows("basic", "fip_norm", [0, 0, 0, 3.0], "tensor=w") + rows(
+        "basic", "fip_norm", [0, 9, 9, 7.0], "tensor=b"
+    )
     found = {r["metric"]: r["value"] for r in explosion(truth + norms + tensors, ["w", "b"])}
     assert found == {"fip_norm_rises": 30.0, "fip_error_rises": 40.0, "exploding_layer": 2.0}
     assert (

@@ -51,13 +51,13 @@ def test_random_is_a_permutation_drawn_by_the_seed():
 def test_share_zero_is_the_base_world(run):
     for order in ORDERS:
         for metric in ("loss", "accuracy"):
-            found = tiny.value(run[1], method=order, metric=f"cleansing_{metric}", subject="removed:0")
+            found = tiny.value(run[1], method=order, metric=f"cleansing_{metric}", subject="removed=0")
             assert found == tiny.value(run[1], method="base", metric=metric, round=6)
 
 
 def test_rows_of_every_order_and_share(run):
     rows = run[1][run[1]["metric"].str.startswith("cleansing_")]
-    assert set(rows["subject"]) == {"removed:0", "removed:0.1", "removed:0.3"}  # 2 % of 20 clients are nobody
+    assert set(rows["subject"]) == {"removed=0", "removed=0.1", "removed=0.3"}  # 2 % of 20 clients are nobody
     assert len(rows) == 2 * 3 * len(ORDERS) and set(rows["round"].astype(int)) == {6}
 
 
@@ -83,7 +83,7 @@ def test_removed_worlds_are_plain_runs_that_lose_those_clients_after_x(run, buil
         *_, (_, state) = simulate_plain(p, world, built.start)
         with torch.no_grad():
             loss = float(torch.nn.functional.cross_entropy(load(p.net, state).eval()(f.test_x), f.test_y))
-        found = tiny.value(run[1], method=order, metric="cleansing_loss", subject=f"removed:{share}")
+        found = tiny.value(run[1], method=order, metric="cleansing_loss", subject=f"removed={share}")
         assert found == pytest.approx(loss, rel=1e-9)
     *_, (_, base) = simulate_plain(p, BASE, built.start)
     assert not torch.equal(state, base)

@@ -32,32 +32,40 @@ def frame(rows, setting="setting1", seed=0):
 
 def influence_rows(seed=0):
     """A run of 20 rounds: lwet_fisher ranks all clients, basic equals lwet; cleansing gains seed + 1 points."""
-    rows = [("base", "accuracy", "test", 20, 50.0)]
+    rows = [("base", "accuracy", "data=test", 20, 50.0)]
     for t in (10, 14, 20):
         for c, value in enumerate(EXACT):
             sign = 1 if t >= 14 else -1  # before round 14 the order is the other way round
-            rows.append(("exact", "fil", f"client:{c}", t, value))
-            rows.append(("lwet_fisher", "fil", f"client:{c}", t, sign * 2 * value))
+            rows.append(("exact", "fil", f"client={c}", t, value))
+            rows.append(("lwet_fisher", "fil", f"client={c}", t, sign * 2 * value))
             if c < 15:
-                rows += [(v, "fil", f"client:{c}", t, value) for v in ("basic", "lwet")]
+                rows += [(v, "fil", f"client={c}", t, value) for v in ("basic", "lwet")]
     for t in (10, 20):
         for variant, value in (("basic", 0.9), ("lwet", 0.9), ("lwet_fisher", 0.5 + seed / 10)):
-            rows += [(variant, f"{s}_fil", "counted", t, value) for s in ("pearson", "spearman")]
-            rows += [(variant, "fip_error", s, t, 1e-3 * t) for s in ("all", "0.weight", "0.bias")]
-            rows += [(variant, "fip_norm", s, t, 1e-3) for s in ("all", "0.weight", "0.bias")]
-            rows.append((variant, "fip_error_median", "counted", t, 0.0))
-        rows += [("exact", "fip_norm", s, t, 2e-3) for s in ("all", "0.weight", "0.bias")]
+            rows += [(variant, f"{s}_fil", "clients=counted", t, value) for s in ("pearson", "spearman")]
+            rows += [
+                (variant, "fip_error", s, t, 1e-3 * t) for s in ("tensors=all", "tensor=0.weight", "tensor=0.bias")
+            ]
+            rows += [(variant, "fip_norm", s, t, 1e-3) for s in ("tensors=all", "tensor=0.weight", "tensor=0.bias")]
+            rows.append((variant, "fip_error_median", "clients=counted", t, 0.0))
+        rows += [("exact", "fip_norm", s, t, 2e-3) for s in ("tensors=all", "tensor=0.weight", "tensor=0.bias")]
     for variant in ("basic", "lwet", "lwet_fisher"):
-        rows += [(variant, "pearson_fil_low", "counted", 20, 0.1), (variant, "pearson_fil_high", "counted", 20, 0.95)]
+        rows += [
+            (variant, "pearson_fil_low", "clients=counted", 20, 0.1),
+            (variant, "pearson_fil_high", "clients=counted", 20, 0.95),
+        ]
     for order in reading.ORDERS:
         gain = 0.0 if order == "random" else 1.0 + seed
         for share, times in ((0, 0), (0.1, 2), (0.3, 1)):
-            rows.append((order, "cleansing_accuracy", f"removed:{share:g}", 20, 50.0 + seed + times * gain))
-            rows.append((order, "cleansing_loss", f"removed:{share:g}", 20, 1.0 - times * gain / 10))
-    rows += [("influence", "client_size", f"client:{c}", math.nan, 4 + c) for c in range(CLIENTS)]
-    rows += [("influence", "label_count", f"client:{c}/label:{c % 2}", math.nan, 3 + c) for c in range(CLIENTS)]
-    rows += [("influence", "label_count", f"client:{c}/label:2", math.nan, 1) for c in range(CLIENTS)]
-    rows += [("influence", "config", "lr", math.nan, 0.003), ("influence", "config", "clients", math.nan, CLIENTS)]
+            rows.append((order, "cleansing_accuracy", f"removed={share:g}", 20, 50.0 + seed + times * gain))
+            rows.append((order, "cleansing_loss", f"removed={share:g}", 20, 1.0 - times * gain / 10))
+    rows += [("influence", "client_size", f"client={c}", math.nan, 4 + c) for c in range(CLIENTS)]
+    rows += [("influence", "label_count", f"client={c} label={c % 2}", math.nan, 3 + c) for c in range(CLIENTS)]
+    rows += [("influence", "label_count", f"client={c} label=2", math.nan, 1) for c in range(CLIENTS)]
+    rows += [
+        ("influence", "config", "key=lr", math.nan, 0.003),
+        ("influence", "config", "key=clients", math.nan, CLIENTS),
+    ]
     return rows
 
 
@@ -119,7 +127,7 @@ def test_ranks_follow_the_clients_chosen_at_x():
 
 
 def test_equal_influence_shares_the_mean_rank():
-    rows = [("fisher", "fil", f"client:{c}", 5, value) for c, value in enumerate((0.0, 0.0, 0.0, 1.0))]
+    rows = [("fisher", "fil", f"client={c}", 5, value) for c, value in enumerate((0.0, 0.0, 0.0, 1.0))]
     ranks = reading.ranks(frame(rows), x=5, share=0.25)
     assert ranks.set_index(["group", "client"])["rank"].to_dict() == {("top", 3): 1, ("bottom", 0): 3}
 
@@ -127,7 +135,7 @@ def test_equal_influence_shares_the_mean_rank():
 def test_the_ranking_round_is_told_or_at_the_papers_share_of_the_run_or_the_last():
     assert reading.ranking_round(influence("setting1")) == 14  # 700 of 1000, as in the paper
     assert reading.ranking_round(influence("mine")) == 20
-    told = pd.concat([influence("mine"), frame([("influence", "config", "cleansing_round", math.nan, 10)], "mine")])
+    told = pd.concat([influence("mine"), frame([("influence", "config", "key=cleansing_round", math.nan, 10)], "mine")])
     assert reading.ranking_round(told) == 10
 
 
@@ -252,7 +260,9 @@ def test_every_figure_can_be_drawn(metrics):
 
 def named(metrics):
     """The same rows with names of their own in place of the numbers."""
-    told = metrics["subject"].str.replace(r"^client:(\d+)", lambda found: f"client:s/label:{found[1]}, $x$", regex=True)
+    told = metrics["subject"].str.replace(
+        r"^client=(\d+)", lambda number: f"client=s/label:{number[1]},%20$x$", regex=True
+    )
     return metrics.assign(subject=told)
 
 

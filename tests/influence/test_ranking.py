@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.artefacts import csv_bytes
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import COLUMNS
 from experiments.influence.ranking import ranking
 
@@ -14,11 +15,11 @@ def rows(seed, change, names=NAMES, sizes=None, estimated=None, counted=None):
     """Rows of one seed: `change` of loss and the estimates by name, in two rounds of which the first says otherwise."""
     told = []
     for k, name in enumerate(names):
-        about = {"seed": seed, "setting": "s", "scale": "small", "subject": f"client:{name}"}
+        about = {"seed": seed, "setting": "s", "scale": "small", "subject": subject(client=name)}
         size = (sizes or range(10, 10 + len(names)))[k]
         told.append({**about, "metric": "client_size", "method": "influence", "value": size})
         told.append({**about, "metric": "label_count", "method": "influence", "value": size,
-                     "subject": f"client:{name}/label:0"})  # fmt: skip
+                     "subject": subject(client=name, label=0)})  # fmt: skip
         if counted and name not in counted:
             continue
         for t, sign in ((5, -1), (10, 1)):

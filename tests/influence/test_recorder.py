@@ -25,7 +25,7 @@ VARIANTS = ("basic", "lwet_fisher")
 
 def clients(frame, method, metric, t):
     rows = frame[(frame["method"] == method) & (frame["metric"] == metric) & (frame["round"].astype(str) == str(t))]
-    return pd.Series(rows["value"].to_numpy(), rows["subject"].str.removeprefix("client:").astype(int)).sort_index()
+    return pd.Series(rows["value"].to_numpy(), rows["subject"].str.removeprefix("client=").astype(int)).sort_index()
 
 
 @pytest.mark.parametrize("t", [3, 4, 6])
@@ -102,15 +102,15 @@ def test_norms_and_errors_of_the_tracked_client_and_the_median(run, redone):
     error = estimator.change("lwet_fisher") - exact
     for slot in p.net.params:
         part = error[tracked, slot.start : slot.stop].norm()
-        found = tiny.value(frame, method="lwet_fisher", metric="fip_error", subject=slot.name, round=6)
+        found = tiny.value(frame, method="lwet_fisher", metric="fip_error", subject=f"tensor={slot.name}", round=6)
         assert found == pytest.approx(float(part), rel=1e-6)
     whole = {"fip_error": error, "fip_norm": estimator.change("lwet_fisher")}
     for metric, vectors in whole.items():
-        found = tiny.value(frame, method="lwet_fisher", metric=metric, subject="all", round=6)
+        found = tiny.value(frame, method="lwet_fisher", metric=metric, subject="tensors=all", round=6)
         assert found == pytest.approx(float(vectors[tracked].norm()), rel=1e-6)
         median = tiny.value(frame, method="lwet_fisher", metric=f"{metric}_median", round=6)
         assert median == pytest.approx(float(torch.median(vectors.norm(dim=1))), rel=1e-6)
-    found = tiny.value(frame, method="exact", metric="fip_norm", subject="all", round=6)
+    found = tiny.value(frame, method="exact", metric="fip_norm", subject="tensors=all", round=6)
     assert found == pytest.approx(float(exact[tracked].norm()), rel=1e-6)
 
 

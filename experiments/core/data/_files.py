@@ -37,7 +37,7 @@ def absent(
     """The error for a missing `path` of a data folder, with the download command or a note that there is none.
 
     Args:
-        what, where: what is missing, and where it was looked for.
+        what, where: what is missing, and where it was searched for.
         path: its path relative to the data folder.
         data_dir: the data folder.
         first: another remedy, put before the download command.

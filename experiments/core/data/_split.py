@@ -20,7 +20,7 @@ class KeptData(DataBlock):
     keep_test: int | None = Field(None, ge=1, description="test samples to keep, at random; default: all")
     keep_seed: int = Field(0, ge=0, description="seed of that choice; not the run's seed")
 
-    def kept(self, n: int, part: Literal["train", "test"]) -> np.ndarray | slice:
+    def kept_rows(self, n: int, part: Literal["train", "test"]) -> np.ndarray | slice:
         """Ascending row numbers of the samples kept out of n; a full slice where none is left out.
 
         Raises:

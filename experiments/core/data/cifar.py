@@ -53,7 +53,7 @@ class Cifar(ScaledImages):
         content = self._content(self._source(root))
         batches = [self._records(content[name], root / name) for name in TRAIN[self.classes]]
         records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], root / TEST[self.classes])
-        records, tests = records[self.kept(len(records), "train")], tests[self.kept(len(tests), "test")]
+        records, tests = records[self.kept_rows(len(records), "train")], tests[self.kept_rows(len(tests), "test")]
         # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
         train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
         pool = make_pool(str(root), train, test, self.classes, f"cifar{self.classes}")

@@ -87,7 +87,7 @@ class ImageFolder(KeptData, TestFile):
             files, test_from = self._split(files[0])
         _require_trained(names, files, roots)
         train, test = files
-        rows = self.kept(len(train), "train"), self.kept(len(test), "test")
+        rows = self.kept_rows(len(train), "train"), self.kept_rows(len(test), "test")
         return names, _rows(train, rows[0]), _rows(test, rows[1]), test_from
 
     def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:

@@ -52,7 +52,7 @@ class Natural(Partition):
 
 
 class Iid(Partition):
-    """Balanced clients drawn at random from all training samples, whoever owned them (LEAF's iid sampling)."""
+    """Balanced clients drawn at random from all training samples, regardless of owner (LEAF's iid sampling)."""
 
     kind: Literal["iid"] = "iid"
     clients: int = Field(50, ge=1, description="number of clients")

@@ -154,9 +154,9 @@ def _check_part(where: str, part: str, x: np.ndarray, y: np.ndarray, classes: in
         raise SpecError(f"{len(x)} {part} inputs but labels of shape {y.shape}", where, "give one label per sample")
     if classes > 1 and not np.issubdtype(y.dtype, np.integer):
         raise SpecError(f"{part} labels are {y.dtype}, not integers", where, "give labels 0, 1, 2, ...")
-    sound = np.isfinite(x.reshape(len(x), -1)).all(1) & np.isfinite(y.reshape(len(y), -1)).all(1)
-    if not sound.all():
-        row = int(np.flatnonzero(~sound)[0])
+    finite = np.isfinite(x.reshape(len(x), -1)).all(1) & np.isfinite(y.reshape(len(y), -1)).all(1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
         raise SpecError(f"{part} sample {row} holds NaN or infinity", where, "remove or correct that sample")
     wrong = np.flatnonzero((y < 0) | (y >= classes))
     if classes > 1 and len(wrong):

@@ -127,7 +127,7 @@ class _Trial:
         try:
             for trial in range(6):
                 began = time.perf_counter()
-                with warnings.catch_warnings(action="ignore"):  # of what vmap batches slowly: the clock tells that
+                with warnings.catch_warnings(action="ignore"):  # about what vmap batches slowly: the clock shows that
                     formulation.gradient(self.theta.clone(), self.x, self.y, None)
                 if self.x.is_cuda:
                     torch.cuda.synchronize(self.x.device)
@@ -135,7 +135,7 @@ class _Trial:
                     best = min(best, time.perf_counter() - began)
                 if trial and time.perf_counter() - started > 3.0:
                     break
-        except Exception:  # the module may be the user's own; `fault` tells what it was
+        except Exception:  # the module may be the user's own; `fault` says what it was
             return float("inf")
         return best / len(self.theta)
 
@@ -149,19 +149,19 @@ class _Trial:
         if kind is Looped:
             return None
         limit = torch.finfo(self.theta.dtype).eps ** 0.3
-        for what, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
+        for name, mine, judged in zip(_OUTCOME, ours, self._outcome(Looped(self.net)), strict=True):
             mine, judged = mine.nan_to_num(), judged.nan_to_num()
             if mine.shape != judged.shape or float((mine - judged).norm()) > limit * float(judged.norm()) + 1e-30:
-                return f"its {what} differ from plain autograd's"
+                return f"its {name} differ from plain autograd's"
         return None
 
     def _outcome(self, formulation: Formulation) -> tuple[Tensor, ...]:
         """Two gradients of two different models, what they leave behind, and outputs: as named in `_OUTCOME`."""
         theta = self.theta[:1] * torch.tensor([[1.0], [0.9]]).to(self.theta)
         theta[:, self.net.real :] = self.theta[0, self.net.real :]
-        way, p = formulation.at(0), self.net.p
-        gradients = [way.gradient(theta, self.x, self.y, None) for _ in range(2)]
-        outputs = way.outputs(theta, self.x[:_SHOWN])
+        seeded, p = formulation.at(0), self.net.p
+        gradients = [seeded.gradient(theta, self.x, self.y, None) for _ in range(2)]
+        outputs = seeded.outputs(theta, self.x[:_SHOWN])
         return torch.stack(gradients), theta[:, p:], outputs
 
 
@@ -173,7 +173,7 @@ def cache_folder() -> Path:
 def _remembered(key: str, names: set[str], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The stored result of `key` for `names`, or measure() stored under it.
 
-    Where the cache cannot be read or written it is measured anew; so it is, with a line, where it is damaged.
+    Where the cache cannot be read or written, it is measured again; where it is damaged, also with a warning.
     """
     path = cache_folder() / "calibration" / f"{key}.json"
     seconds = _stored(path, names)
@@ -193,7 +193,7 @@ def _remembered(key: str, names: set[str], measure: Callable[[], dict[str, float
 
 
 def _stored(path: Path, names: set[str]) -> dict[str, float] | None:
-    """What is kept at `path` for just these `names`; None where there is nothing of use."""
+    """The seconds stored at `path` for exactly these `names`; None where there are none."""
     try:
         seconds = {name: float(value) for name, value in unseal(path.read_bytes()).items()}
     except OSError:

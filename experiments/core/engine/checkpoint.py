@@ -27,9 +27,9 @@ class Checkpoint:
     Args:
         path: the file.
         fingerprint: two runs with the same fingerprint compute the same numbers.
-        seconds: how often `due` says yes.
-        warn: told in one line when the file turns out to be damaged.
-        tell: told in one line where a run goes on from it.
+        seconds: how often `due` is true.
+        warn: called with one line when the file turns out to be damaged.
+        tell: called with one line when a run resumes from it.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class Checkpoint:
         self.path, self.fingerprint, self.seconds, self.warn, self.tell = path, fingerprint, seconds, warn, tell
         self._last = time.monotonic()
 
-    def resumes(self, what: str, following: int, last: int) -> None:
-        """Tell that the run goes on with round or step (`what`) `following` of `last`; of one that is over, nothing."""
+    def resumes(self, unit: str, following: int, last: int) -> None:
+        """Announce that the run resumes at round or step (`unit`) `following` of `last`; nothing if it is finished."""
         if following <= last:
-            self.tell(f"resuming at {what} {following} of {last}")
+            self.tell(f"resuming at {unit} {following} of {last}")
 
     def due(self) -> bool:
         """Whether it is time to save again."""

@@ -143,7 +143,8 @@ def descend(
     """Train B worlds side by side, all on the same batches.
 
     To continue a finished run as Koh and Liang (2017) do, start from its state and hand in its `moments` and, as
-    `first`, its `step`: learning rate and epochs go on where it ended. Without `moments` the optimiser starts afresh.
+    `first`, its `step`: learning rate and epochs continue where it ended. Without `moments` the
+    optimiser starts afresh.
 
     Args:
         formulation: computes the gradients.
@@ -158,7 +159,7 @@ def descend(
         moments: of [B, p] or [1, p] (shared by all worlds).
         first: number of the first step.
         chunk: worlds per piece of work; None picks it from free memory. Memory errors halve it.
-        checkpoint: saved when due; an existing one of the same fingerprint is taken up.
+        checkpoint: saved when due; a run resumes from an existing one of the same fingerprint.
         progress: called with (steps done, steps in all).
 
     Returns:
@@ -233,19 +234,19 @@ def mean_gradient(
     """
     seed = seed if formulation.net.draws else None
 
-    def gradient(some: slice, part: Tensor | None) -> Tensor:
-        way = formulation if seed is None else formulation.at(seed(first=some.start))
-        return way.gradient(theta, x[some], y[some], part)
+    def gradient(rows: slice, part: Tensor | None) -> Tensor:
+        seeded = formulation if seed is None else formulation.at(seed(first=rows.start))
+        return seeded.gradient(theta, x[rows], y[rows], part)
 
     if len(x) <= _PASS:
         return gradient(slice(0, None), weight)
     total = theta.new_zeros(len(theta), formulation.net.p)
     counted = theta.new_zeros(len(theta), 1)
     for a in range(0, len(x), _PASS):
-        some = slice(a, a + _PASS)
-        part = None if weight is None else weight[:, some]
-        count = counted.new_full((1, 1), len(x[some])) if part is None else part.sum(1, keepdim=True)
-        total += gradient(some, part) * count
+        rows = slice(a, a + _PASS)
+        part = None if weight is None else weight[:, rows]
+        count = counted.new_full((1, 1), len(x[rows])) if part is None else part.sum(1, keepdim=True)
+        total += gradient(rows, part) * count
         counted += count
     return total / counted.clamp(min=1)
 

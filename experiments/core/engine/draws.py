@@ -28,10 +28,10 @@ def step_seed(seed: int, **names: int | str) -> int:
 
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
-    """The generators of PyTorch (that of `device`, too), NumPy and Python begin at `seed`.
+    """Seed the generators of PyTorch (that of `device`, too), NumPy and Python with `seed`.
 
-    PyTorch's stand again afterwards where they stood; nothing else here draws from the other two, whose states take
-    long to copy. Passes that draw go through one at a time, whatever the number of threads.
+    PyTorch's are restored afterwards; nothing else in the program draws from the other two, whose states take long to
+    copy. Passes that draw go through one at a time, whatever the number of threads.
     """
     with _one_at_a_time:
         before = [(generator, generator.get_state()) for generator in _of_torch(device)]

@@ -50,8 +50,8 @@ def _sums(formulation: Formulation, theta: Tensor, x: Tensor, y: Tensor) -> Tens
     samples = _samples(formulation, theta, x)
     total = torch.zeros(len(theta), 2, dtype=torch.float64, device=theta.device)
     for a in range(0, len(y), samples):
-        way = formulation.at(step_seed(0, first=a)) if formulation.net.restless else formulation
-        outputs, target = way.outputs(theta, x[a : a + samples]), y[a : a + samples]
+        seeded = formulation.at(step_seed(0, first=a)) if formulation.net.restless else formulation
+        outputs, target = seeded.outputs(theta, x[a : a + samples]), y[a : a + samples]
         if formulation.net.loss == "squared":
             total[:, 0] += formulation.net.losses(outputs, target).sum(-1, dtype=torch.float64)
             right = (outputs.argmax(-1) == target.argmax(-1)).sum(-1)

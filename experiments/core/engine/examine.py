@@ -29,9 +29,9 @@ def examine(net: Net, federation: Federation) -> Net:
     """
     _parameters_fit(net)
     _vocabulary_fits(net, federation)
-    some, tested = slice(_SAMPLES), federation.test_x[:_SAMPLES]
-    restless = _evaluated(net, tested, federation.test_y[some], federation.classes)
-    training = _Training(net, federation.x[some], federation.y[some])
+    first_samples, tested = slice(_SAMPLES), federation.test_x[:_SAMPLES]
+    restless = _evaluated(net, tested, federation.test_y[first_samples], federation.classes)
+    training = _Training(net, federation.x[first_samples], federation.y[first_samples])
     first = training.look(0)
     if not training.look(0).equals(first):
         raise _not_twice("in training")
@@ -61,16 +61,16 @@ def is_restless(outputs: Callable[[], Tensor], device: torch.device, where: str 
     return drew
 
 
-def must_stand_still(net: Net, what: str) -> None:
-    """Raise SpecError where `what`, asked of a model that draws random numbers in evaluation mode, has no answer."""
+def must_stand_still(net: Net, question: str) -> None:
+    """Raise SpecError if the model draws random numbers in evaluation mode: `question` then has no answer."""
     if net.restless:
-        raise restless(what)
+        raise restless(question)
 
 
-def restless(what: str, where: str = "model") -> SpecError:
+def restless(question: str, where: str = "model") -> SpecError:
     """The error that says so."""
     return SpecError(
-        f"the model draws random numbers in evaluation mode, too: {what} would change from look to look",
+        f"the model draws random numbers in evaluation mode, too: {question} would change from look to look",
         where,
         "give F.dropout training=self.training, or use nn.Dropout",
     )
@@ -79,11 +79,11 @@ def restless(what: str, where: str = "model") -> SpecError:
 def _parameters_fit(net: Net) -> None:
     """Raise SpecError where nothing is trained, or something that is not real."""
     if not net.params:
-        held = len(net.frozen)
+        frozen = len(net.frozen)
         raise SpecError(
-            f"all {held} parameters of the model are frozen" if held else "the model has no parameters",
+            f"all {frozen} parameters of the model are frozen" if frozen else "the model has no parameters",
             "model",
-            "leave requires_grad on for what is to be trained" if held else "register weights as torch.nn.Parameter",
+            "leave requires_grad on for what is to be trained" if frozen else "register weights as torch.nn.Parameter",
         )
     for slot in net.params:
         if not net.module.get_parameter(slot.name).is_floating_point():

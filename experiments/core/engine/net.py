@@ -105,19 +105,19 @@ class Net:
         return self.params + self.buffers + self.counters
 
     def views(self, theta: Tensor) -> dict[str, Tensor]:
-        """Named views of a flat state `theta` [..., size]; leading dimensions are kept.
+        """Named views of a flat state `theta` [..., size]; leading dimensions stay.
 
         Counters (copies, as integers) and frozen parameters (in the arithmetic of theta) are there, too.
         """
         lead = theta.shape[:-1]
-        held = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.slots}
+        tensors = {s.name: theta[..., s.start : s.stop].reshape((*lead, *s.shape)) for s in self.slots}
         for s in self.counters:
-            held[s.name] = held[s.name].round().to(self.module.get_buffer(s.name).dtype)
+            tensors[s.name] = tensors[s.name].round().to(self.module.get_buffer(s.name).dtype)
         for name in self.frozen:
             tensor = self.module.get_parameter(name).detach()
             tensor = tensor.to(theta.device, theta.dtype if tensor.is_floating_point() else tensor.dtype)
-            held[name] = tensor.expand(*lead, *tensor.shape)
-        return held
+            tensors[name] = tensor.expand(*lead, *tensor.shape)
+        return tensors
 
     def flat(self) -> Tensor:
         """The template's own tensors as one flat state [size]."""
@@ -144,13 +144,13 @@ class Net:
 
     def widened(self, theta: Tensor) -> Tensor:
         """States [..., size] of this net as states of `thawed`."""
-        held, whole = self.views(theta), self.thawed
-        return torch.cat([held[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in whole.slots], -1)
+        tensors, whole = self.views(theta), self.thawed
+        return torch.cat([tensors[s.name].reshape(*theta.shape[:-1], -1).to(theta) for s in whole.slots], -1)
 
     def call(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode with flat state `theta` [size] on x [n, ...]; may be transformed by torch.func.
 
-        Buffers are constants to every derivative: PyTorch refuses to differentiate by BatchNorm's statistics.
+        Buffers are constants to every derivative: PyTorch does not differentiate by BatchNorm's statistics.
         """
         tensors = self.views(theta)
         tensors.update({s.name: tensors[s.name].detach() for s in self.buffers})
@@ -194,7 +194,7 @@ def private(module: nn.Module, prepare: Callable[[nn.Module], nn.Module] = nn.Mo
 def clone(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
     """A copy of a module; `memo` as for copy.deepcopy.
 
-    A tensor that a hook computes from parameters (torch.nn.utils.weight_norm) has a graph, which deepcopy refuses: the
+    A tensor that a hook computes from parameters (torch.nn.utils.weight_norm) has a graph, which deepcopy rejects: the
     copy gets its value, and computes its own.
     """
     computed = (v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor) and v.grad_fn)
@@ -211,15 +211,15 @@ def _constants(module: nn.Module) -> dict[int, Tensor]:
 
 
 def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> None:
-    """Draw the weights of `module` in place, each tensor from a stream of its own name.
+    """Draw the weights of `module` in place, each tensor from a stream named after it.
 
     "glorot_uniform" (Glorot and Bengio 2010; TensorFlow 1's default, which LEAF relies on): every tensor of two or more
     dimensions ~ U(-a, a) with a = sqrt(6 / (fan_in + fan_out)).
     "koh_liang" (Koh and Liang 2017, code): every tensor of two or more dimensions ~ N(0, s^2) drawn within two s, with
     s = 2 / sqrt(fan_in) for convolutions and 1 / sqrt(fan_in) for matrices.
     In both, normalisation weights stay one and other vectors become zero.
-    "default" draws by PyTorch's own scheme, from a generator seeded by name; a module that has a `reset_parameters` of
-    its own answers for its children.
+    "default" draws by PyTorch's own scheme, from a generator seeded by name; a module that defines `reset_parameters`
+    must reset its children itself.
     "keep" draws nothing: the module stays as it came.
     Tensors named in the module's attribute `loaded_tensors`, if it has one, keep their values; the others are drawn as
     they would be without.
@@ -227,13 +227,13 @@ def initialise(module: nn.Module, seed: int, scheme: str = "glorot_uniform") -> 
     Raises:
         ValueError: on an unknown scheme.
     """
-    held = {
+    tensors = {
         **dict(module.named_parameters(remove_duplicate=False)),
         **dict(module.named_buffers(remove_duplicate=False)),
     }
     if scheme == "keep":
         return
-    loaded = [(held[name], held[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
+    loaded = [(tensors[name], tensors[name].detach().clone()) for name in getattr(module, "loaded_tensors", ())]
     if scheme == "default":
         with seeded(seed, "init"):
             _reset(module, set())
@@ -257,7 +257,7 @@ def _reset(module: nn.Module, seen: set[nn.Module]) -> None:
 
 
 def _draw(module: nn.Module, seed: int, scheme: str) -> None:
-    """A scheme that is ours: each tensor from a stream of its own name."""
+    """One of our schemes: each tensor from a stream named after it."""
     draw = {"glorot_uniform": _glorot_uniform, "koh_liang": _koh_liang}.get(scheme)
     if draw is None:
         raise ValueError(f"unknown initialisation {scheme!r}; known: glorot_uniform, koh_liang, default, keep")

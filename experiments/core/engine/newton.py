@@ -22,8 +22,8 @@ EXPLICIT = 4096
 
 _SMALL = 256  # up to so many parameters one pass for a whole Hessian beats one product after another
 _CONTRACTION = 0.5  # of the gradient in a step: above it a Newton step takes a new Hessian
-_PROGRESS = 0.8  # of the smallest gradient so far that counts as getting on
-_PATIENCE = 4  # steps without getting on after which a world leaves the others and gets a Hessian of its own
+_PROGRESS = 0.8  # of the smallest gradient so far that counts as progress
+_PATIENCE = 4  # steps without progress after which a world leaves the others and gets its own Hessian
 _MEMORY = 15  # pairs of steps and gradient differences that correct the shared curvature
 _SLOPE = 1e-4  # Armijo's constant
 _MOST_PRODUCTS = 500  # of one conjugate-gradient solution
@@ -75,7 +75,7 @@ def minimise(
         tol: wanted ||gradient||.
         most: L-BFGS steps at most; and Newton steps at most.
         progress: called with (steps done, at most so many).
-        polish: whether Newton steps follow; without them L-BFGS goes on to `tol` itself.
+        polish: whether Newton steps follow; without them L-BFGS continues to `tol` itself.
         explicit: up to so many parameters Newton steps use the factorised Hessian, beyond it truncated conjugate
             gradients.
 
@@ -115,8 +115,8 @@ def _lbfgs(
     )
 
     def closure() -> float:
-        here, w.grad = objective.value_and_gradient(torch.cat([w.detach(), fixed]))
-        return float(here)
+        value, w.grad = objective.value_and_gradient(torch.cat([w.detach(), fixed]))
+        return float(value)
 
     taken = 0
     while taken < most and float(gradient.norm()) > tol:
@@ -137,7 +137,7 @@ _Solver = Callable[[Objective, Tensor], Curvature]
 def _newton(
     objective: Objective, theta: Tensor, tol: float, most: int, solver: _Solver, tell: Callable[[int], None]
 ) -> Minimum:
-    """Newton steps with backtracking; a Hessian is kept for as long as a step with it halves the gradient."""
+    """Newton steps with backtracking; a Hessian is reused as long as a step with it halves the gradient."""
     (value, gradient), solve, taken = objective.value_and_gradient(theta), None, 0
     while taken < most and float(gradient.norm()) > tol:
         fresh, before = solve is None, float(gradient.norm())
@@ -230,9 +230,8 @@ def newton_worlds(
 
     L-BFGS steps (Liu and Nocedal 1989) without a line search, all worlds' gradients side by side. What they start from
     is the base world's inverse Hessian (or an approximation, as of Gauss-Newton): right but for the one sample, so that
-    whole steps get there. A world whose gradient does not shrink any more begins again from its start with Newton
-    steps of its own Hessian (from products preconditioned by the base world's where the model is not small), which
-    never go uphill.
+    whole steps get there. A world whose gradient does not shrink any more starts again with Newton steps of its own
+    Hessian (from products preconditioned by the base world's where the model is not small), which never go uphill.
 
     Args:
         formulation: computes the gradients; its model must compute the same in training and evaluation mode.

@@ -51,9 +51,9 @@ class Objective:
 
     def to(self, dtype: torch.dtype) -> Objective:
         """The same function in another precision."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         real: dict[str, Any] = {
-            k: v.to(dtype) for k, v in held.items() if isinstance(v, Tensor) and v.is_floating_point()
+            k: v.to(dtype) for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()
         }
         return replace(self, **real)
 
@@ -158,8 +158,8 @@ class Objective:
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         for a in range(0, self.n, self.chunk):
-            some = slice(a, a + self.chunk)
-            yield self.x[some], self.y[some], None if self.weight is None else self.weight[some]
+            rows = slice(a, a + self.chunk)
+            yield self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows]
 
 
 def pushed(function: Callable[[Tensor], Tensor], at: Tensor, columns: Tensor) -> Tensor:

@@ -69,8 +69,8 @@ def distance(start: Tensor, trained: Tensor) -> Tensor:
     block = max(1, (_BLOCK if not start.is_cuda else 64 * _BLOCK) // len(start))
     total = start.new_zeros(len(start), dtype=torch.float32 if start.device.type == "mps" else torch.float64)
     for a in range(0, start.shape[1], block):
-        some = slice(a, a + block)
-        total += (trained[:, some] - start[:, some]).square_().sum(1)
+        columns = slice(a, a + block)
+        total += (trained[:, columns] - start[:, columns]).square_().sum(1)
     return total.sqrt().to(start.dtype)
 
 
@@ -78,7 +78,7 @@ _BLOCK = 1 << 18  # numbers that fit into a core's cache
 
 
 ACCOUNTANTS = ("rdp", "prv")
-_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # little noise is told by orders close to 1
+_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # with little noise, orders close to 1 bound best
 _MOST = 600.0  # epsilon beyond which the numbers of the prv accountant overflow (about exp(709))
 
 

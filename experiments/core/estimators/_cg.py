@@ -18,11 +18,11 @@ _LARGEST = 4096
 
 
 class ConjugateGradient(InverseHessian):
-    """Hestenes and Stiefel (1952), one Hessian product an iteration for all columns that are still on their way.
+    """Hestenes and Stiefel (1952), one Hessian product an iteration for all columns that have not converged.
 
     Koh and Liang (2017, section 3) solve the same system vector by vector with Newton-CG. A column that meets negative
-    curvature keeps the iterate it has, as theirs does; the recursion can also go on, towards what the explicit inverse
-    of an indefinite matrix gives.
+    curvature keeps the iterate it has, as theirs does; the recursion can also continue, towards what the explicit
+    inverse of an indefinite matrix gives.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class ConjugateGradient(InverseHessian):
     def _factorised(self) -> Tensor:
         """Cholesky factor of GGN + penalty + damping, in float32 where that suffices: it only has to be near."""
         n = self.objective.n
-        some = self.objective
+        sampled = self.objective
         if n > _LARGEST:
             rows = torch.from_numpy(stream(self.seed, "cg", part="samples").permutation(n)[:_LARGEST])
             rows = rows.to(self.theta.device)
-            some = replace(some, x=some.x[rows], y=some.y[rows])
-        matrix = ggn(some.to(torch.float32), self.theta.float())
+            sampled = replace(sampled, x=sampled.x[rows], y=sampled.y[rows])
+        matrix = ggn(sampled.to(torch.float32), self.theta.float())
         matrix.diagonal().add_(self.decays() + self.damping)
         ridge = matrix.diagonal().mean() * 1e-6
         factor, failed = torch.linalg.cholesky_ex(matrix)

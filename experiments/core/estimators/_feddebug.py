@@ -1,8 +1,8 @@
-"""FedDebug: faulty clients told by differential testing of their neurons on random inputs (Gill et al. 2023).
+"""FedDebug: faulty clients found by differential testing of their neurons on random inputs (Gill et al. 2023).
 
 A neuron is active in a client when its output, after ReLU and scaled to [0, 1] within its layer, exceeds a threshold.
-Over the subsets of clients that leave one out, the one whose members share most active neurons is held for benign, and
-the client it leaves out is declared faulty. No label and no training data are needed, images are assumed.
+Over the subsets of clients that leave one out, the one whose members share most active neurons is taken to be benign,
+and the client it leaves out is declared faulty. No label and no training data are needed, images are assumed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def activations(net: Net, theta: Tensor, inputs: Tensor) -> Tensor:
     module = template(net)
     seen: list[Tensor] = []
 
-    def keep(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+    def keep(layer: nn.Module, inputs_of_layer: tuple[Tensor, ...], output: Tensor) -> None:
         seen.append(output.detach().relu().flatten(1))
 
     layers = [part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)]

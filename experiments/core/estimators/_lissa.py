@@ -18,7 +18,7 @@ from experiments.core.estimators.numerics.lanczos import extremes, top_eigenvalu
 _PROBES = 8
 """Mini-batches whose top eigenvalue is measured to propose a scale."""
 _MARGIN = 1.1
-_LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are kept
+_LARGE = 1_000_000  # parameters above which fewer Lanczos vectors are stored
 _POINTS = 200
 """Points of the norm curve."""
 
@@ -47,7 +47,7 @@ class Lissa(InverseHessian):
         batch_size: int = 32,
         scale: float | None = None,
     ) -> None:
-        """`depth` steps, `repeats` times, on mini-batches of `batch_size` in an order shuffled anew each epoch.
+        """`depth` steps, `repeats` times, on mini-batches of `batch_size` in an order shuffled again each epoch.
 
         `scale`: must exceed half the largest eigenvalue of any mini-batch's Hessian; default 1.1 times the largest of
         eight mini-batches, damping included. `depth`: the slowest direction converges like exp(-depth (damping +

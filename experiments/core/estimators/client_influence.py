@@ -1,4 +1,4 @@
-"""Estimates of what a client's absence would have changed, kept up during the base world's rounds (Xue et al. 2021).
+"""Estimates of what a client's absence would have changed, updated during the base world's rounds (Xue et al. 2021).
 
 Their common recursion is `numerics.fed_influence`; a method says which Hessian it takes, and whether it truncates.
 Imports no torch.

@@ -89,7 +89,7 @@ class UpdateMethod(ProvenanceMethod):
 
 
 class FaultFinder(TraceMethod):
-    """Declares participants faulty by inputs of its own, not for a prediction."""
+    """Declares participants faulty by inputs it generates, not for a prediction."""
 
     def draw(self, shape: tuple[int, ...], seed: int) -> Tensor:
         """Its inputs, before the data's normalisation: [n, *shape]."""

@@ -48,8 +48,10 @@ def own_names(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> N
             return _in_order(module, [tensors[name] for name in numbered], where)
     if not off and not put:
         return Named(dict(tensors))
-    said = [f"prefix `{off}` taken off the names"] * bool(off) + [f"prefix `{put}` put before the names"] * bool(put)
-    return Named({put + name[len(off) :]: tensor for name, tensor in tensors.items()}, ", ".join(said))
+    changes_made = [f"prefix `{off}` taken off the names"] * bool(off) + [
+        f"prefix `{put}` put before the names"
+    ] * bool(put)
+    return Named({put + name[len(off) :]: tensor for name, tensor in tensors.items()}, ", ".join(changes_made))
 
 
 def _changes(names: Iterable[str], known: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -94,12 +96,12 @@ def _in_order(module: nn.Module, arrays: Sequence[Tensor], where: str) -> Named:
     if listing and not wrong:
         note = f"{len(arrays)} arrays without names taken for {listing}, in order"
         return Named(dict(zip(names, arrays, strict=True)), note)
-    said = f"{len(arrays)} of them, and it has " + " or ".join(f"{n} ({listings[n][0]})" for n in listings)
+    mismatch = f"{len(arrays)} of them, and it has " + " or ".join(f"{n} ({listings[n][0]})" for n in listings)
     if wrong:
         i, name = wrong[0]
-        said = f"number {i} has shape {tuple(arrays[i].shape)}, {name} needs {tuple(whole[name].shape)}"
+        mismatch = f"number {i} has shape {tuple(arrays[i].shape)}, {name} needs {tuple(whole[name].shape)}"
     raise SpecError(
-        f"arrays without names do not fit the model: {said}",
+        f"arrays without names do not fit the model: {mismatch}",
         where,
         "name the model they were saved from, or save module.state_dict() with its names",
     )

@@ -1,8 +1,8 @@
-"""Subjects of rows: how they are written, and how they are read again.
+"""Subjects of rows: columns of their words, and rows picked by them.
 
 A subject of `key=value` words is first the point of a setting's grid, then what is measured there. Read, every key is a
 column of text, "" where a row has none, and `point` is the first part whole. A key that names a column of metrics.csv
-gets an underscore (`method_`). A client's subject is `client:<name>`, whatever letters the name holds.
+gets an underscore (`method_`).
 """
 
 from __future__ import annotations
@@ -11,35 +11,18 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from experiments.core.names import is_number, natural
+from experiments.core.subject import subject, words
 from experiments.core.sweep.cell import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CLIENT, _LABEL = "client:", "/label:"
-
-
-def of_client(name: str) -> str:
-    """The subject of what is measured of one client."""
-    return f"{_CLIENT}{name}"
-
-
-def of_label(name: str, label: int) -> str:
-    """The subject of what a client holds of one label."""
-    return f"{_CLIENT}{name}{_LABEL}{label}"
-
-
-def without_label(subject: str) -> tuple[str, int]:
-    """(subject of the client, label) of a subject made by `of_label`; a name may hold "/label:" itself."""
-    client, _, label = subject.rpartition(_LABEL)
-    return client, int(label)
-
 
 def clients(subjects: pd.Series) -> pd.Series:
-    """The clients' names in subjects made by `of_client`: numbers where all are, else text in its natural order."""
+    """The clients' names in subjects with a word `client`: numbers where all are, else text in its natural order."""
     import pandas as pd
 
-    names = subjects.str.removeprefix(_CLIENT)
+    names = subjects.map(lambda text: words(text)["client"])
     known = sorted(names.unique(), key=natural)
     if all(map(is_number, known)):
         return names.astype(int)
@@ -52,26 +35,26 @@ def have_names(column: pd.Series) -> bool:
 
 
 def parse(metrics: pd.DataFrame, grid: Sequence[str], within: Collection[str]) -> pd.DataFrame:
-    """Rows of metrics.csv with a column for every key of their subjects, and `point`; a subject of other form has none.
+    """Rows of metrics.csv with a column for every key of their subjects, and `point`.
 
     Args:
         metrics: rows with sweep's COLUMNS.
         grid: keys of points that are always a column. within: keys that are no part of a point; always columns, too.
+
+    Raises:
+        SpecError: a subject that is not key=value words.
     """
     import pandas as pd
 
-    keys_of = {subject: _tokens(subject, within) for subject in metrics["subject"].unique()}
+    keys_of = {text: _tokens(text, within) for text in metrics["subject"].unique()}
     keys = dict.fromkeys(("point", *grid, *within, *(key for one in keys_of.values() for key in one)))
     named = pd.DataFrame([{"subject": s, **dict.fromkeys(keys, ""), **one} for s, one in keys_of.items()], dtype=object)
     return metrics.merge(named, on="subject", how="left")
 
 
-def _tokens(subject: str, within: Collection[str]) -> dict[str, str]:
-    words = [word.partition("=") for word in subject.split(" ")] if subject else []
-    if not all(equal for _, equal, _ in words):
-        return {"point": ""}
-    values = {f"{key}_" if key in COLUMNS else key: value for key, _, value in words}
-    return values | {"point": " ".join(f"{key}={value}" for key, value in values.items() if key not in within)}
+def _tokens(text: str, within: Collection[str]) -> dict[str, str]:
+    values = {f"{key}_" if key in COLUMNS else key: value for key, value in words(text).items()}
+    return values | {"point": subject(**{key: value for key, value in values.items() if key not in within})}
 
 
 def axes(rows: pd.DataFrame, grid: Sequence[str]) -> list[str]:

@@ -40,12 +40,12 @@ def baseline(net: Net, federation: Federation) -> Baseline:
     if y.dim() > 1:
         return _of_targets(net, federation)
     share = _shares(y, federation.classes)
-    held = _shares(test_y, federation.classes)
+    test_share = _shares(test_y, federation.classes)
     classes = torch.arange(federation.classes, device=y.device)
     losses = net.losses(share.log().expand(len(classes), -1), classes)
     label = int(share.argmax())
     # A class that neither part holds has an infinite loss that counts for nothing.
-    return Baseline(label, float(held[label]), float(torch.where(held > 0, held * losses, 0.0).sum()))
+    return Baseline(label, float(test_share[label]), float(torch.where(test_share > 0, test_share * losses, 0.0).sum()))
 
 
 def _of_targets(net: Net, federation: Federation) -> Baseline:

@@ -30,7 +30,7 @@ def rank(scores: Tensor, client: Tensor) -> Tensor:
 
     NaN where the row holds NaN.
     """
-    own = scores.gather(1, client[:, None])
-    above, level = (scores > own).sum(1), (scores == own).sum(1)
+    score = scores.gather(1, client[:, None])
+    above, level = (scores > score).sum(1), (scores == score).sum(1)
     ranks = above.double() + (level.double() + 1) / 2
     return torch.where(scores.isnan().any(1), torch.nan, ranks)

@@ -24,7 +24,7 @@ _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-
 
 
 def shown(path: Path) -> str:
-    """`path` as messages print it: relative to the working directory where it lies inside."""
+    """`path` as messages print it: relative to the working directory if it is inside."""
     real = Path(os.path.realpath(path))  # resolve() raises on links in a circle
     try:
         return str(real.relative_to(Path.cwd()))

@@ -20,7 +20,7 @@ class Role(Enum):
     WORDS = "words for the reader"
     PACE = "when something is done, never what is computed"
     ROUNDING = "how it is computed: moves a number by rounding alone"
-    REPEATS = "which cells there are; cells of other values may lie beside them"
+    REPEATS = "which cells there are; cells of other values may be stored beside them"
     AXES = "which cells there are, and what their results are called"
 
 

@@ -43,7 +43,7 @@ def test_fewer_are_a_subset_of_more_with_labels_and_clients_of_their_own(tmp_pat
 
 def test_more_than_there_are_is_refused():
     with pytest.raises(SpecError, match="there are 6 test samples, not 7") as caught:
-        KeptData(keep_test=7).kept(6, "test")
+        KeptData(keep_test=7).kept_rows(6, "test")
     assert caught.value.where == "data.keep_test"
 
 

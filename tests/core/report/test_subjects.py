@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.core.errors import SpecError
 from experiments.core.names import is_number
-from experiments.core.report.subjects import axes, clients, of_client, of_label, parse, pick, without_label
+from experiments.core.report.subjects import axes, clients, parse, pick
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import COLUMNS
 
 GRID, WITHIN = ("task", "alpha"), ("scope",)
@@ -32,23 +34,23 @@ def test_words_become_columns_and_the_point_is_what_is_not_within_it():
 
 @given(st.text(), st.integers(0, 10**6))
 def test_a_name_of_any_letters_is_read_back(name, label):
-    subject, found = without_label(of_label(name, label))
-    assert (subject, found) == (of_client(name), label)
-    assert clients(pd.Series([subject])).astype(str).tolist() == [str(int(name)) if is_number(name) else name]
+    names = clients(pd.Series([subject(client=name, label=label)]))
+    assert names.astype(str).tolist() == [str(int(name)) if is_number(name) else name]
 
 
 def test_numbers_are_numbers_and_names_have_their_natural_order():
-    assert clients(pd.Series(["client:10", "client:9"])).tolist() == [10, 9]
-    for names, order in ((["s10", "s9"], ["s9", "s10"]), (["10", "09"], ["09", "10"]), (["7", "client:7"],) * 2):
-        found = clients(pd.Series([of_client(name) for name in names]))
+    assert clients(pd.Series(["client=10", "client=9"])).tolist() == [10, 9]
+    for names, order in ((["s10", "s9"], ["s9", "s10"]), (["10", "09"], ["09", "10"]), (["7", "client=7"],) * 2):
+        found = clients(pd.Series([subject(client=name) for name in names]))
         assert found.tolist() == names and sorted(found.cat.categories) == sorted(order)
         assert found.sort_values().tolist() == order
 
 
-@pytest.mark.parametrize("subject", ["", "client:3", "a=1 and more"])
-def test_a_subject_of_another_form_keeps_its_row_without_keys(subject):
-    rows = parse(frame({"subject": subject}, {"subject": "alpha=1"}), GRID, WITHIN)
+def test_a_row_without_subject_has_no_keys_and_one_of_another_form_is_rejected():
+    rows = parse(frame({"subject": ""}, {"subject": "alpha=1"}), GRID, WITHIN)
     assert len(rows) == 2 and rows.loc[0, ["point", "task", "alpha", "scope"]].tolist() == [""] * 4
+    with pytest.raises(SpecError, match="'client:3' is not key=value words"):
+        parse(frame({"subject": "client:3"}), GRID, WITHIN)
 
 
 def test_axes_stand_in_the_order_of_the_grid_and_never_hide_a_column():

@@ -17,10 +17,10 @@ class StoppedError(Exception):
 
 def half_way(context):
     rows = [
-        {"method": "m", "metric": "pearson_fil", "subject": "counted", "round": t, "value": t / 10, "n": 5}
+        {"method": "m", "metric": "pearson_fil", "subject": "clients=counted", "round": t, "value": t / 10, "n": 5}
         for t in (1, 2)
     ]
-    context.partial([*rows, {"metric": "config", "subject": "rounds", "value": 4.0}])
+    context.partial([*rows, {"metric": "config", "subject": "key=rounds", "value": 4.0}])
     (context.folder / "a.ckpt").write_text("kept")
     raise StoppedError
 
@@ -35,7 +35,7 @@ def of(rows):
 
 def done(context):
     assert (context.folder / "a.ckpt").read_text() == "kept"
-    return [{"method": "m", "metric": "pearson_fil", "subject": "counted", "round": 4, "value": 0.4, "n": 5}]
+    return [{"method": "m", "metric": "pearson_fil", "subject": "clients=counted", "round": 4, "value": 0.4, "n": 5}]
 
 
 def cell(compute, seed=0):

@@ -87,7 +87,7 @@ def _own_folder(folder: Path) -> Path:
 
 
 def _kept(folder: Path, name: str) -> ctypes.CDLL | None:
-    """The library kept as `name`; one that cannot be trusted is set aside, not loaded."""
+    """The library cached as `name`; one that cannot be trusted is set aside, not loaded."""
     for path in sorted(folder.glob(f"{name}-*.so")):
         fault = _distrust(path)
         if not fault:

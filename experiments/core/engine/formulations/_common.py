@@ -14,8 +14,8 @@ POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 def layers(module: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """The (name, layer) pairs of a possibly nested Sequential in order; None where the order is not plain.
 
-    A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` of
-    the instance's own: what they do cannot be read off the layer's type.
+    A lone layer counts as a Sequential of one. Layers that share tensors give None, and so do hooks and a `forward` set
+    on the instance: what they do cannot be read off the layer's type.
     """
     leaves = _leaves(module, "")
     if leaves is None:
@@ -40,8 +40,10 @@ def _leaves(module: nn.Module, prefix: str) -> list[tuple[str, nn.Module]] | Non
 
 def is_changed(module: nn.Module) -> bool:
     """Whether calling the module does something else than its class says."""
-    held = vars(module)
-    return "forward" in held or any(held[name] for name in held if name.endswith("_hooks") and "forward" in name)
+    attributes = vars(module)
+    return "forward" in attributes or any(
+        attributes[name] for name in attributes if name.endswith("_hooks") and "forward" in name
+    )
 
 
 def tensor_names(name: str) -> tuple[str, str]:

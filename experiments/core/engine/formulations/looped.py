@@ -85,10 +85,10 @@ class Looped(Formulation):
     ) -> None:
         if weight is not None and (self._moves or not (weight.is_cuda or self.net.draws)):
             remaining = weight != 0
-            some = int(remaining.sum())
-            if some == 0:
+            count = int(remaining.sum())
+            if count == 0:
                 return
-            if some < len(remaining):
+            if count < len(remaining):
                 x, y, weight = x[remaining], y[remaining], weight[remaining]
         self._bind(module, state)
         with self._drawing(x, self.net.draws):
@@ -130,7 +130,7 @@ class Looped(Formulation):
         return module
 
     def _keep_buffers(self, state: Tensor) -> None:
-        """Write back what training moved elsewhere than in place: counters, and buffers that were assigned anew."""
+        """Write back what training did not change in place: counters, and buffers that were replaced."""
         for owner, name, slot, view in self._local.bound:
             now = owner._buffers[name]
             if now is not view or not view.is_floating_point():

@@ -81,11 +81,11 @@ def recording(
 ) -> Iterator[list[Call]]:
     """A list to which every call of a layer that `also` names is appended while the context is open.
 
-    A call whose output has no graph (under torch.no_grad) is passed by. With `active` the signs are kept, too. An
+    A call whose output has no graph (under torch.no_grad) is skipped. With `active` the signs are recorded, too. An
     embedding looked up once for all `n` inputs (positions) is spread over them, so that its gradient is told apart.
     """
     calls: list[Call] = []
-    origin: dict[int, tuple[Tensor, Call]] = {}  # the tensors are kept, so that no other can take over an id
+    origin: dict[int, tuple[Tensor, Call]] = {}  # the tensors are referenced, so that no other can take over an id
 
     def layer(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], Tensor | None]:
         def record(
@@ -108,10 +108,10 @@ def recording(
         return record
 
     def follow(part: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-        given = taken(inputs, named)
-        if id(given) not in origin:
+        tensor = taken(inputs, named)
+        if id(tensor) not in origin:
             return
-        call = origin[id(given)][1]
+        call = origin[id(tensor)][1]
         if not is_activation(part):
             origin[id(output)] = (output, call)
         elif len(call.signs) == 1:

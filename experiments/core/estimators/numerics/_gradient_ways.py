@@ -48,7 +48,7 @@ class Ways:
     Attributes:
         order: the names of all parameter tensors, as in Net.params.
         names: the same as a set.
-        layers: of each module with parameters of its own, their names.
+        layers: of each module that holds parameters itself, their names.
     """
 
     def __init__(self, net: Net, theta: Tensor, locals: Tensor, active: bool = False) -> None:
@@ -72,7 +72,7 @@ class Ways:
         }
 
     def together(self, x: Tensor, target: Tensor | None, trusted: Iterable[str]) -> tuple[Products, frozenset[str]]:
-        """Products of all inputs x [n, ...] by one backward, and the names of the tensors for which they are there.
+        """Products of all inputs x [n, ...] by one backward, and the names of the tensors that they cover.
 
         These are the `trusted` ones whose layers were all called with n inputs, and the ones that took no part at all.
         """
@@ -119,8 +119,8 @@ class Ways:
     def memory(self, x: Tensor) -> int:
         """About the bytes that one of the inputs x needs in `together`.
 
-        Three times what goes into and out of recorded layers and convolutions, or twice what the graph keeps, where
-        that is more: it sees all layers.
+        Three times what goes into and out of recorded layers and convolutions, or twice what the graph saves (of all
+        layers), whichever is more.
         """
         saved: dict[int, UntypedStorage] = {}  # held on to, so that no other takes over an address
 

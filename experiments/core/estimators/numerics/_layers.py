@@ -36,16 +36,16 @@ class Traced:
     def __init__(self, net: Net) -> None:
         self.net, self._module = net, clone(net.module).eval()
         self._passes: list[Pass] = []
-        held = {slot.name for slot in net.params}
+        missing = {slot.name for slot in net.params}
         for name, layer in self._module.named_modules():
             if getattr(layer, "inplace", False):
                 layer.inplace = False  # type: ignore[assignment]
             of_layer = {f"{name}.{tensor}".lstrip(".") for tensor, _ in layer.named_parameters(recurse=False)}
-            if of_layer & held and known(layer):
+            if of_layer & missing and known(layer):
                 layer.register_forward_hook(self._hook(name))
-                held -= of_layer
-        if held:
-            raise ValueError(f"parameter {min(held)} lies in no Linear, ungrouped Conv2d or normalisation layer")
+                missing -= of_layer
+        if missing:
+            raise ValueError(f"parameter {min(missing)} lies in no Linear, ungrouped Conv2d or normalisation layer")
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

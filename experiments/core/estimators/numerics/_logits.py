@@ -18,7 +18,7 @@ _copies = threading.local()
 def template(net: Net) -> nn.Module:
     """A copy of the net's module in evaluation mode, without values for its parameters and with nothing in place.
 
-    Hooks may be put on it without touching what training uses. There is one for each module and thread, which is kept:
+    Hooks may be put on it without touching what training uses. There is one for each module and thread, reused:
     copying a deep model takes as long as a backward for one input. So layers and constants of the net's module must
     not be exchanged once it is in use; the same holds for `Net.call`.
     """

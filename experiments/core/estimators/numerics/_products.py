@@ -1,8 +1,8 @@
 """Inner products of many clients' parameters with the gradients of many inputs, tensor by tensor, in bounded memory.
 
 The gradient of input i in the weight of a Linear or Conv2d is a sum over places of outer products (output gradient) x
-(input). It is never held whole: a block of rows is made for all inputs, multiplied with the same block of all clients
-while both lie in the cache, and forgotten. Where a layer has one place only (a 1x1 map, a vector) the clients' rows
+(input). It is never stored whole: a block of rows is made for all inputs, multiplied with the same block of all clients
+while both lie in the cache, and discarded. Where a layer has one place only (a 1x1 map, a vector) the clients' rows
 meet the inputs directly and no gradient is made at all.
 """
 
@@ -157,7 +157,7 @@ def _used(layer: nn.Conv2d, axis: int, size: int, places: int) -> slice:
 
 
 def _places(layer: nn.Conv2d, axis: int, size: int, kernel: int, border: int) -> int:
-    """How many places a kernel of this width takes; -1 where the border cannot be had."""
+    """How many places a kernel of this width takes; -1 where no such border exists."""
     if border < 0:
         return -1
     return (size + 2 * border - layer.dilation[axis] * (kernel - 1) - 1) // layer.stride[axis] + 1

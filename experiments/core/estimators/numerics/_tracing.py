@@ -20,7 +20,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.estimators.numerics._gradient_ways import Products, Ways
 
 _FEW = 4
-"""Below this many inputs plain autograd is as quick as finding out what else would do."""
+"""Below this many inputs plain autograd is as fast as finding an alternative."""
 _MOST_BYTES = 4 << 30
 
 
@@ -52,24 +52,24 @@ def products(
     done: Callable[[int], None],
 ) -> Products:
     """All products of x [n, ...]; `done` is told after every chunk how many inputs are through."""
-    ways = Ways(net, theta, locals, active)
+    logit_products = Ways(net, theta, locals, active)
     plan = plan_of(net, theta, x) if len(x) >= _FEW else Plan(frozenset(), 0)
     budget = min(free_bytes(x.device) // 4, _MOST_BYTES)
     size = max(1, budget // plan.memory) if plan.together else 1
     parts = []
     for a in range(0, len(x), size):
         rows = slice(a, a + size)
-        parts.append(_chunk(ways, x[rows], None if target is None else target[rows], plan))
+        parts.append(_chunk(logit_products, x[rows], None if target is None else target[rows], plan))
         done(min(a + size, len(x)))
     return Products.joined(parts)
 
 
-def _chunk(ways: Ways, x: Tensor, target: Tensor | None, plan: Plan) -> Products:
+def _chunk(logit_products: Ways, x: Tensor, target: Tensor | None, plan: Plan) -> Products:
     if not plan.together:
-        return ways.alone(x, target, ways.names)
-    products, names = ways.together(x.contiguous(memory_format=plan.layout), target, plan.together)
-    if names != ways.names:
-        products.values.add_(ways.alone(x, products.target, ways.names - names).values)
+        return logit_products.alone(x, target, logit_products.names)
+    products, names = logit_products.together(x.contiguous(memory_format=plan.layout), target, plan.together)
+    if names != logit_products.names:
+        products.values.add_(logit_products.alone(x, products.target, logit_products.names - names).values)
     return products
 
 
@@ -86,25 +86,25 @@ def plan_of(net: Net, theta: Tensor, x: Tensor) -> Plan:
 
 
 def _directions(theta: Tensor, count: int = 4) -> Tensor:
-    """Random directions [count, size] in the memory of one: each is the one before, moved on by a place."""
+    """Random directions [count, size] in the memory of one: each is the one before, shifted by one number."""
     drawn = torch.from_numpy(stream(0, "directions").standard_normal(len(theta) + count - 1, dtype="float32"))
     return drawn.to(theta).as_strided((count, len(theta)), (1, 1))
 
 
-def _tried(ways: Ways, x: Tensor) -> tuple[Plan, bool]:
+def _tried(logit_products: Ways, x: Tensor) -> tuple[Plan, bool]:
     """Compare both ways on x [2, ...], and tell whether the verdict will do for other states of the model, too.
 
     They come as first, second, first, first: a layer that sees them in another order (sorted, in groups) shows.
     The clients are random directions, which see any error in a gradient. A gradient may be zero but for rounding (a
     bias before a softmax) or altogether (behind a head of zeros): that says nothing of its tensor, and another tensor
-    of its layer speaks for it; where none does, it is left to plain autograd and asked again next time.
+    of its layer speaks for it; where none does, it is left to plain autograd and tested again next time.
     """
     rows = [0, 1, 0, 0]
     try:
-        together, met, layout = _first(ways, x[rows])
+        together, met, layout = _first(logit_products, x[rows])
     except Exception:  # a module of anyone's, for one input at a time; one by one shows what is wrong, if anything is
         return Plan(frozenset(), 0), False
-    alone = ways.alone(x, together.target[:2], ways.names)
+    alone = logit_products.alone(x, together.target[:2], logit_products.names)
     alone = Products(alone.outputs[rows], together.target, alone.values[rows])
     finite = bool(alone.outputs.isfinite().all() and alone.values.isfinite().all())
     limit = 1e-8 if together.values.dtype == together.outputs.dtype else 1e-3
@@ -115,19 +115,19 @@ def _tried(ways: Ways, x: Tensor) -> tuple[Plan, bool]:
     error = (together.values - alone.values)[:, :, 1:].abs().amax(2)
     right = ((error <= limit * size) & (size > 0)).all(0)
     rounding = (error <= 1e-3 * limit * size.amax(1, keepdim=True)).all(0)
-    sure = {name for name, r in zip(ways.order, right.tolist(), strict=True) if r} & met
-    silent = {name for name, r in zip(ways.order, rounding.tolist(), strict=True) if r} & met - sure
-    spoken = {name for of_layer in ways.layers.values() if of_layer & sure for name in of_layer & silent}
-    return Plan(frozenset(sure | spoken), ways.memory(x), layout), silent == spoken
+    sure = {name for name, r in zip(logit_products.order, right.tolist(), strict=True) if r} & met
+    silent = {name for name, r in zip(logit_products.order, rounding.tolist(), strict=True) if r} & met - sure
+    spoken = {name for of_layer in logit_products.layers.values() if of_layer & sure for name in of_layer & silent}
+    return Plan(frozenset(sure | spoken), logit_products.memory(x), layout), silent == spoken
 
 
-def _first(ways: Ways, x: Tensor) -> tuple[Products, frozenset[str], torch.memory_format]:
+def _first(logit_products: Ways, x: Tensor) -> tuple[Products, frozenset[str], torch.memory_format]:
     """All inputs at once, images with their channels last if the module allows: a CPU convolves faster so."""
     if x.dim() == 4 and x.device.type == "cpu":
         try:
-            return *ways.together(
-                x.contiguous(memory_format=torch.channels_last), None, ways.names
+            return *logit_products.together(
+                x.contiguous(memory_format=torch.channels_last), None, logit_products.names
             ), torch.channels_last
         except RuntimeError:
             pass  # views that need the usual order; another fault shows again below
-    return *ways.together(x, None, ways.names), torch.contiguous_format
+    return *logit_products.together(x, None, logit_products.names), torch.contiguous_format

@@ -97,7 +97,7 @@ class _Track:
 
 
 def _nothing(track: _Track, p: int) -> tuple[Tensor, Tensor]:
-    """The last two of a `_Part`, zero; with no rows where they are not asked for."""
+    """The last two of a `_Part`, zero; with no rows where they are not needed."""
     examined = p if track.batchwise and track.variant.lwet == "iid" else 0
     return torch.zeros_like(track.change[p:]), torch.zeros_like(track.change[:examined])
 
@@ -194,8 +194,8 @@ class FedInfluence:
         for i, theta in enumerate(record.iterates[position]):
             if len(y) > self._ns:
                 draw = stream(self._seed, "fisher", client=k, round=record.index, step=i)
-                some = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
-                drawn.append(per_sample_gradients(self._net, theta, x[some], y[some]))
+                rows = torch.from_numpy(draw.choice(len(y), self._ns, replace=False)).to(y.device)
+                drawn.append(per_sample_gradients(self._net, theta, x[rows], y[rows]))
             else:
                 drawn.append(per_sample_gradients(self._net, theta, x, y))
         return drawn
@@ -277,7 +277,7 @@ class FedInfluence:
     def _examine(self, track: _Track, k: int, j: int, growth: Tensor, share: Tensor) -> Tensor:
         """Algorithm 4, lines 3-7: drop k's tensor j for good once |sigma^k| > |epsilon|. Returns 1 or 0, [C or 1].
 
-        Client k itself is not asked: its own world has no participant k (its share is 0).
+        Client k itself does not count: its own world has no participant k (its share is 0).
         """
         flags = track.kept_for(k)
         grows = (growth > 0) & (share > 0)
@@ -315,7 +315,7 @@ class FedInfluence:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state written by `state`."""
+        """Resume from a state written by `state`."""
         for name, saved in state.items():
             track = self._tracks[name]
             track.change.copy_(saved["change"])

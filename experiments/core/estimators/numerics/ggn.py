@@ -20,7 +20,7 @@ _ROWS = 1 << 28  # bytes of Jacobian rows held at once
 def ggn(objective: Objective, theta: Tensor) -> Tensor:
     """(1/n) sum_i J_i^T S_i J_i of the mean loss at theta [size], without the penalty: [p, p].
 
-    J_i is the Jacobian of sample i's outputs, S_i the loss's Hessian in them. Its root times J_i is had from C backward
+    J_i is the Jacobian of sample i's outputs, S_i the loss's Hessian in them. Its root times J_i takes C backward
     passes for all samples of a chunk; the products are accumulated for one triangle only.
     """
     p, n = objective.net.p, objective.n
@@ -31,11 +31,11 @@ def ggn(objective: Objective, theta: Tensor) -> Tensor:
     total = theta.new_zeros(p, p)
     write = _writer(objective.net)
     for part in chunks(n, size):
-        held = part.stop - part.start
-        for inner in chunks(held, objective.chunk):
+        count = part.stop - part.start
+        for inner in chunks(count, objective.chunk):
             x = objective.x[part][inner]
             write(theta, x, rows[:, inner])
-        _accumulate(total, rows[:, :held].reshape(-1, p))
+        _accumulate(total, rows[:, :count].reshape(-1, p))
     return _mirrored(total) / n
 
 

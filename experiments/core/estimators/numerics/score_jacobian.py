@@ -151,9 +151,9 @@ def _through_convolution(back: _Back, step: Step, weight: Tensor) -> _Back:
     kernels = weight.reshape(out, 1, -1).expand(out, places, -1).reshape(1, out * places, -1)
     parts = []
     for a in range(0, n, _BLOCK):
-        some = corner[a : a + _BLOCK].reshape(-1, out * places, 1) + tap
-        laid = weight.new_zeros(len(some), out * places, channels * tall * wide)
-        laid.scatter_(2, some, kernels.expand(len(some), -1, -1))
+        columns = corner[a : a + _BLOCK].reshape(-1, out * places, 1) + tap
+        laid = weight.new_zeros(len(columns), out * places, channels * tall * wide)
+        laid.scatter_(2, columns, kernels.expand(len(columns), -1, -1))
         parts.append(back.b[a : a + _BLOCK].flatten(2) @ laid)
     padded = torch.cat(parts).reshape(n, classes, channels, tall, wide)
     return _Back(padded[..., ph : ph + height, pw : pw + width])

@@ -122,19 +122,19 @@ def contributions(
 def _places(net: Net) -> tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...]]:
     """Names of the tensors, the traced layer of each, and which are biases of one."""
     layers = traced_layers(net.module)
-    held = {name: i for i, layer in enumerate(layers) for name in layer.tensors}
+    layer_of = {name: i for i, layer in enumerate(layers) for name in layer.tensors}
     names = tuple(slot.name for slot in net.params)
-    layer = tuple(held.get(name, -1) for name in names)
+    layer = tuple(layer_of.get(name, -1) for name in names)
     bias = tuple(at >= 0 and name.rpartition(".")[2] == "bias" for name, at in zip(names, layer, strict=True))
     return names, layer, bias
 
 
 def _check(outputs: Tensor, base: Tensor, delta: Tensor) -> None:
-    for what, values in (("the outputs", outputs), ("the gradient", base)):
+    for name, values in (("the outputs", outputs), ("the gradient", base)):
         wrong = (~values.isfinite().all(1)).nonzero().flatten().tolist()
         if wrong:
             raise NumericalError(
-                f"{what} of the global model for input {wrong[0]} hold NaN or infinity", "trace", "look at that input"
+                f"{name} of the global model for input {wrong[0]} hold NaN or infinity", "trace", "look at that input"
             )
     wrong = (~delta.isfinite().all(2).all(0)).nonzero().flatten().tolist()
     if wrong:

@@ -56,7 +56,7 @@ class _Hooked:
             call = _Kept(taken(inputs, named).detach().clone(), output.detach().clone())
             self.kept.setdefault(name, []).append(call)
             output.register_hook(lambda g: setattr(call, "gradient", g.detach().clone()))
-            # Later changes in place meet a copy, so that the gradient kept is that of the layer's own output.
+            # Later changes in place meet a copy, so that the gradient recorded is that of the layer's own output.
             handed = output.clone()
             self.chain.append((handed, call))
             return handed
@@ -131,7 +131,7 @@ def _flow(world: _Hooked, x: Tensor, target: int | None) -> dict[str, list[_Kept
 
 
 def _model(net: Net, state: Tensor) -> nn.Module:
-    """A module of its own with this flat state, in evaluation mode."""
+    """A separate module with this flat state, in evaluation mode."""
     module = clone(net.module).eval().requires_grad_(True)
     for name, value in net.views(state).items():
         parent, _, last = name.rpartition(".")
