@@ -82,6 +82,7 @@ def test_networks_without_a_correlation_are_counted_and_unfinished_ones_are_not(
 def test_points_in_words():
     assert reading.point_words("activation=relu depth=3 wd=0") == "ReLU, depth 3, no decay"
     assert reading.point_words("arch=resnet18 wd=0.001") == "ResNet-18, decay 0.001"
+    assert reading.point_words("hidden=[5,%205] wd=0") == "hidden [5, 5], no decay"
     assert reading.family("small_mnist-digits") == "small_mnist" and reading.family("mine") == "mine"
 
 
