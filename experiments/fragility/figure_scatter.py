@@ -11,6 +11,7 @@ from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import hide, outer_labels
 from experiments.core.report.scatter import cloud
 from experiments.core.report.style import look, new_figure
+from experiments.core.subject import words as words_of
 from experiments.fragility.figure_parts import legend
 from experiments.fragility.reading import (
     SCORES,
@@ -40,13 +41,12 @@ Panel = tuple[str, str]
 
 def panels_of(rows: pd.DataFrame) -> list[Panel]:
     """The points and test points of `rows`: all points in their order, and of each its test points by loss."""
-    points = sorted(rows["point"].unique(), key=lambda p: [ordered_place(word, rows) for word in p.split(" ") if word])
+    points = sorted(rows["point"].unique(), key=lambda p: [ordered_place(*word, rows) for word in words_of(p).items()])
     return [(p, t) for p in points for t in ordered(rows[rows["point"] == p]["test"].unique())]
 
 
-def ordered_place(word: str, rows: pd.DataFrame) -> int:
-    """The place of `key=value` among the values of its axis."""
-    key, _, value = word.partition("=")
+def ordered_place(key: str, value: str, rows: pd.DataFrame) -> int:
+    """The place of `value` among the values of the axis `key`."""
     return ordered(rows[key].unique()).index(value)
 
 

@@ -21,6 +21,7 @@ from experiments.core.report.artefacts import family as family
 from experiments.core.report.reference import Printed
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import KEYS, arranged
+from experiments.core.subject import words as words_of
 
 GRID = ("activation", "depth", "width", "arch", "wd", "init", "optimizer", "steps")
 WITHIN = ("test", "set", "truth", "size", "train", "group", "place")
@@ -168,7 +169,7 @@ def named(key: str, value: str) -> str:
 
 def point_words(point: str) -> str:
     """A point of the grid in words."""
-    return ", ".join(named(*word.split("=", 1)) for word in point.split(" ")) if point else ""
+    return ", ".join(named(key, value) for key, value in words_of(point).items())
 
 
 def test_words(test: str) -> str:

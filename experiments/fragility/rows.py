@@ -13,6 +13,7 @@ from experiments.core.estimators.numerics.influence_function import group_influe
 from experiments.core.scores.correlation import spearman
 from experiments.core.scores.rows import agreement
 from experiments.core.study.retraining import Groups, Truth, group_label, sample_label
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import Row
 from experiments.fragility.estimates import Estimate
 
@@ -34,8 +35,9 @@ class Rows:
         """One number; `words` complete the subject. A value that is not finite gets no row."""
         if not np.isfinite(value):
             return
-        subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items() if word != "")]))
-        row: Row = {"method": method, "metric": metric, "subject": subject, "value": float(value)}
+        within = subject(**{key: word for key, word in words.items() if word != ""})
+        about = " ".join(filter(None, [self.point, within]))
+        row: Row = {"method": method, "metric": metric, "subject": about, "value": float(value)}
         self.rows.append({**row, **({"unit": unit} if unit else {}), **({"n": n} if n is not None else {})})
 
     def scores(self, method: str, x: Sequence[float], y: Sequence[float], prefix: str = "", **words: object) -> None:

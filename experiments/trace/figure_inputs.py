@@ -15,6 +15,7 @@ from experiments.core.names import is_number
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.style import PALETTE, RC
 from experiments.core.report.tables import about
+from experiments.core.subject import words as words_of
 from experiments.trace.reading import axes, point_words, points
 from experiments.trace.traced import Traced, load
 
@@ -90,7 +91,7 @@ def _place(one: Chosen, seen: set[int]) -> tuple[bool, bool, int]:
 def _lines(one: Chosen, number: int, about: dict[str, Any], grid: list[str]) -> list[dict[str, Any]]:
     """A row a participant, best first."""
     cell, i = one
-    point = dict(word.split("=", 1) for word in cell.point.split(" ")) if cell.point else {}
+    point = words_of(cell.point)
     head = about | {key: point.get(key, "") for key in grid}
     head |= {"input": number + 1, "round": cell.round, "scope": str(cell.scope[i])}
     head |= {"label": int(cell.label[i]), "predicted": int(cell.predicted[i])}

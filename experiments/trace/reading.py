@@ -22,6 +22,7 @@ from experiments.core.report.artefacts import family as family
 from experiments.core.report.style import with_formulas
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import KEYS, arranged, over_seeds
+from experiments.core.subject import words as words_of
 from experiments.trace.spec import ORDER
 
 WITHIN = ("scope", "key")
@@ -183,7 +184,7 @@ def named(key: str, value: str) -> str:
 
 def point_words(point: str) -> str:
     """A point of the grid in words."""
-    return ", ".join(named(*word.split("=", 1)) for word in point.split(" ")) if point else ""
+    return ", ".join(named(key, value) for key, value in words_of(point).items())
 
 
 def panel_words(rows: pd.DataFrame, point: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments.core.scores.localization import chance, localized, rank
 from experiments.core.scores.rows import agreement
+from experiments.core.subject import subject
 from experiments.core.sweep.cell import Row
 
 
@@ -34,8 +35,8 @@ class Rows:
         """One number of round t; `words` complete the subject. A value that is not finite gets no row."""
         if not np.isfinite(value):
             return
-        subject = " ".join(filter(None, [self.point, *(f"{key}={word}" for key, word in words.items())]))
-        row: Row = {"method": method, "metric": metric, "subject": subject, "value": float(value)}
+        about = " ".join(filter(None, [self.point, subject(**words)]))
+        row: Row = {"method": method, "metric": metric, "subject": about, "value": float(value)}
         optional = {"unit": unit or None, "round": t, "n": n}
         self.rows.append({**row, **{key: value for key, value in optional.items() if value is not None}})
 

@@ -54,6 +54,14 @@ def drawn(artefact):
     assert any(ax.has_data() or ax.texts for ax in figure.axes)
 
 
+def test_a_choice_with_a_space_reaches_every_table_and_figure():
+    plain = synthetic.metrics("small_mnist")
+    spaced = plain.assign(subject=plain["subject"].str.replace("wd=0.001", "wd=[5,%205]"))
+    artefacts = report(spaced, [])
+    assert {a.name for a in artefacts} == {a.name for a in report(plain, [])}
+    assert any("[5, 5]" in set(a.frame["wd"]) for a in artefacts if "wd" in a.frame)
+
+
 def frame_of(setting, name, **how):
     return made(setting, **how)[name].frame
 

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from experiments.core.spec.grid import at, label
 from experiments.core.spec.grid import points as all_points
+from experiments.core.subject import words
 from experiments.fragility.spec import ORDER, WORDS
 from tests.toys.fragility import spec
 
@@ -19,6 +20,19 @@ DEPTH = {"1": {"model.hidden": [5]}, "2": {"model.hidden": [5, 5]}}
 def test_every_combination_in_the_order_of_results():
     found = [label(point) for point, _ in points(spec(grid={"weight_decay": [0, 0.005], "depth": DEPTH}).grid)]
     assert found == ["depth=1 wd=0", "depth=2 wd=0", "depth=1 wd=0.005", "depth=2 wd=0.005"]
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"model.hidden": [[64, 32], [16, 16]]},
+        {"arch": {"two layers": {"model.hidden": [5, 5]}}},
+        {"data.path": ["50%20x y"]},
+    ],
+)
+def test_a_choice_of_any_characters_is_read_back(axes):
+    chosen = [point for point, _ in points(axes)]
+    assert [words(label(point)) for point in chosen] == chosen
 
 
 def test_a_point_has_its_values_and_no_grid():

@@ -85,6 +85,7 @@ def test_points_stand_by_task_number_and_noise():
 def test_words_for_points_and_panels():
     assert reading.point_words("task=gpt_yahoo_answers alpha=0.3") == "GPT, Yahoo Answers, alpha 0.3"
     assert reading.point_words("dp=none") == "no privacy" and reading.point_words("dp=odd") == "odd"
+    assert reading.point_words("alpha=0.3 hidden=[5,%205]") == "alpha 0.3, hidden [5, 5]"
     row = {"metric": "x", "dataset": "dbpedia_subset", "model": "transformer"}
     assert reading.panel_words(parsed(row), "") == "transformer, DBpedia (subset)"
     assert reading.panel_words(parsed(row), "task=gpt_dbpedia alpha=1") == "GPT, DBpedia (subset)\nalpha 1"

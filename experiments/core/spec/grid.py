@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from experiments.core.block import Block
 from experiments.core.spec import role
 from experiments.core.spec.role import Role
+from experiments.core.subject import subject
 
 S = TypeVar("S", bound=Block)
 
@@ -59,7 +60,7 @@ def _choices(key: str, values: Any, words: Mapping[str, str]) -> list[tuple[str,
 
 def label(point: Point) -> str:
     """The point as subjects of results begin: `activation=relu depth=3 wd=0.005`."""
-    return " ".join(f"{word}={name}" for word, name in point.items())
+    return subject(**point)
 
 
 def at(spec: S, keys: dict[str, Any]) -> S:
