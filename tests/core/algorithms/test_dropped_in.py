@@ -49,7 +49,7 @@ def test_a_file_is_an_algorithm_and_it_is_what_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.rglob("rows.csv")
     rows = list(csv.DictReader(file.read_text().splitlines()))
-    losses = [row["value"] for row in rows if row["metric"] == "loss" and row["subject"] == "test"]
+    losses = [row["value"] for row in rows if row["metric"] == "loss" and row["subject"] == "data=test"]
     assert len(losses) > 1 and len(set(losses)) == 1  # FedAvg would have learned something
 
 
