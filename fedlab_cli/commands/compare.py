@@ -33,7 +33,7 @@ def compare(
     frames = {
         name: compare_paper(printed()[name], out, scale.value, lambda line: console.note(f"warning: {line}"))
         for name in picked(names)
-        if settings_of(out, name, scale.value)
+        if settings_of(out, printed()[name], scale.value)
     }
     if not frames:
         todo = f"run `fedlab reproduce --scale {scale.value}` first"

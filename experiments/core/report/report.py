@@ -73,13 +73,13 @@ def compare_paper(paper: Paper, out: Path, scale: str, warn: Warn = silent) -> p
     references = reference.of_paper(paper.name)
     if not references:
         return pd.DataFrame(columns=list(COMPARED))
-    folders = settings_of(out, paper.name, scale, warn)
+    folders = settings_of(out, paper, scale, warn)
     metrics, spec = read(folders, "metrics.csv"), read(folders, "spec.csv")
     return compare(references, metrics, spec, paper.name, scale)
 
 
 def _one(paper: Paper, out: Path, scale: str, dest: Path, result: Report) -> pd.DataFrame:
-    folders = settings_of(out, paper.name, scale, result.skipped.append)
+    folders = settings_of(out, paper, scale, result.skipped.append)
     folder = out / "smoke-report" / paper.name if scale == "smoke" else dest / scale / paper.name
     compared = _keep_published(compare_paper(paper, out, scale), folder / "comparison.csv", folders)
     runs = _keep_published(read(folders, "runs.csv"), folder / "runs.csv", folders)

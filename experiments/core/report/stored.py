@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.core import clean
+from experiments.core.paper import Paper
 from experiments.core.sweep.cell import COLUMNS
 from experiments.core.sweep.merge import RUN_COLUMNS, SPEC_COLUMNS
 from experiments.core.sweep.whole import fault
@@ -34,10 +35,13 @@ def all_of(out: Path, paper: str, scale: str) -> list[Path]:
     return sorted(f for f in (out / paper).glob(f"*-{scale}") if f.is_dir())
 
 
-def settings_of(out: Path, paper: str, scale: str, warn: Warn = silent) -> list[Path]:
-    """The settings' folders of `paper` that have tables at `scale`, sorted by name; damaged ones are left out."""
-    ended = [folder for folder in all_of(out, paper, scale) if (folder / "metrics.csv").exists()]
-    return [folder for folder in ended if _sound(folder, warn)]
+def settings_of(out: Path, paper: Paper, scale: str, warn: Warn = silent) -> list[Path]:
+    """The settings' folders of `paper` that have tables at `scale`, sorted by name.
+
+    Damaged ones are left out, and those of another version of the paper's code, whose rows have other names.
+    """
+    ended = [folder for folder in all_of(out, paper.name, scale) if (folder / "metrics.csv").exists()]
+    return [folder for folder in ended if _sound(folder, warn) and _current(folder, paper, warn)]
 
 
 def cells_of(settings: list[Path], warn: Warn = silent) -> list[Path]:
@@ -83,6 +87,13 @@ def _read(path: Path) -> pd.DataFrame:
     if not set(columns) <= set(frame.columns) or any(frame[c].dtype.kind not in "iuf" for c in numbers if len(frame)):
         raise ValueError("other columns, or words for numbers")
     return frame
+
+
+def _current(folder: Path, paper: Paper, warn: Warn) -> bool:
+    other = set(read([folder], "runs.csv")["version"]) - {paper.version}
+    if other:
+        warn(f"{folder.name} is of another version of {paper.name}: left out; repeat the setting's command")
+    return not other
 
 
 def _sound(folder: Path, warn: Warn) -> bool:

@@ -209,5 +209,5 @@ def test_a_row_per_paper_is_written_between_the_marks_of_a_readme(house):
 
 def test_tables_are_read_with_text_as_text_and_numbers_as_numbers(house):
     run(house, 0.79)
-    frame = module.read(stored.settings_of(house / "runs", "toy", "small"), "metrics.csv")
+    frame = module.read(stored.settings_of(house / "runs", PAPER, "small"), "metrics.csv")
     assert frame["subject"].tolist() == [""] * 4 and frame["round"].dtype.kind in "if" and frame["n"].isna().all()

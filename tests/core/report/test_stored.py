@@ -15,7 +15,9 @@ from experiments.core.sweep import files
 from experiments.core.sweep.cell import Cell
 from experiments.core.sweep.run import run_cells
 
-TOY = SimpleNamespace(name="toy", title="Toy", citation="", progress="", resolve=lambda what: lambda rows, cells: [])
+TOY = SimpleNamespace(
+    name="toy", title="Toy", citation="", version=1, progress="", resolve=lambda what: lambda rows, cells: []
+)
 
 
 @pytest.fixture
@@ -38,16 +40,24 @@ def test_a_setting_with_a_damaged_table(runs, name):
     for harm in (*HARMS, *([words] if name != "spec.csv" else [])):
         said = []
         path.write_bytes(harm)
-        assert [f.name for f in settings_of(runs, "toy", "small", said.append)] == ["b-small"]
+        assert [f.name for f in settings_of(runs, TOY, "small", said.append)] == ["b-small"]
         assert len(said) == 1 and f"a-small/{name}" in said[0] and "\n" not in said[0]
     path.unlink()
-    assert [f.name for f in settings_of(runs, "toy", "small")] == ["b-small"]
+    assert [f.name for f in settings_of(runs, TOY, "small")] == ["b-small"]
     path.write_bytes(whole)
-    assert [f.name for f in settings_of(runs, "toy", "small")] == ["a-small", "b-small"]
+    assert [f.name for f in settings_of(runs, TOY, "small")] == ["a-small", "b-small"]
+
+
+def test_a_setting_of_another_version_is_left_out(runs):
+    other = Cell("toy", "b", "small", 0, "m", {}, 2, compute=lambda context: [{"metric": "x", "value": 1.0}])
+    run_cells([other], {"name": "b"}, runs)
+    said = []
+    assert [f.name for f in settings_of(runs, TOY, "small", said.append)] == ["a-small"]
+    assert said == ["b-small is of another version of toy: left out; repeat the setting's command"]
 
 
 def test_a_damaged_cell(runs):
-    both = settings_of(runs, "toy", "small")
+    both = settings_of(runs, TOY, "small")
     assert len(cells_of(both)) == 2
     (cell,) = (runs / "toy/a-small").glob("seed0*")
     (cell / "provenance.json").write_text("[]")
