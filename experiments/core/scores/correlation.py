@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -111,9 +111,3 @@ def _bootstrap(name: str, a: _Floats, b: _Floats, confidence: float, seed: int, 
     tail = (1 - confidence) / 2
     low, high = np.clip(np.quantile(values, [tail, 1 - tail]), -1, 1)
     return float(low), float(high)
-
-
-def rank_order(values: Sequence[float] | _Floats, ties: Sequence[float] | _Floats | None = None) -> NDArray[np.int64]:
-    """Indices from the lowest to the highest of `values`; equal ones in the order of `ties`, then of their place."""
-    keys = (np.asarray(values),) if ties is None else (np.asarray(ties), np.asarray(values))
-    return np.lexsort(keys).astype(np.int64)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.core.scores.correlation import pearson, rank_order, spearman
+from experiments.core.scores.correlation import pearson, spearman
 
 BOTH = [pearson, spearman]
 numbers = st.lists(st.tuples(st.integers(-1000, 1000), st.integers(-1000, 1000)), min_size=3, max_size=30)
@@ -98,8 +98,3 @@ def test_edges_of_the_fisher_interval():
 
 def test_nearly_constant_estimates_do_not_stop_a_run():
     assert -1 <= pearson(1e8 + 1e-7 * np.arange(5), [1.0, 2.0, 3.0, 4.0, 6.0]).value <= 1
-
-
-def test_ranking_breaks_ties_by_the_second_value_then_by_place():
-    assert rank_order([2.0, 1.0, 1.0, 1.0], ties=[0.0, 5.0, 3.0, 5.0]).tolist() == [2, 1, 3, 0]
-    assert rank_order([1.0, 0.0, 1.0]).tolist() == [1, 0, 2]
