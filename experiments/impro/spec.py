@@ -12,7 +12,7 @@ from experiments.core.spec.fields import RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.role import Role
 
-ORDER = ("task", "fl", "algorithm", "split", "noise", "per_round", "variant", "schedule")
+ORDER = ("task", "fl", "split", "noise", "per_round", "variant", "schedule", "algorithm")
 WORDS = {"clients_per_round": "per_round"}
 
 
