@@ -165,9 +165,9 @@ class Plain:
         self.memory: dict[str, Tensor] = {}
 
     def loss(self, net: Net, module: nn.Module, batch: Batch, turn: Turn) -> Tensor:
-        """What a local step descends: the mean loss of the batch, of the samples whose `weight` [1, n] is not 0."""
-        losses = net.losses(module(batch.x), batch.y)
-        return losses.mean() if batch.weight is None else losses[batch.weight[0] != 0].mean()
+        """What a local step descends: the mean loss of the batch's samples whose `weight` is not 0."""
+        x, y, counted = counted_samples(net, batch)
+        return net.losses(module(x), y)[counted].mean()
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         """Change the `.grad` of the parameters `trained`, which were `start` when the round began."""
@@ -175,6 +175,20 @@ class Plain:
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
         """The next global state [size] from the clients' replies (at least one) in round `turn`."""
         return mean([r.model for r in replies], [r.samples for r in replies])
+
+
+def counted_samples(net: Net, batch: Batch) -> tuple[Tensor, Tensor, Any]:
+    """What of one world's batch goes through a module of `net`: x, y, and which of these rows count.
+
+    A sample of weight 0 goes through a model that draws (but not through one with statistics), so that the others keep
+    their draws.
+    """
+    if batch.weight is None:
+        return batch.x, batch.y, slice(None)
+    counted = batch.weight[0] != 0
+    if net.draws and net.size == net.p:
+        return batch.x, batch.y, counted
+    return batch.x[counted], batch.y[counted], slice(None)
 
 
 @dataclass(frozen=True)

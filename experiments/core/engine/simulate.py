@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -46,17 +47,12 @@ class Problem:
         """What the algorithm is told of round t."""
         return Turn(t, self.local.lr_at(t), self.local, self.setup)
 
-    @property
+    @cached_property
     def setup(self) -> Setup:
         """What the algorithm is told before the first round."""
         federation, module = self.federation, self.net.module
-        return Setup(
-            self.net.p,
-            len(federation.sizes),
-            federation.classes,
-            self.seed,
-            lambda block: feature_shape(module, block, federation.x[:2]),
-        )
+        features = lru_cache(lambda block: feature_shape(module, block, federation.x[:2]))
+        return Setup(self.net.p, len(federation.sizes), federation.classes, self.seed, features)
 
 
 @dataclass

@@ -70,7 +70,7 @@ def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: i
     batches, turn = local.batches(len(y), problem.seed, k, t), problem.turn(t)
     for i, rows in enumerate(batches):
         optimiser.zero_grad()
-        batch = _batch(problem.net, Batch(k, i, local.epoch_of(i, len(batches)), x, y, None), rows, gone)
+        batch = _batch(Batch(k, i, local.epoch_of(i, len(batches)), x, y, None), rows, gone)
         if batch is None:
             for p in trained:
                 p.grad = torch.zeros_like(p)
@@ -83,12 +83,8 @@ def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: i
     return Reply(k, len(y) - len(gone), len(batches), after)
 
 
-def _batch(net: Net, whole: Batch, rows: Tensor | None, gone: Tensor) -> Batch | None:
-    """The samples `rows` (None: all) of the client's `whole` data without the samples `gone`; None where none is left.
-
-    They stay, with weight 0, in a model that draws (but not in one with statistics), so that the others keep their
-    draws.
-    """
+def _batch(whole: Batch, rows: Tensor | None, gone: Tensor) -> Batch | None:
+    """The samples `rows` (None: all) of the client's `whole` data, those of `gone` with weight 0; None if no other."""
     x, y = whole.x, whole.y
     if not len(gone):
         return whole if rows is None else replace(whole, x=x[rows], y=y[rows])
@@ -96,9 +92,8 @@ def _batch(net: Net, whole: Batch, rows: Tensor | None, gone: Tensor) -> Batch |
     remaining = ~torch.isin(rows, gone)
     if not bool(remaining.any()):
         return None
-    if net.draws and net.size == net.p:
-        return replace(whole, x=x[rows], y=y[rows], weight=remaining[None].to(y.device, torch.float32))
-    return replace(whole, x=x[rows[remaining]], y=y[rows[remaining]])
+    weight = None if bool(remaining.all()) else remaining[None].to(y.device, torch.float32)
+    return replace(whole, x=x[rows], y=y[rows], weight=weight)
 
 
 def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:
