@@ -74,7 +74,7 @@ class FedImpro(Block, Algorithm):
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Training of both parts; the model, means and spreads are sent."""
-        from experiments.core.algorithms._improved import Improved
+        from experiments.core.algorithms.numerics.improved import Improved
 
         return Improved(self.rules, turn, server)
 
@@ -87,7 +87,7 @@ class FedImpro(Block, Algorithm):
 
     def plain(self, setup: Setup) -> Plain:
         """The same for one world, class by class."""
-        from experiments.core.algorithms._improved_plain import PlainImproved
+        from experiments.core.algorithms.numerics.improved_plain import PlainImproved
 
         return PlainImproved(setup, self.rules)
 

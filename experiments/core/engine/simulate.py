@@ -21,6 +21,7 @@ from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.shares import counts_of, sample_weights, shares_of
 from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
 from experiments.core.engine.worlds import World, check, fork_rounds
@@ -272,7 +273,7 @@ def _round(
 
     def work(task: _Task) -> tuple[_Task, list[Done]]:
         x, y = federation.of(task.client)
-        weight = _weights(federation, task, stack.states)
+        weight = sample_weights(federation, task.client, task.worlds, stack.states)
         of_base = iterates[task.index] if iterates_wanted and task.first else None
 
         def train(some: slice) -> Done:
@@ -295,8 +296,8 @@ def _round(
         return task, halved(train, slice(0, len(task.rows)))
 
     before, server_before = stack.states[0].clone(), stack.memory.server[:1].clone()
-    counts = _counts(problem, [worlds[i] for i in stack.live], t, drawn)
-    share, rest = _shares(counts, algorithm.weighting), _shares(counts, algorithm.rest or algorithm.weighting)
+    counts = counts_of(federation, [worlds[i] for i in stack.live], t, drawn)
+    share, rest = shares_of(counts, algorithm.weighting), shares_of(counts, algorithm.rest or algorithm.weighting)
     collected = Collected(stack.states, stack.memory, len(drawn))
     for task, parts in workers.map(
         work, _tasks(problem, worlds, stack, (share, rest), drawn, formulation, chunk, workers.threads)
@@ -336,27 +337,6 @@ def _round(
     )
 
 
-def _counts(problem: Problem, live: Sequence[World], t: int, drawn: Sequence[int]) -> Tensor:
-    """[live worlds, K] the samples that each participant trains on; 0 where it is left out."""
-    federation = problem.federation
-    counts = torch.zeros(len(live), len(drawn), dtype=torch.float64)
-    full = torch.tensor([federation.sizes[k] for k in drawn], dtype=torch.float64)
-    for row, world in enumerate(live):
-        counts[row] = full
-        if t >= world.since and world.clients:
-            counts[row, [index for index, k in enumerate(drawn) if k in world.clients]] = 0
-        for index, k in enumerate(drawn) if world.samples else ():
-            gone = sum(federation.offsets[k] <= s < federation.offsets[k + 1] for s in world.samples)
-            counts[row, index] = (counts[row, index] - gone).clamp(min=0)
-    return counts
-
-
-def _shares(counts: Tensor, weighting: str) -> Tensor:
-    """[live worlds, K] aggregation weights over who is left, n_k / N (Eq. 4) or 1 / K; zeros where nobody is."""
-    weights = {"samples": counts, "clients": (counts > 0).double()}[weighting]
-    return weights / weights.sum(1, keepdim=True).clamp(min=1)
-
-
 def _tasks(
     problem: Problem,
     worlds: Sequence[World],
@@ -380,17 +360,6 @@ def _tasks(
             rows, only = live[part].to(like.device), int(live[part]) if len(part) == 1 else None
             share, rest = (of[part, index].to(like.device, like.dtype) for of in shares)
             yield _Task(index, k, rows, only, share, rest, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
-
-
-def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None:
-    """[B, n] sample weights of one piece of work; None when no world leaves out a sample of this client."""
-    a, b = federation.offsets[task.client], federation.offsets[task.client + 1]
-    if not any(a <= s < b for world in task.worlds for s in world.samples):
-        return None
-    weight = like.new_ones(len(task.rows), b - a)
-    for row, world in enumerate(task.worlds):
-        weight[row, [s - a for s in world.samples if a <= s < b]] = 0
-    return weight
 
 
 def _aggregate(algorithm: Algorithm, turn: Turn, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:

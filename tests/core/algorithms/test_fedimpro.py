@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from experiments.core.algorithms import _feature_statistics as statistics
-from experiments.core.algorithms._improved import Improved, moments
 from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.algorithms.fedimpro import FedImpro
+from experiments.core.algorithms.numerics.improved import Improved, moments
 from experiments.core.engine.algorithm import Batch, Setup, Turn
 from experiments.core.engine.formulations import Sampled, formulations
 from experiments.core.engine.local import LocalTraining
