@@ -6,100 +6,37 @@ Source: `residual.cpp`, which tells how. Never required: without a compiler `sup
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.formulations import Formulation, Sampled
 from experiments.core.engine.formulations._build import compiler, library
-from experiments.core.engine.formulations._common import flattens_all, is_changed, is_plain_conv, is_plain_linear
+from experiments.core.engine.formulations._residual_layout import Layout, layout_of
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
+from experiments.core.engine.split import path_of
 
 SOURCE = Path(__file__).with_name("residual.cpp")
 _TYPES = {torch.float32: ("float", 16), torch.float64: ("double", 8)}
 """Name in C++, and what all channels are a multiple of: lanes of the widest vectors there are."""
-_TOGETHER, _MOST_UNITS = 256, 256  # samples of one call in evaluation; MOST_UNITS in residual_work.h
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A convolution and the normalisation after it."""
-
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d | nn.GroupNorm
-
-    def size(self, side: int) -> int:
-        """Height or width of what it gives out."""
-        return (side - 1) // self.conv.stride[0] + 1
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A residual net as the kernel sees it.
-
-    Attributes:
-        units: the first convolution, then those of the blocks.
-        blocks: numbers of each block's first and second unit, and of its shortcut's (-1: none).
-        head: the linear layer after the mean over positions.
-    """
-
-    units: tuple[Unit, ...]
-    blocks: tuple[tuple[int, int, int], ...]
-    head: nn.Linear
-
-    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Height and width before each unit."""
-        sizes = {0: (height, width)}
-        now = self._after(0, sizes[0])
-        for first, second, shortcut in self.blocks:
-            sizes |= {first: now, shortcut: now, second: self._after(first, now)}
-            now = sizes[second]
-        return [sizes[i] for i in range(len(self.units))]
-
-    def _after(self, unit: int, size: tuple[int, int]) -> tuple[int, int]:
-        return self.units[unit].size(size[0]), self.units[unit].size(size[1])
-
-    def plan(self, net: Net, height: int, width: int) -> tuple[list[int], list[float]]:
-        """What `Work::read` of residual_work.h reads: shapes and places, then numbers of the normalisations."""
-        place = _places(net)
-        head = [len(self.units), len(self.blocks), self.units[0].conv.in_channels, height, width]
-        head += [self.head.out_features, self.head.in_features, place[self.head.weight], place.get(self.head.bias, -1)]
-        whole, reals = head, list[float]()
-        for unit, size in zip(self.units, self.sizes(height, width), strict=True):
-            conv, norm = unit.conv, unit.norm
-            whole += [conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], *size]
-            whole += [*map(unit.size, size), place[conv.weight], place[norm.weight], place[norm.bias]]
-            if isinstance(norm, nn.GroupNorm):
-                whole += [-1, -1, norm.num_groups]
-                reals += [norm.eps, 0.0]
-            else:
-                assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
-                whole += [place[norm.running_mean], place[norm.running_var], 0]
-                reals += [norm.eps, norm.momentum]
-        return whole + [number for block in self.blocks for number in block], reals
-
-
-def _places(net: Net) -> dict[Tensor | None, int]:
-    """Where each tensor of the template begins in a state."""
-    tensors = {**dict(net.module.named_parameters()), **dict(net.module.named_buffers())}
-    return {tensors[slot.name]: slot.start for slot in net.params + net.buffers}
+_TOGETHER = 256
+"""Samples of one call in evaluation mode."""
 
 
 class Residual(Formulation):
     """Residual nets of basic blocks, Winograd's 3x3 convolutions, normalisation and ReLU fused; one model at a time."""
 
     name = "residual"
+    splits = True
 
     def __init__(self, net: Net) -> None:
         super().__init__(net)
         self._looped = Looped(net)
-        self._plans: dict[tuple[int, int], tuple[ctypes.Array[ctypes.c_int64], ctypes.Array[ctypes.c_double]]] = {}
+        self._plans: dict[tuple[int, int], _Plan] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -133,60 +70,93 @@ class Residual(Formulation):
         Raises:
             IndexError: on a label outside the outputs.
         """
-        if not self._fits(x):
+        if not self._fits(x, weight):
             return self._looped.gradient(theta, x, y, weight)
-        theta, y = theta.detach(), self._labels(y)
-        images = x.to(theta.dtype).permute(0, 2, 3, 1).contiguous()
-        out = torch.zeros(len(theta), self.net.p, dtype=theta.dtype)
-        for b in range(len(theta)):
-            if weight is None:
-                self._gradient_of_one(theta[b], images, y, torch.full((len(y),), 1 / len(y), dtype=theta.dtype), out[b])
-                continue
-            kept = weight[b] != 0
-            if not bool(kept.any()):
-                continue
-            share = weight[b][kept].to(theta.dtype)
-            if self._too_few(images, int(kept.sum())):
-                out[b] = self._looped.gradient(theta[b : b + 1], x, y, weight[b : b + 1])[0]
-                continue
-            self._gradient_of_one(theta[b], images[kept], y[kept], share / share.sum(), out[b])
-        return out
+        return self._joint(theta, x, y, weight, None, None)[0]
+
+    def joint(
+        self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, block: str, sampled: Sampled | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Formulation.joint`. Behind what is not in `Layout.places`, `Looped` does it."""
+        path = path_of(self.net.module, block)
+        behind = self.net.module.get_submodule(path)
+        cut = next((i for i, place in enumerate(self.layout.places) if place is behind), None)
+        if cut is None or not self._fits(x, weight):
+            return self._looped.joint(theta, x, y, weight, block, sampled)
+        out, features = self._joint(theta, x, y, weight, cut, sampled)
+        assert features is not None
+        return out, features.permute(0, 1, 4, 2, 3)
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """See `Formulation.outputs`."""
-        if not self._images(x):
+        if not self._fits(x, None):
             return self._looped.outputs(theta, x)
-        theta = theta.detach().contiguous()
+        theta, images = theta.detach().contiguous(), _channels_last(x, theta)
         out = torch.empty(len(theta), len(x), self.layout.head.out_features, dtype=theta.dtype)
-        images = x.to(theta.dtype).permute(0, 2, 3, 1).contiguous()
         for row, to in zip(theta, out, strict=True):
             for part, into in zip(images.split(_TOGETHER), to.split(_TOGETHER), strict=True):
-                self._call("outputs", row, part, (part.data_ptr(), len(part), into.data_ptr()))
+                self._call("outputs", row, part, part, len(part), into)
         return out
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """The work space is a thread's, not a model's: a longer stack needs its gradients only."""
         return 8 * self.net.p
 
-    def _gradient_of_one(self, state: Tensor, images: Tensor, y: Tensor, share: Tensor, out: Tensor) -> None:
-        """Into `out` [p]; the running statistics in `state` [size] move."""
+    def _joint(
+        self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, cut: int | None, sampled: Sampled | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients [B, p], and features [B, n, H, W, C] where there is a cut (its number in `Layout.places`)."""
+        theta, images, labels = theta.detach(), _channels_last(x, theta), self._labels(y)
+        out = torch.zeros(len(theta), self.net.p, dtype=theta.dtype)
+        features = None
+        if cut is not None:
+            features = theta.new_zeros(len(theta), len(x), *self.layout.shapes(*images.shape[1:3])[cut])
+        more = None if sampled is None else self._labels(sampled.labels)
+        for b in range(len(theta)):
+            row = None if weight is None else weight[b].to(theta.dtype)
+            kept = slice(None) if row is None or bool(row.all()) else row != 0
+            here, known = images[kept], labels[kept]
+            if not len(here):
+                continue
+            share = _shares(None if row is None else row[kept], len(here), theta)
+            drawn, seen = None, None if features is None else features[b][kept]
+            if sampled is not None and more is not None:
+                own = None if sampled.weight is None else sampled.weight[b].to(theta.dtype)
+                share = torch.cat([sampled.shares[0] * share, sampled.shares[1] * _shares(own, len(more), theta)])
+                drawn, known = _channels_last(sampled.features[b], theta), torch.cat([known, more])
+            self._gradient_of_one(theta[b], (here, known, share), out[b], -1 if cut is None else cut, drawn, seen)
+            if features is not None and seen is not None and not isinstance(kept, slice):
+                features[b][kept] = seen
+        return out, features
+
+    def _gradient_of_one(
+        self,
+        state: Tensor,
+        batch: tuple[Tensor, Tensor, Tensor],
+        out: Tensor,
+        cut: int,
+        drawn: Tensor | None,
+        seen: Tensor | None,
+    ) -> None:
+        """Into `out` [p] and `seen` [n, H, W, C]; the running statistics in `state` [size] move."""
         row, p = state.contiguous(), self.net.p
-        tensors = [images, y.contiguous(), share.contiguous()]
-        self._call("gradient", row, images, (*(t.data_ptr() for t in tensors), len(images), out.data_ptr()))
+        images, labels, share = batch
+        more = 0 if drawn is None else len(drawn)
+        self._call("gradient", row, images, images, labels, share, len(images), out, cut, drawn, more, seen)
         if row.data_ptr() != state.data_ptr():
             state[p:] = row[p:]
 
-    def _call(self, name: str, state: Tensor, images: Tensor, arguments: tuple[int, ...]) -> None:
+    def _call(self, name: str, state: Tensor, images: Tensor, *arguments: Tensor | int | None) -> None:
+        """Tensors are contiguous, and go as pointers."""
         kernel = _kernel(state.dtype)
         if kernel is None:
             raise ValueError("the residual kernel cannot be built")
         plan, reals = self._plan(images.shape[1], images.shape[2])
-        if getattr(kernel, name)(plan, len(plan), reals, state.data_ptr(), *arguments):
+        given = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
+        if getattr(kernel, name)(plan, len(plan), reals, state.data_ptr(), *given):
             raise MemoryError("no memory for the residual kernel's work space")
 
-    def _plan(
-        self, height: int, width: int
-    ) -> tuple[ctypes.Array[ctypes.c_int64], ctypes.Array[ctypes.c_double]]:
+    def _plan(self, height: int, width: int) -> _Plan:
         with self._lock:
             if (height, width) not in self._plans:
                 numbers, reals = self.layout.plan(self.net, height, width)
@@ -196,16 +166,15 @@ class Residual(Formulation):
                 )
             return self._plans[height, width]
 
-    def _images(self, x: Tensor) -> bool:
-        return x.dim() == 4 and len(x) > 0 and x.shape[1] == self.layout.units[0].conv.in_channels and x[0].numel() > 0
-
-    def _fits(self, x: Tensor) -> bool:
-        return self._images(x) and not self._too_few(x.permute(0, 2, 3, 1), len(x))
-
-    def _too_few(self, images: Tensor, n: int) -> bool:
-        """Whether a BatchNorm would see one value a channel, which PyTorch rejects."""
-        height, width = self.layout.sizes(images.shape[1], images.shape[2])[-1]
-        return bool(self.net.buffers) and n == 1 and height * width <= 4
+    def _fits(self, x: Tensor, weight: Tensor | None) -> bool:
+        """Whether these are images, enough of them for a BatchNorm: PyTorch rejects one value a channel."""
+        if x.dim() != 4 or not x.numel() or x.shape[1] != self.layout.units[0].conv.in_channels:
+            return False
+        if not self.net.buffers:
+            return True
+        fewest = len(x) if weight is None else int((weight != 0).sum(1).min())
+        height, width = self.layout.shapes(*x.shape[2:])[-2][:2]
+        return fewest != 1 or height * width > 1
 
     def _labels(self, y: Tensor) -> Tensor:
         """The kernel writes at the label's place, so a label outside must never reach it."""
@@ -216,90 +185,20 @@ class Residual(Formulation):
         return y
 
 
-def layout_of(module: nn.Module) -> Layout | None:
-    """Read the module; None where the kernel does not apply."""
-    parts = _parts(module)
-    if parts is None or len(parts) < 7 or type(parts[2]) is not nn.ReLU:
-        return None
-    stem, blocks, (pool, flat, head) = _unit(parts[0], parts[1], 3), parts[3:-3], parts[-3:]
-    plain_head = _means(pool) and flattens_all(flat) and isinstance(head, nn.Linear) and is_plain_linear(head)
-    if stem is None or stem.conv.stride != (1, 1) or not plain_head:
-        return None
-    assert isinstance(head, nn.Linear)
-    units, numbers = [stem], []
-    for block in blocks:
-        found = _block(block)
-        if found is None:
-            return None
-        at = len(units)
-        numbers.append((at, at + 1, at + 2 if len(found) > 2 else -1))
-        units += found
-    tensors = [id(t) for unit in units for t in (*unit.conv.parameters(), *unit.norm.parameters())]
-    chained = all(a.conv.out_channels == b.conv.in_channels for a, b in _links(units, numbers))
-    known = chained and len(set(tensors)) == len(tensors) and len(units) <= _MOST_UNITS
-    return Layout(tuple(units), tuple(numbers), head) if known else None
+_Plan = tuple["ctypes.Array[ctypes.c_int64]", "ctypes.Array[ctypes.c_double]"]
 
 
-def _links(units: list[Unit], blocks: list[tuple[int, int, int]]) -> list[tuple[Unit, Unit]]:
-    """Pairs of units where the second reads what the first gives out."""
-    found, before = list[tuple[Unit, Unit]](), units[0]
-    for first, second, shortcut in blocks:
-        found += [(before, units[first]), (units[first], units[second])]
-        found += [(before, units[shortcut])] if shortcut >= 0 else []
-        before = units[second]
-    return found
+def _channels_last(x: Tensor, like: Tensor) -> Tensor:
+    """[n, C, H, W] -> [n, H, W, C]."""
+    return x.detach().to(like.dtype).permute(0, 2, 3, 1).contiguous()
 
 
-def _parts(module: nn.Module) -> list[nn.Module] | None:
-    """Layers and blocks of possibly nested Sequentials in order; None where something is changed or repeated."""
-    if any(is_changed(part) for part in module.modules()):
-        return None
-    if type(module) is not nn.Sequential:
-        return [module]
-    parts: list[nn.Module] = []
-    for child in module._modules.values():
-        inner = _parts(child) if child is not None else None
-        if inner is None:
-            return None
-        parts += inner
-    return parts if len({id(part) for part in parts}) == len(parts) else None
-
-
-def _block(block: nn.Module) -> list[Unit] | None:
-    """First and second unit, and the shortcut's where it has one."""
-    known = getattr(sys.modules.get("torchvision.models.resnet"), "BasicBlock", None)
-    if known is None or type(block) is not known or type(block.relu) is not nn.ReLU:
-        return None
-    first, second = _unit(block.conv1, block.bn1, 3), _unit(block.conv2, block.bn2, 3)
-    if first is None or second is None or second.conv.stride != (1, 1):
-        return None
-    narrow = first.conv.stride == (1, 1) and first.conv.in_channels == second.conv.out_channels
-    if block.downsample is None:
-        return [first, second] if narrow else None
-    parts = _parts(block.downsample) or []
-    shortcut = _unit(parts[0], parts[1], 1) if len(parts) == 2 else None
-    if shortcut is None or shortcut.conv.stride != first.conv.stride:
-        return None
-    return [first, second, shortcut] if shortcut.conv.out_channels == second.conv.out_channels else None
-
-
-def _unit(conv: nn.Module, norm: nn.Module, k: int) -> Unit | None:
-    """A convolution of kernel k that keeps the size or halves it, and a norm with weights after it."""
-    if not isinstance(conv, nn.Conv2d) or not is_plain_conv(conv) or conv.bias is not None:
-        return None
-    plain = conv.kernel_size == (k, k) and conv.padding == (k // 2, k // 2) and conv.dilation == (1, 1)
-    if not plain or conv.stride not in ((1, 1), (2, 2)):
-        return None
-    batch = type(norm) is nn.BatchNorm2d and norm.track_running_stats and norm.momentum is not None
-    if not (batch or type(norm) is nn.GroupNorm) or not norm.affine:
-        return None
-    assert isinstance(norm, nn.BatchNorm2d | nn.GroupNorm)
-    width = norm.num_channels if isinstance(norm, nn.GroupNorm) else norm.num_features
-    return Unit(conv, norm) if width == conv.out_channels else None
-
-
-def _means(pool: nn.Module) -> bool:
-    return type(pool) is nn.AdaptiveAvgPool2d and pool.output_size in (1, (1, 1))
+def _shares(weight: Tensor | None, n: int, like: Tensor) -> Tensor:
+    """Each sample's share [n] in the weighted mean; zeros where the weights are."""
+    if weight is None:
+        return torch.full((n,), 1 / n, dtype=like.dtype)
+    total = weight.sum()
+    return weight / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
@@ -307,5 +206,5 @@ def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     if kernel is not None and kernel.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
         kernel.outputs.argtypes = [p, i, p, p, p, i, p]
-        kernel.gradient.argtypes = [p, i, p, p, p, p, p, i, p]
+        kernel.gradient.argtypes = [p, i, p, p, p, p, p, i, p, i, p, i, p]
     return kernel
