@@ -13,7 +13,7 @@ class _AtRounds(Block):
     split: str = Field(description="block behind which the model is cut, by short name or path")
     every: int = Field(10, ge=1, description="rounds between measured ones; the first and the last always count")
     samples: int | None = Field(
-        1000, ge=2, description="samples of each client that are looked at, drawn anew each round; null = all"
+        1000, ge=1, description="samples of a client that are looked at, on average: one share of all; null = all"
     )
 
     def due(self, t: int, rounds: int) -> bool:

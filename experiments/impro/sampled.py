@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.halves import Halves
+from experiments.core.engine.simulate import Problem, Round
 from experiments.core.scores.transport import Moments
 
 _AT_ONCE = 256  # samples of which features are held
@@ -56,3 +57,12 @@ def estimated(
         shape = halves.features(theta, halves.probe).shape[1:]
     mean, deviation = (values.to(theta).reshape(classes, *shape) for values in (total.mean, total.deviation))
     return FeatureDistribution(mean, deviation, total.count > 0)
+
+
+def held_by(problem: Problem, record: Round, path: str) -> FeatureDistribution | None:
+    """The distribution that the algorithm's server holds at the start of a round, or None.
+
+    Args:
+        path: of the block whose features are meant; None also where the algorithm splits behind another one.
+    """
+    return None

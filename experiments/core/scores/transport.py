@@ -70,6 +70,15 @@ class Moments:
         square = self.square + other.square + gap.square() * share * self.count[:, None]
         return Moments(count, self.mean + gap * share, square)
 
+    def without(self, part: Moments) -> Moments:
+        """The moments of the samples that are in these and not in `part`, which is among them: `joined` backwards."""
+        count = self.count - part.count
+        mean = (self.mean * self.count[:, None] - part.mean * part.count[:, None]) / count.clamp(min=1)[:, None]
+        mean = torch.where(count[:, None] > 0, mean, 0.0)
+        share = (count * part.count / self.count.clamp(min=1))[:, None]
+        square = (self.square - part.square - (mean - part.mean).square() * share).clamp(min=0)
+        return Moments(count, mean, torch.where(count[:, None] > 1, square, 0.0))
+
     @property
     def deviation(self) -> Tensor:
         """[G, d] standard deviations with divisor n; zero for a single sample and for none."""

@@ -67,6 +67,15 @@ def test_moments_against_numpy_and_joined_like_pooled():
     ):
         torch.testing.assert_close(joined, pooled)
 
+    rest = moments.without(Moments.of(x[:20], group[:20], 4))
+    wanted = Moments.of(x[20:], group[20:], 4)
+    for left, direct in ((rest.count, wanted.count), (rest.mean, wanted.mean), (rest.square, wanted.square)):
+        torch.testing.assert_close(left, direct)
+    nobody = moments.without(moments)
+    assert not nobody.count.any()
+    assert not nobody.mean.any()
+    assert not nobody.deviation.any()
+
 
 def test_the_conditional_distance_weighs_classes_by_both_sides():
     distance = torch.tensor([1.0, 5.0, 100.0])
