@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from experiments.core.engine.net import Net, private
-from experiments.core.engine.split import behind, path_of
+from experiments.core.engine.split import path_of
+from experiments.core.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,18 @@ class Halves:
 
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the block gives for x [n, ...] at the state theta [size]: [n, ...]; differentiable by both."""
-        with behind(private(self.net.module), self.path, None) as seen:
+
+        def stop(_block: Any, _inputs: Any, output: Tensor) -> None:
+            raise _Reached(output)
+
+        handle = private(self.net.module).get_submodule(self.path).register_forward_hook(stop)
+        try:
             self.net.call(theta, x)
-        return seen[0]
+        except _Reached as reached:
+            return reached.features
+        finally:
+            handle.remove()
+        raise SpecError(f"the model never comes to its block {self.path!r}", "split", "split behind another block")
 
     def outputs(self, theta: Tensor, features: Tensor) -> Tensor:
         """Outputs [n, C] of what is above the block, from features [n, ...]; the gradient below it is zero."""
@@ -79,6 +90,14 @@ class Halves:
                 loss = self.net.losses(self.outputs(theta, part), labels).sum()
                 total += torch.autograd.grad(loss, theta)[0][: self.net.p]
         return total / len(y)
+
+
+class _Reached(Exception):  # noqa: N818
+    """Ends a pass at the block: what is above it need not be computed."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features = features
 
 
 _AT_ONCE = 512  # samples of which activations are held
