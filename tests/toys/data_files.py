@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.io import savemat
 
 from experiments.core.data.cifar import TEST, TRAIN, Cifar
 from experiments.core.data.csv import Csv
@@ -23,6 +24,7 @@ from experiments.core.data.leaf_json import LeafJson
 from experiments.core.data.mnist_by_writer import MnistByWriter
 from experiments.core.data.pool import DataBlock
 from experiments.core.data.small_mnist import SmallMnist
+from experiments.core.data.svhn import Svhn
 from experiments.core.data.text_csv import TextCsv
 
 
@@ -78,6 +80,17 @@ def _cifar(folder: Path) -> None:
             opened.addfile(info, io.BytesIO(records))
 
 
+def _svhn(folder: Path) -> None:
+    rng = np.random.default_rng(5)
+    folder.mkdir()
+    for part in ("train", "test"):
+        held = {
+            "X": rng.integers(0, 256, (32, 32, 3, 4)).astype(np.uint8),
+            "y": np.array([[1], [10], [2], [1]], np.uint8),
+        }
+        savemat(folder / f"{part}_32x32.mat", held, do_compression=True)
+
+
 def _texts(folder: Path) -> None:
     with tarfile.open(folder / "data.tgz", "w:gz") as opened:
         for name in ("train.csv", "test.csv", "classes.txt"):
@@ -112,6 +125,7 @@ SMALL: dict[str, tuple[DataBlock, Callable[[Path], None]]] = {
     "csv": (Csv(path="data.csv", client="site"), _table),
     "image_folder": (ImageFolder(path="data", height=4, width=5), _pictures),
     "cifar": (Cifar(path="data.tar.gz"), _cifar),
+    "svhn": (Svhn(), _in("svhn", _svhn)),
     "text_csv": (TextCsv(path="data", max_length=8), _texts),
     "femnist": (Femnist(), _parquet),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Local, Plain, Reply, State, Turn, mean
+from experiments.core.engine.algorithm import Algorithm, Local, Plain, Reply, Setup, State, Turn, mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,11 +52,11 @@ class Adaptive(ServerOptimizer):
     beta2: float = Field(0.99, ge=0, lt=1, description="memory of its square")
     tau: float = Field(1e-3, gt=0, description="adaptivity, added to the root")
 
-    def init(self, start: Tensor, clients: int, p: int) -> State:
+    def init(self, start: Tensor, setup: Setup) -> State:
         """The moments: m [p] at zero, then v [p] at tau^2."""
-        server = start.new_zeros(1, 2 * p)
-        server[:, p:] = self.tau**2
-        return State(server, start.new_empty(1, clients, 0))
+        server = start.new_zeros(1, 2 * setup.p)
+        server[:, setup.p :] = self.tau**2
+        return State(server, start.new_empty(1, setup.clients, 0))
 
     def step(self, delta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The two moments and the step of Algorithm 2."""

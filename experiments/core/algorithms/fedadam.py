@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from experiments.core.algorithms._server_optimizer import Adaptive, PlainServer
-from experiments.core.engine.algorithm import Plain
+from experiments.core.engine.algorithm import Plain, Setup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +20,14 @@ class FedAdam(Adaptive):
         """An exponential mean."""
         return self.beta2 * v + (1 - self.beta2) * square
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """Both moments of one world."""
-        return _PlainAdam(p, clients, self)
+        return _PlainAdam(setup, self)
 
 
 class _PlainAdam(PlainServer):
-    def __init__(self, p: int, clients: int, block: FedAdam) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, block: FedAdam) -> None:
+        super().__init__(setup)
         self._block = block
 
     def move(self, delta: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Local, Plain, Turn
+from experiments.core.engine.algorithm import Algorithm, Local, Plain, Setup, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,6 @@ class FedAvg(Block, Algorithm):
         """The mean is the next model."""
         return mean, state
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """The mean of whole models."""
-        return Plain(p, clients)
+        return Plain(setup)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from experiments.core.algorithms._server_optimizer import PlainServer, ServerOptimizer
-from experiments.core.engine.algorithm import Plain, State
+from experiments.core.engine.algorithm import Plain, Setup, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,23 +20,23 @@ class FedAvgM(ServerOptimizer):
     lr: float = Field(1.0, gt=0, description="the server's step")
     momentum: float = Field(0.9, ge=0, lt=1, description="beta, the server's momentum")
 
-    def init(self, start: Tensor, clients: int, p: int) -> State:
+    def init(self, start: Tensor, setup: Setup) -> State:
         """The velocity [p]: zero."""
-        return State(start.new_zeros(1, p), start.new_empty(1, clients, 0))
+        return State(start.new_zeros(1, setup.p), start.new_empty(1, setup.clients, 0))
 
     def step(self, delta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Go lr times the velocity."""
         velocity = self.momentum * state + delta
         return self.lr * velocity, velocity
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """The velocity of one world."""
-        return _PlainMomentum(p, clients, self)
+        return _PlainMomentum(setup, self)
 
 
 class _PlainMomentum(PlainServer):
-    def __init__(self, p: int, clients: int, block: FedAvgM) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, block: FedAvgM) -> None:
+        super().__init__(setup)
         self._block = block
 
     def move(self, delta: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, State, Turn, mean
+from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, State, Turn, mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +28,9 @@ class FedDyn(Block, Algorithm):
     alpha: float = Field(gt=0, description="strength of the regulariser")
     weighting: ClassVar[Literal["samples", "clients"]] = "clients"
 
-    def init(self, start: Tensor, clients: int, p: int) -> State:
+    def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: h [p], and g_k [p] of every client."""
-        return State(start.new_zeros(1, p), start.new_zeros(1, clients, p))
+        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.clients, setup.p))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Regularised local training; the model is sent."""
@@ -45,9 +45,9 @@ class FedDyn(Block, Algorithm):
         after[:, :p] -= h / self.alpha
         return after, h
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """The paper's loop over clients, g_k by the client's number."""
-        return _PlainDyn(p, clients, self.alpha)
+        return _PlainDyn(setup, self.alpha)
 
     def unfit(self, local: Any) -> list[str]:
         """Where f_k - <g_k, theta> + alpha / 2 |theta - w|^2 is minimal, its gradient is 0; decay beside it is not."""
@@ -68,8 +68,8 @@ class _Regularised(Local):
 
 
 class _PlainDyn(Plain):
-    def __init__(self, p: int, clients: int, alpha: float) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, alpha: float) -> None:
+        super().__init__(setup)
         self._alpha = alpha
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Turn, mean
+from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, Turn, mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,9 @@ class FedNova(Block, Algorithm):
         moved[:, :p] = start[:, :p] + mean[:, -1:] * mean[:, :p]
         return moved, state
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """The same sums, client by client; |a_k|_1 in closed form."""
-        return _PlainNova(p, clients)
+        return _PlainNova(setup)
 
     def unfit(self, local: Any) -> list[str]:
         """Adam's steps are no weighted sum of gradients."""

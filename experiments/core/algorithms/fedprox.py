@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Local, Plain, Turn
+from experiments.core.engine.algorithm import Algorithm, Local, Plain, Setup, Turn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,9 +31,9 @@ class FedProx(Block, Algorithm):
         """The mean is the next model, as in FedAvg."""
         return mean, state
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """FedAvg's, with mu (w - w_t) added to the gradient of every parameter."""
-        return _PlainProximal(p, clients, self.mu)
+        return _PlainProximal(setup, self.mu)
 
 
 class _Proximal(Local):
@@ -46,8 +46,8 @@ class _Proximal(Local):
 
 
 class _PlainProximal(Plain):
-    def __init__(self, p: int, clients: int, mu: float) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, mu: float) -> None:
+        super().__init__(setup)
         self._mu = mu
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from experiments.core.algorithms._server_optimizer import Adaptive, PlainServer
-from experiments.core.engine.algorithm import Plain
+from experiments.core.engine.algorithm import Plain, Setup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +20,14 @@ class FedYogi(Adaptive):
         """A step of at most (1 - beta2) Delta^2 towards Delta^2."""
         return v - (1 - self.beta2) * square * (v - square).sign()
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """Both moments of one world."""
-        return _PlainYogi(p, clients, self)
+        return _PlainYogi(setup, self)
 
 
 class _PlainYogi(PlainServer):
-    def __init__(self, p: int, clients: int, block: FedYogi) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, block: FedYogi) -> None:
+        super().__init__(setup)
         self._block = block
 
     def move(self, delta: Tensor) -> Tensor:

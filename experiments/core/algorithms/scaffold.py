@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, State, Turn, mean
+from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, State, Turn, mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +27,9 @@ class Scaffold(Block, Algorithm):
     lr: float = Field(1.0, gt=0, description="eta_g, the server's step")
     weighting: ClassVar[Literal["samples", "clients"]] = "clients"
 
-    def init(self, start: Tensor, clients: int, p: int) -> State:
+    def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: c [p], and c_k [p] of every client."""
-        return State(start.new_zeros(1, p), start.new_zeros(1, clients, p))
+        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.clients, setup.p))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Corrected local training; the model and the change of c_k are sent."""
@@ -44,9 +44,9 @@ class Scaffold(Block, Algorithm):
         after[:, :p] = start[:, :p] + self.lr * (mean[:, :p] - start[:, :p])
         return after, state + participants / turn.clients * mean[:, size:]
 
-    def plain(self, p: int, clients: int) -> Plain:
+    def plain(self, setup: Setup) -> Plain:
         """The paper's loop over clients, variates by the client's number."""
-        return _PlainScaffold(p, clients, self.lr)
+        return _PlainScaffold(setup, self.lr)
 
     def unfit(self, local: Any) -> list[str]:
         """Option II reads the mean gradient off the update, which takes plain steps."""
@@ -74,8 +74,8 @@ class _Controlled(Local):
 
 
 class _PlainScaffold(Plain):
-    def __init__(self, p: int, clients: int, lr: float) -> None:
-        super().__init__(p, clients)
+    def __init__(self, setup: Setup, lr: float) -> None:
+        super().__init__(setup)
         self._lr = lr
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:

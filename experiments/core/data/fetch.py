@@ -54,6 +54,7 @@ _TORONTO = "https://www.cs.toronto.edu/~kriz"
 _TEXTS = "https://s3.amazonaws.com/fast-ai-nlp"
 _AG_NEWS = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
 _HUB = "https://huggingface.co"
+_SVHN = "http://ufldl.stanford.edu/housenumbers"
 _ZENODO = "https://zenodo.org/records/10519652/files"
 
 
@@ -161,6 +162,18 @@ CATALOGUE: tuple[Known, ...] = (
             ),
         ),
         "it is read packed as it is",
+    ),
+    Known(
+        "svhn",
+        "SVHN: 99,289 colour images of house numbers of 32x32, 10 classes, without the extra ones (Netzer et al. 2011)",
+        "non-commercial use only",
+        "svhn",
+        (
+            File("svhn/train_32x32.mat", f"{_SVHN}/train_32x32.mat", 182_040_794,
+                 "sha256:435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
+            File("svhn/test_32x32.mat", f"{_SVHN}/test_32x32.mat", 64_275_384,
+                 "sha256:cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
+        ),
     ),
     *(
         Known(

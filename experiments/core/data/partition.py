@@ -94,7 +94,11 @@ class Iid(Partition):
 
 
 class Dirichlet(Partition):
-    """Unequal label mixes: each label is shared out by Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022)."""
+    """Unequal label mixes: each label is shared out by Dirichlet(alpha) (Hsu et al. 2019; Li et al. 2022).
+
+    With `cap`, as FedML's and NIID-Bench's code does (Yurochkin et al. 2019): a client that holds the mean size N/M or
+    more gets nothing of the next label, and the others' shares are scaled up to one.
+    """
 
     kind: Literal["dirichlet"] = "dirichlet"
     clients: int = Field(10, ge=1, description="number of clients")
@@ -105,12 +109,14 @@ class Dirichlet(Partition):
         description="concentration: large is nearly iid, small gives a label to few clients",
     )
     min_size: int = Field(10, ge=1, description="draw again until every client has so many samples")
+    cap: bool = Field(False, description="a client with the mean size or more gets nothing of the next label (FedML)")
     split_seed: int | None = Field(None, ge=0, description="seed of the draw; default: the run's seed")
 
     def split(self, pool: Pool, seed: int) -> Federation:
         """Draw the shares; see `Partition.split`."""
         rng = partition_stream(self, seed)
-        owner = dirichlet_owners(labels_of(pool), self.clients, self.alpha, self.min_size, rng, pool.name)
+        y = labels_of(pool)
+        owner = dirichlet_owners(y, self.clients, self.alpha, self.min_size, rng, pool.name, self.cap)
         return deal(pool, owner, numbered(self.clients))
 
 
@@ -155,29 +161,57 @@ def labels_of(pool: Pool) -> np.ndarray:
     return pool.y.numpy()
 
 
+DRAWS = 1000
+"""How often the shares are drawn again before a minimum size is given up."""
+
+
 def dirichlet_owners(
-    y: np.ndarray, clients: int, alpha: float, min_size: int, rng: np.random.Generator, where: str
+    y: np.ndarray, clients: int, alpha: float, min_size: int, rng: np.random.Generator, where: str, cap: bool = False
 ) -> np.ndarray:
     """The client of each sample [N], by Dirichlet shares of each label; every sample gets exactly one client.
+
+    For `cap` see `Dirichlet`.
 
     Raises:
         SpecError: `min_size` cannot be met, or was not met in 1000 draws.
     """
     import numpy as np
 
-    for _ in range(1000 if clients * min_size <= len(y) else 0):
-        owner = np.empty(len(y), np.int64)
-        for label in np.unique(y):
-            rows = rng.permutation(np.flatnonzero(y == label))
-            cuts = np.cumsum(rng.dirichlet(np.full(clients, alpha)))[:-1] * len(rows)
-            owner[rows] = dealt(np.floor(cuts + 0.5).astype(np.int64), len(rows))
+    enough = clients * min_size <= len(y)
+    for _ in range(DRAWS if enough else 0):
+        owner = _shared_out(y, clients, alpha, rng, cap)
         if np.bincount(owner, minlength=clients).min() >= min_size:
             return owner
+    why = f"in {DRAWS} draws" if enough else f"(that takes {clients * min_size})"
     raise SpecError(
-        f"{len(y)} samples could not be dealt to {clients} clients of at least {min_size} with alpha {alpha:g}",
+        f"{len(y)} samples could not be dealt to {clients} clients of at least {min_size} with alpha {alpha:g} {why}",
         where,
         "lower clients or min_size, or raise alpha",
     )
+
+
+def _shared_out(y: np.ndarray, clients: int, alpha: float, rng: np.random.Generator, cap: bool) -> np.ndarray:
+    """One draw of `dirichlet_owners`, whatever the sizes: labels in ascending order."""
+    import numpy as np
+
+    owner, sizes = np.empty(len(y), np.int64), np.zeros(clients, np.int64)
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        shares = rng.dirichlet(np.full(clients, alpha))
+        if cap:
+            shares = _among(shares, sizes < len(y) / clients)
+        cuts = np.cumsum(shares)[:-1] * len(rows)
+        owner[rows] = dealt(np.floor(cuts + 0.5).astype(np.int64), len(rows))
+        sizes += np.bincount(owner[rows], minlength=clients)
+    return owner
+
+
+def _among(shares: np.ndarray, open_to: np.ndarray) -> np.ndarray:
+    """Shares [M] of the clients that are open, scaled up to one; equal where they vanish in floating point."""
+    left = shares * open_to
+    left = left if left.any() else open_to.astype(float)
+    result: np.ndarray = left / left.sum()
+    return result
 
 
 def dealt(cuts: np.ndarray, n: int) -> np.ndarray:

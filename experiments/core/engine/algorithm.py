@@ -8,16 +8,18 @@ Imports no torch: the blocks of a spec are algorithms themselves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+    from experiments.core.engine.formulations import Formulation
     from experiments.core.engine.local import LocalTraining
+    from experiments.core.engine.net import Net
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,67 @@ class State:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What every client and the server know of one round.
+class Setup:
+    """What an algorithm is told of a run before its first round.
 
     Attributes:
-        lr: the local learning rate of this round. local: the settings of local training.
         p: number of trained parameters: the first p of a state's `size` numbers; the rest are buffers.
         clients: N, the number of clients of the *base* world. A world without client c keeps it where an algorithm
             divides by N (SCAFFOLD, FedDyn): leaving out a client that never takes part then changes nothing, and a
             world equals the base world until c first takes part (law 4).
+        classes: C, the number of labels; 1 where numbers are predicted.
+        seed: of the run.
+        features: the shape of one sample's features behind a named block of the model (see `engine.split`).
     """
 
-    lr: float
-    local: LocalTraining
     p: int
     clients: int
+    classes: int
+    seed: int
+    features: Callable[[str], tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What every client and the server know of one round.
+
+    Attributes:
+        index: t, from 1. lr: the local learning rate of this round. local: the settings of local training.
+        setup: what was known before the first round.
+    """
+
+    index: int
+    lr: float
+    local: LocalTraining
+    setup: Setup
+
+    @property
+    def p(self) -> int:
+        """See `Setup.p`."""
+        return self.setup.p
+
+    @property
+    def clients(self) -> int:
+        """See `Setup.clients`."""
+        return self.setup.clients
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One local step of one client.
+
+    Attributes:
+        client: k. step: from 0, in this round. epoch: from 0, in this round (a full-batch step is an epoch).
+        x, y: [n, ...], [n] the samples. weight: [B, n] sample weights of B worlds (0 leaves a sample out); None: all
+            ones.
+    """
+
+    client: int
+    step: int
+    epoch: int
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +137,13 @@ class Local:
     is done for good, because work that ran out of memory runs again in smaller pieces.
     """
 
+    def step(self, formulation: Formulation, theta: Tensor, batch: Batch) -> Tensor:
+        """The direction [B, p] of one local step at `theta` [B, size], of which `formulation` computes the gradients.
+
+        An algorithm whose step is more than one gradient of the model's own loss overrides it.
+        """
+        return self.gradient(formulation.gradient(theta, batch.x, batch.y, batch.weight), theta)
+
     def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
         """The gradient to step along, from the loss's [B, p] (may be overwritten) at `theta` [B, size]."""
         return gradient
@@ -105,9 +160,14 @@ class Plain:
     them.
     """
 
-    def __init__(self, p: int, clients: int) -> None:
-        self.p, self.clients = p, clients
+    def __init__(self, setup: Setup) -> None:
+        self.setup, self.p, self.clients = setup, setup.p, setup.clients
         self.memory: dict[str, Tensor] = {}
+
+    def loss(self, net: Net, module: nn.Module, batch: Batch, turn: Turn) -> Tensor:
+        """What a local step descends: the mean loss of the batch's samples whose `weight` is not 0."""
+        x, y, counted = counted_samples(net, batch)
+        return net.losses(module(x), y)[counted].mean()
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         """Change the `.grad` of the parameters `trained`, which were `start` when the round began."""
@@ -115,6 +175,20 @@ class Plain:
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
         """The next global state [size] from the clients' replies (at least one) in round `turn`."""
         return mean([r.model for r in replies], [r.samples for r in replies])
+
+
+def counted_samples(net: Net, batch: Batch) -> tuple[Tensor, Tensor, Any]:
+    """What of one world's batch goes through a module of `net`: x, y, and which of these rows count.
+
+    A sample of weight 0 goes through a model that draws (but not through one with statistics), so that the others keep
+    their draws.
+    """
+    if batch.weight is None:
+        return batch.x, batch.y, slice(None)
+    counted = batch.weight[0] != 0
+    if net.draws and net.size == net.p:
+        return batch.x, batch.y, counted
+    return batch.x[counted], batch.y[counted], slice(None)
 
 
 @dataclass(frozen=True)
@@ -138,24 +212,28 @@ def mean(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 class Algorithm(ABC):
     """A federated algorithm: hyper-parameters that never change, and pure functions of the state they are given.
 
-    Features at a split of the network (representations, logits) are not among what `Local` sees: it corrects gradients
-    of the model's own loss. An algorithm whose objective needs features has to bring a formulation that can give them.
-
     Attributes:
-        weighting: uploads are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
+        weighting: models are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
+        rest: the same of what an upload holds beyond the model's numbers; None: as the models.
+        splits: its local steps need `Formulation.joint`.
         private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
             where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
     """
 
     weighting: ClassVar[Literal["samples", "clients"]] = "samples"
+    rest: ClassVar[Literal["samples", "clients"] | None] = None
+    splits: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
-    def init(self, start: Tensor, clients: int, p: int) -> State:
+    def init(self, start: Tensor, setup: Setup) -> State:
         """The state of one world ([1, S], [1, K, C]) before the first round, whose model is `start` [size].
 
         By default nothing is remembered. Also called on the meta device, to count memory.
+
+        Raises:
+            SpecError: the algorithm cannot be used on this model or these data.
         """
-        return State(start.new_empty(1, 0), start.new_empty(1, clients, 0))
+        return State(start.new_empty(1, 0), start.new_empty(1, setup.clients, 0))
 
     @abstractmethod
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
@@ -178,8 +256,8 @@ class Algorithm(ABC):
             [B, size] the next global states, and [B, S] the next server state; neither in place of the arguments.
         """
 
-    def plain(self, p: int, clients: int) -> Plain:
-        """The ordinary form of this algorithm for models of p trained parameters and N `clients`.
+    def plain(self, setup: Setup) -> Plain:
+        """The ordinary form of this algorithm.
 
         Raises:
             SpecError: it has none.

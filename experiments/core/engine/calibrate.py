@@ -48,19 +48,22 @@ class Choice:
     dropped: dict[str, str] = field(default_factory=dict)
 
 
-def choose(net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto") -> Choice:
+def choose(
+    net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto", splits: bool = False
+) -> Choice:
     """The formulation called `wanted`; for "auto" the fastest here; for "fixed" the same on every machine.
 
     "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that
     one thread gets, and remembers the result in the user's cache folder. Whatever is picked has first computed what
-    plain autograd does, on that client: a candidate that fails or computes something else is out of the race.
+    plain autograd does, on that client: a candidate that fails or computes something else is out of the race. With
+    `splits` only those that can split the network are in it.
 
     Raises:
         SpecError: an unknown formulation, or one that cannot compute this model here.
     """
     device, dtype = federation.x.device, _real(net, federation)
     known = formulations()
-    candidates = {name: kind for name, kind in known.items() if kind.runs(net, device, dtype)}
+    candidates = {name: kind for name, kind in known.items() if kind.runs(net, device, dtype) and kind.splits >= splits}
     trial = _Trial(net, federation, min(_MOST_MODELS, max(1, -(-worlds // threads))))
     if wanted not in ("auto", "fixed"):
         if wanted not in known:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from experiments.core.engine.algorithm import Batch, Local
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
@@ -66,6 +67,10 @@ class LocalTraining:
             return self.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, (t - 1) / self.every)))
         return self.lr
 
+    def epoch_of(self, step: int, steps: int) -> int:
+        """The pass over the data, from 0, that step 0, 1, ... of a round's `steps` belongs to."""
+        return step * (self.steps or self.epochs or 1) // steps
+
     def batches(self, n: int, seed: int, client: int, t: int) -> list[Tensor | None]:
         """Rows of each local step, in order; None stands for all n (full batch)."""
         if self.steps is not None:
@@ -78,9 +83,6 @@ class LocalTraining:
         return steps
 
 
-Correction = Callable[[Tensor, Tensor], Tensor]
-
-
 def train_stack(
     formulation: Formulation,
     start: Tensor,
@@ -90,7 +92,8 @@ def train_stack(
     batches: Sequence[Tensor | None],
     local: LocalTraining,
     lr: float,
-    correct: Correction | None = None,
+    part: Local | None = None,
+    client: int = 0,
     keep: list[Tensor] | None = None,
     draws: Callable[[int], int] | None = None,
 ) -> Tensor:
@@ -103,21 +106,18 @@ def train_stack(
         weight: [B, n] sample weights, or None.
         batches: rows of each step (see `LocalTraining.batches`).
         local, lr: the optimiser's settings and this round's learning rate.
-        correct: the algorithm's change to a gradient, (gradient [B, p], state) -> gradient.
+        part: the algorithm's; None: plain gradients. client: k, for what the algorithm draws.
         keep: where given, a copy of the first model's state before each step is appended to it.
         draws: number of the step -> the stream of what the model draws itself (see `Formulation.at`).
     """
-    theta, p = start.clone(), formulation.net.p
+    theta, p, part = start.clone(), formulation.net.p, part or Local()
     move = (_sgd if local.optimizer == "sgd" else _adam)(theta, p, local, lr)
     for i, rows in enumerate(batches):
         if keep is not None:
             keep.append(theta[0].clone())
         bx, by, bw = (x, y, weight) if rows is None else (x[rows], y[rows], None if weight is None else weight[:, rows])
         drawing = formulation if draws is None else formulation.at(draws(i))
-        step = drawing.gradient(theta, bx, by, bw)
-        if correct is not None:
-            step = correct(step, theta)
-        move(step)
+        move(part.step(drawing, theta, Batch(client, i, local.epoch_of(i, len(batches)), bx, by, bw)))
     return theta
 
 

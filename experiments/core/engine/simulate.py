@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from experiments.core.engine.algorithm import Algorithm, State, Turn
+from experiments.core.engine.algorithm import Algorithm, Setup, State, Turn
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halved
 from experiments.core.engine.draws import step_seed
@@ -20,6 +21,8 @@ from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.shares import counts_of, sample_weights, shares_of
+from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
 from experiments.core.engine.worlds import World, check, fork_rounds
 from experiments.core.errors import NumericalError
@@ -43,7 +46,14 @@ class Problem:
 
     def turn(self, t: int) -> Turn:
         """What the algorithm is told of round t."""
-        return Turn(self.local.lr_at(t), self.local, self.net.p, len(self.federation.sizes))
+        return Turn(t, self.local.lr_at(t), self.local, self.setup)
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What the algorithm is told before the first round."""
+        federation, module = self.federation, self.net.module
+        features = lru_cache(lambda block: feature_shape(module, block, federation.x[:2]))
+        return Setup(self.net.p, len(federation.sizes), federation.classes, self.seed, features)
 
 
 @dataclass
@@ -58,7 +68,7 @@ class Round:
         participants: C_t. sizes: [K] n_k of the participants.
         locals: [K, size] their local states w_t,m^k, after clipping.
         uploads: [K, U] what they sent: `locals` itself where an algorithm sends models.
-        weights: [K] what the algorithm averages the uploads by: `sizes`, or ones.
+        weights: [K] what the algorithm averages models by: `sizes`, or ones. rest: [K] the same of further uploads.
         step: the algorithm's server step from (mean of the uploads [U], number of participants) -> [size].
         iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
         batches: [K][m] rows of each local step within the client's data, None for the full batch.
@@ -76,6 +86,7 @@ class Round:
     locals: Tensor
     uploads: Tensor
     weights: Tensor
+    rest: Tensor
     step: Callable[[Tensor, int], Tensor]
     iterates: list[list[Tensor]] | None
     batches: list[list[Tensor | None]]
@@ -92,10 +103,18 @@ class Round:
         """
         if len(self.participants) == 1:
             return self.before.clone()
-        weights = self.weights.clone()
-        weights[self.participants.index(k)] = 0
-        mean = (weights / weights.sum())[None] @ self.uploads
-        return self.step(mean[0], len(self.participants) - 1)
+        out, size = self.participants.index(k), len(self.before)
+        models, rest = (_mean_without(out, w, u) for w, u in self._parts(size))
+        return self.step(torch.cat([models, rest]), len(self.participants) - 1)
+
+    def _parts(self, size: int) -> tuple[tuple[Tensor, Tensor], ...]:
+        return (self.weights, self.uploads[:, :size]), (self.rest, self.uploads[:, size:])
+
+
+def _mean_without(out: int, weights: Tensor, uploads: Tensor) -> Tensor:
+    weights = weights.clone()
+    weights[out] = 0
+    return (weights / weights.sum()) @ uploads
 
 
 class Observer(Protocol):
@@ -176,7 +195,7 @@ def simulate(
     """
     check(worlds, problem.federation.offsets)
     forks = fork_rounds(worlds, problem.schedule, problem.federation.offsets, first_round)
-    memory = problem.algorithm.init(start, len(problem.federation.sizes), problem.net.p)
+    memory = problem.algorithm.init(start, problem.setup)
     stack = _Stack(start.repeat(len(worlds), 1), memory.repeated(len(worlds)), forks)
     t0 = _resume(checkpoint, stack, observers, first_round)
     last = len(problem.schedule)
@@ -217,7 +236,8 @@ class _Task:
 
     Attributes:
         index: of the client among the round's participants. rows: of the worlds in the stack; `only`: the row, where
-            there is but one world. share: the client's weight in each. first: whether the base world is the first.
+            there is but one world. share: the client's weight in each; rest: that of what it sends beside the model.
+            first: whether the base world is the first.
     """
 
     index: int
@@ -225,6 +245,7 @@ class _Task:
     rows: Tensor
     only: int | None
     share: Tensor
+    rest: Tensor
     worlds: list[World]
     first: bool
 
@@ -252,7 +273,7 @@ def _round(
 
     def work(task: _Task) -> tuple[_Task, list[Done]]:
         x, y = federation.of(task.client)
-        weight = _weights(federation, task, stack.states)
+        weight = sample_weights(federation, task.client, task.worlds, stack.states)
         of_base = iterates[task.index] if iterates_wanted and task.first else None
 
         def train(some: slice) -> Done:
@@ -265,7 +286,7 @@ def _round(
             client = task.of(stack.memory.clients[:, task.client], some)
             part = algorithm.local(turn, rows, server, client)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part.gradient, keep, draws
+                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
@@ -275,13 +296,15 @@ def _round(
         return task, halved(train, slice(0, len(task.rows)))
 
     before, server_before = stack.states[0].clone(), stack.memory.server[:1].clone()
-    share = _shares(problem, [worlds[i] for i in stack.live], t, drawn)
+    counts = counts_of(federation, [worlds[i] for i in stack.live], t, drawn)
+    share, rest = shares_of(counts, algorithm.weighting), shares_of(counts, algorithm.rest or algorithm.weighting)
     collected = Collected(stack.states, stack.memory, len(drawn))
     for task, parts in workers.map(
-        work, _tasks(problem, worlds, stack, share, drawn, formulation, chunk, workers.threads)
+        work, _tasks(problem, worlds, stack, (share, rest), drawn, formulation, chunk, workers.threads)
     ):
         for done in parts:
-            collected.take(task.rows[done.some], task.client, task.index, task.share[done.some], done)
+            some = done.some
+            collected.take(task.rows[some], task.client, task.index, task.share[some], task.rest[some], done)
     rows = _aggregate(algorithm, turn, stack, collected.mean, share, t)
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
@@ -306,6 +329,7 @@ def _round(
         collected.locals,
         collected.sent,
         sizes if algorithm.weighting == "samples" else torch.ones_like(sizes),
+        sizes if (algorithm.rest or algorithm.weighting) == "samples" else torch.ones_like(sizes),
         step,
         iterates if iterates_wanted else None,
         batches,
@@ -313,28 +337,11 @@ def _round(
     )
 
 
-def _shares(problem: Problem, live: Sequence[World], t: int, drawn: Sequence[int]) -> Tensor:
-    """[live worlds, K] aggregation weights over who is left, n_k / N (Eq. 4) or 1 / K; zeros where nobody is."""
-    federation = problem.federation
-    counts = torch.zeros(len(live), len(drawn), dtype=torch.float64)
-    full = torch.tensor([federation.sizes[k] for k in drawn], dtype=torch.float64)
-    for row, world in enumerate(live):
-        counts[row] = full
-        if t >= world.since and world.clients:
-            counts[row, [index for index, k in enumerate(drawn) if k in world.clients]] = 0
-        for index, k in enumerate(drawn) if world.samples else ():
-            gone = sum(federation.offsets[k] <= s < federation.offsets[k + 1] for s in world.samples)
-            counts[row, index] = (counts[row, index] - gone).clamp(min=0)
-    if problem.algorithm.weighting == "clients":
-        counts = (counts > 0).double()
-    return counts / counts.sum(1, keepdim=True).clamp(min=1)
-
-
 def _tasks(
     problem: Problem,
     worlds: Sequence[World],
     stack: _Stack,
-    share: Tensor,
+    shares: tuple[Tensor, Tensor],
     drawn: Sequence[int],
     formulation: Formulation,
     chunk: int | None,
@@ -344,26 +351,15 @@ def _tasks(
     shape, like = tuple(problem.federation.x.shape[1:]), stack.states
     live, free = torch.tensor(stack.live), free_bytes(stack.states.device) // threads
     for index, k in enumerate(drawn):
-        taking = share[:, index].nonzero().squeeze(1)
+        taking = shares[0][:, index].nonzero().squeeze(1)
         room = chunk or max(1, free // formulation.scratch(problem.federation.sizes[k], shape))
         pieces = (
             math.ceil(len(taking) / room) if chunk else max(math.ceil(len(taking) / room), min(threads, len(taking)))
         )
         for part in taking.chunk(pieces) if len(taking) else ():
             rows, only = live[part].to(like.device), int(live[part]) if len(part) == 1 else None
-            shares = share[part, index].to(like.device, like.dtype)
-            yield _Task(index, k, rows, only, shares, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
-
-
-def _weights(federation: Federation, task: _Task, like: Tensor) -> Tensor | None:
-    """[B, n] sample weights of one piece of work; None when no world leaves out a sample of this client."""
-    a, b = federation.offsets[task.client], federation.offsets[task.client + 1]
-    if not any(a <= s < b for world in task.worlds for s in world.samples):
-        return None
-    weight = like.new_ones(len(task.rows), b - a)
-    for row, world in enumerate(task.worlds):
-        weight[row, [s - a for s in world.samples if a <= s < b]] = 0
-    return weight
+            share, rest = (of[part, index].to(like.device, like.dtype) for of in shares)
+            yield _Task(index, k, rows, only, share, rest, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
 
 
 def _aggregate(algorithm: Algorithm, turn: Turn, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from experiments.core.engine.algorithm import Plain, Reply
+from experiments.core.engine.algorithm import Batch, Plain, Reply
 from experiments.core.engine.draws import drawing
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone
@@ -39,7 +39,7 @@ def simulate_plain(
             finite.
     """
     check([world], problem.federation.offsets)
-    state, algorithm = start.clone(), problem.algorithm.plain(problem.net.p, len(problem.federation.sizes))
+    state, algorithm = start.clone(), problem.algorithm.plain(problem.setup)
     algorithm.memory = {} if memory is None else memory
     for t in range(first_round, len(problem.schedule) + 1):
         participants = world.participants(t, problem.schedule[t - 1])
@@ -67,36 +67,33 @@ def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: i
     gone = torch.tensor(
         [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
     )
-    batches = local.batches(len(y), problem.seed, k, t)
+    batches, turn = local.batches(len(y), problem.seed, k, t), problem.turn(t)
     for i, rows in enumerate(batches):
         optimiser.zero_grad()
-        with nullcontext() if draws is None else drawing(draws(i), x.device):
-            loss = _loss(problem.net, module, x, y, rows, gone)
-            if loss is not None:
-                loss.backward()
-        if loss is None:
+        batch = _batch(Batch(k, i, local.epoch_of(i, len(batches)), x, y, None), rows, gone)
+        if batch is None:
             for p in trained:
                 p.grad = torch.zeros_like(p)
+        else:
+            with nullcontext() if draws is None else drawing(draws(i), x.device):
+                algorithm.loss(problem.net, module, batch, turn).backward()
         algorithm.correct(k, trained, anchor)
         optimiser.step()
     after = _clipped(problem, state, flatten(problem.net, module))
     return Reply(k, len(y) - len(gone), len(batches), after)
 
 
-def _loss(net: Net, module: nn.Module, x: Tensor, y: Tensor, rows: Tensor | None, gone: Tensor) -> Tensor | None:
-    """The mean loss of the batch `rows` (None: all) without the samples `gone`; None where none is left.
-
-    They still go through a model that draws (but not through one with statistics), so that the others keep their draws.
-    """
+def _batch(whole: Batch, rows: Tensor | None, gone: Tensor) -> Batch | None:
+    """The samples `rows` (None: all) of the client's `whole` data, those of `gone` with weight 0; None if no other."""
+    x, y = whole.x, whole.y
     if not len(gone):
-        return net.losses(module(x if rows is None else x[rows]), y if rows is None else y[rows]).mean()
+        return whole if rows is None else replace(whole, x=x[rows], y=y[rows])
     rows = torch.arange(len(y)) if rows is None else rows
     remaining = ~torch.isin(rows, gone)
     if not bool(remaining.any()):
         return None
-    if net.draws and net.size == net.p:
-        return net.losses(module(x[rows]), y[rows])[remaining].mean()
-    return net.losses(module(x[rows[remaining]]), y[rows[remaining]]).mean()
+    weight = None if bool(remaining.all()) else remaining[None].to(y.device, torch.float32)
+    return replace(whole, x=x[rows], y=y[rows], weight=weight)
 
 
 def _clipped(problem: Problem, state: Tensor, local: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Collected:
     def __init__(self, states: Tensor, memory: State, clients: int) -> None:
         self._states, self._memory, self._clients, self._empty = states, memory, clients, True
 
-    def take(self, rows: Tensor, client: int, index: int, share: Tensor, done: Done) -> None:
+    def take(self, rows: Tensor, client: int, index: int, share: Tensor, rest: Tensor, done: Done) -> None:
         """Add one finished piece and write the client's state, for the piece is done for good.
 
         Args:
@@ -59,7 +59,10 @@ class Collected:
             self.sent[index] = sent[0]
             if not done.sends_model:
                 self.locals[index] = done.model
-        self.mean.index_add_(0, rows, sent.mul_(share[:, None]))
+        size = self._states.shape[1]
+        sent[:, :size].mul_(share[:, None])
+        sent[:, size:].mul_(rest[:, None])
+        self.mean.index_add_(0, rows, sent)
         if done.finished.client is not None:
             self._memory.clients[rows, client] = done.finished.client
 

@@ -49,13 +49,14 @@ class Cnn(Block):
 def stack(shape: tuple[int, ...], classes: int, channels: tuple[int, ...], hidden: int, relu: bool) -> nn.Module:
     """5x5 "same" convolutions each followed by a 2x2 max-pool of stride 2, then two dense layers: a plain Sequential.
 
-    `shape` is (C, H, W) of one image, H and W at least 2 ** len(channels).
+    `shape` is (C, H, W) of one image, H and W at least 2 ** len(channels). Blocks: conv1, conv2, fc1.
 
     Raises:
         SpecError: the inputs are no images, or too small for the pools.
     """
     from torch import nn
 
+    from experiments.core.models._blocks import with_blocks
     from experiments.core.models._images import require_images
 
     require_images(shape, 2 ** len(channels), "a convolutional model")
@@ -65,4 +66,4 @@ def stack(shape: tuple[int, ...], classes: int, channels: tuple[int, ...], hidde
         layers += [nn.Conv2d(wide, out, 5, padding=2), *([nn.ReLU()] if relu else []), nn.MaxPool2d(2)]
         wide, height, width = out, height // 2, width // 2
     layers += [nn.Flatten(), nn.Linear(wide * height * width, hidden), *([nn.ReLU()] if relu else [])]
-    return nn.Sequential(*layers, nn.Linear(hidden, classes))
+    return with_blocks(nn.Sequential(*layers, nn.Linear(hidden, classes)))

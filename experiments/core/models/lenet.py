@@ -24,18 +24,22 @@ class LeNet(Block):
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W], H and W at least 16, to outputs [n, classes].
 
+        Blocks: conv1, conv2, fc1, fc2.
+
         Raises:
             SpecError: the inputs are no images, or too small.
         """
         from torch import nn
 
+        from experiments.core.models._blocks import with_blocks
         from experiments.core.models._images import require_images
 
         require_images(shape, 16, "LeNet")
         act = {"relu": nn.ReLU, "tanh": nn.Tanh}[self.activation]
         height, width = (((side - 4) // 2 - 4) // 2 for side in shape[1:])
-        return nn.Sequential(
+        module = nn.Sequential(
             *(nn.Conv2d(shape[0], 6, 5), act(), nn.MaxPool2d(2)),
             *(nn.Conv2d(6, 16, 5), act(), nn.MaxPool2d(2), nn.Flatten()),
             *(nn.Linear(16 * height * width, 120), act(), nn.Linear(120, 84), act(), nn.Linear(84, classes)),
         )
+        return with_blocks(module)

@@ -23,8 +23,10 @@ class Mlp(Block):
     activation: Literal["relu", "tanh", "sigmoid"] = Field("relu", description="between the layers")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A module from inputs [n, *shape] to outputs [n, classes]."""
+        """A module from inputs [n, *shape] to outputs [n, classes]. Blocks: fc1, fc2, ... for the hidden layers."""
         from torch import nn
+
+        from experiments.core.models._blocks import with_blocks
 
         act = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[self.activation]
         layers: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
@@ -32,4 +34,4 @@ class Mlp(Block):
         for out in self.hidden:
             layers += [nn.Linear(wide, out), act()]
             wide = out
-        return nn.Sequential(*layers, nn.Linear(wide, classes))
+        return with_blocks(nn.Sequential(*layers, nn.Linear(wide, classes)))

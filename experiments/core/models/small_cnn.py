@@ -25,11 +25,14 @@ class SmallCnn(Block):
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W], H and W at least 21, to outputs [n, classes].
 
+        Blocks: conv1 to conv6.
+
         Raises:
             SpecError: the inputs are no images, or too small.
         """
         from torch import nn
 
+        from experiments.core.models._blocks import with_blocks
         from experiments.core.models._images import require_images
 
         require_images(shape, 21, "the small CNN")
@@ -39,4 +42,4 @@ class SmallCnn(Block):
             layers += [nn.Conv2d(wide, CHANNELS, 3, stride), nn.Tanh()]
             wide = CHANNELS
         layers += [nn.Conv2d(wide, classes, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        return nn.Sequential(*layers, nn.Linear(classes, classes))
+        return with_blocks(nn.Sequential(*layers, nn.Linear(classes, classes)))

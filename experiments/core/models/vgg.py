@@ -33,11 +33,14 @@ class Vgg(Block):
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A module from images [n, C, H, W], H and W at least 32, to outputs [n, classes].
 
+        Blocks: conv1 to conv10 (vgg14: conv11), fc1, fc2.
+
         Raises:
             SpecError: the inputs are no images, or too small for five pools.
         """
         from torch import nn
 
+        from experiments.core.models._blocks import with_blocks
         from experiments.core.models._images import require_images
 
         require_images(shape, 32, self.name, "five pools need 32x32 pixels: data.size: 32 where the data have it")
@@ -52,4 +55,4 @@ class Vgg(Block):
             layers.append(nn.MaxPool2d(2))
         flat = wide * (shape[1] // 32) * (shape[2] // 32)
         layers += [nn.Flatten(), nn.Linear(flat, wide), nn.ReLU(), nn.Linear(wide, wide), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(wide, classes))
+        return with_blocks(nn.Sequential(*layers, nn.Linear(wide, classes)))

@@ -27,6 +27,7 @@ def cells_of(
     order: Sequence[str] = (),
     words: Mapping[str, str] = _NO_WORDS,
     setting: str | None = None,
+    resolve: Callable[[S], S] = lambda spec: spec,
 ) -> list[Cell]:
     """One cell for every point of the grid and every seed.
 
@@ -35,10 +36,11 @@ def cells_of(
         compute: (the spec at a point, the point's label, "" without a grid, the seed, the context) -> rows.
         axes: the grid. order, words: see `grid.points`.
         setting: the name of the folder, where it is not the spec's.
+        resolve: the spec at a point -> what of it a cell is given, where a value depends on several axes at once.
     """
     cells = []
     for point, keys in points(axes, order, words):
-        point_spec, name = (at(spec, keys) if keys else spec), label(point)
+        point_spec, name = resolve(at(spec, keys) if keys else spec), label(point)
         cost = price(point_spec)
         cells += [
             Cell(

@@ -130,9 +130,9 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context, 
     Raises:
         MissingError: the states of `worlds` worlds and `more` bytes do not fit into memory.
     """
-    states = of_states(spec, problem.net.size, worlds, len(problem.federation.sizes))
+    states = of_states(spec, problem.net.size, worlds, problem.setup)
     require_room(states + more, problem.federation.x.device)
-    return chosen(spec, problem.net, problem.federation, worlds, context)
+    return chosen(spec, problem.net, problem.federation, worlds, context, problem.algorithm.splits)
 
 
 def require_room(need: int, device: torch.device, todo: str = LOWER) -> None:

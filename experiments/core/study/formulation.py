@@ -19,16 +19,18 @@ NOTE = "formulation.json"
 
 
 def formulation(
-    spec: RunSpec | CentralSpec, net: Net, federation: Federation, worlds: int, context: Context
+    spec: RunSpec | CentralSpec, net: Net, federation: Federation, worlds: int, context: Context, splits: bool = False
 ) -> Formulation:
     """The spec's formulation for `worlds` worlds; where it says auto, the fastest one, or a fixed one at smoke scale.
+
+    `splits`: one that can split the network.
 
     Raises:
         SpecError: as `choose`.
     """
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
     device = federation.x.device.type
-    return settled(context, device, wanted, lambda name: choose(net, federation, worlds, context.threads, name))
+    return settled(context, device, wanted, lambda name: choose(net, federation, worlds, context.threads, name, splits))
 
 
 def settled(context: Context, device: str, wanted: str, choose: Callable[[str], Choice]) -> Formulation:

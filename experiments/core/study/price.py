@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from experiments.core.engine.algorithm import Setup
+from experiments.core.engine.split import feature_shape
 from experiments.core.estimators.numerics._calls import is_conv1d
 from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import RunSpec
@@ -33,7 +35,7 @@ class Price:
 class Size:
     """What an estimate rests on: forward operations and numbers (`inputs`) of a sample, parameters, and so on.
 
-    `samples` are a client's.
+    `samples` are a client's; `setup` is what the algorithm is told.
     """
 
     forward: float
@@ -42,6 +44,7 @@ class Size:
     classes: int
     clients: int
     inputs: int
+    setup: Setup
 
 
 def size_of(spec: RunSpec) -> Size | None:
@@ -75,11 +78,13 @@ def _size(
         with torch.device("meta"):
             module = spec.model.build(shape, classes)
             kind = torch.int64 if spec.data.integers else torch.get_default_dtype()
-            forward = operations(module, torch.zeros(1, *shape, dtype=kind))
+            x = torch.zeros(2, *shape, dtype=kind)
+            forward = operations(module, x[:1])
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    return Size(forward, parameters, samples, classes, clients, math.prod(shape))
+    setup = Setup(parameters, clients, classes, 0, lambda block: feature_shape(module, block, x))
+    return Size(forward, parameters, samples, classes, clients, math.prod(shape), setup)
 
 
 def of_run(spec: RunSpec) -> Price:
@@ -107,13 +112,16 @@ def real(dtype: str) -> int:
     return {"float32": 4, "float64": 8}[dtype]
 
 
-def of_states(spec: RunSpec, parameters: int, worlds: int, clients: int) -> int:
+def of_states(spec: RunSpec, parameters: int, worlds: int, setup: Setup) -> int:
     """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant.
 
-    Besides, what the algorithm remembers of each world: of the server and of all `clients`.
+    Besides, what the algorithm remembers of each world: of the server and of all clients.
+
+    Raises:
+        SpecError: as `Algorithm.init`.
     """
     start = torch.empty(parameters, device="meta")
-    remembered = spec.algorithm.init(start, clients, parameters).numbers
+    remembered = spec.algorithm.init(start, setup).numbers
     return real(spec.dtype) * (parameters * (4 * worlds + spec.clients_per_round) + remembered * worlds)
 
 
@@ -135,7 +143,7 @@ def of_descent(spec: CentralSpec, parameters: int, worlds: int) -> int:
 def memory(spec: RunSpec, size: Size, worlds: int) -> int:
     """Bytes to train `worlds` models side by side on data that are held twice while they are dealt to clients."""
     data = 2 * real(spec.dtype) * size.inputs * (1 + TEST_SHARE) * size.clients * size.samples
-    return BASE + of_states(spec, size.parameters, worlds, size.clients) + int(data)
+    return BASE + of_states(spec, size.parameters, worlds, size.setup) + int(data)
 
 
 def operations(module: nn.Module, x: torch.Tensor) -> float:

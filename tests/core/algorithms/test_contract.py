@@ -21,6 +21,8 @@ KINDS = kinds()
 def made(kind):
     """An algorithm with every required number at 0.3."""
     needed = {name: 0.3 for name, field in kind.model_fields.items() if field.is_required()}
+    if kind.splits:
+        needed["split"] = "1"
     return kind(**needed)
 
 
@@ -61,11 +63,18 @@ def test_work_that_runs_again_in_smaller_pieces_changes_nothing(algorithm, monke
     class Scarce(kind):
         calls = 0
 
-        def gradient(self, theta, x, y, weight):
+        def gradient(self, theta, *batch):
+            self.fail(theta)
+            return super().gradient(theta, *batch)
+
+        def joint(self, theta, *batch):
+            self.fail(theta)
+            return super().joint(theta, *batch)
+
+        def fail(self, theta):
             Scarce.calls += 1
             if len(theta) > 2 and Scarce.calls % 3 == 0:
                 raise MemoryError
-            return super().gradient(theta, x, y, weight)
 
     states = simulate(p, WORLDS, p.net.flat(), Scarce(p.net))
     torch.testing.assert_close(states, expected, rtol=1e-12, atol=1e-14)
@@ -126,15 +135,15 @@ def test_the_state_of_a_client_that_is_left_out_is_never_used(algorithm, monkeyp
     p = problem(algorithm=algorithm)
     expected, init = run(p, [BASE, without_client(2)]), type(algorithm).init
 
-    def other(self, start, clients, numbers):
-        state = init(self, start, clients, numbers)
+    def other(self, start, setup):
+        state = init(self, start, setup)
         state.clients[:, 2] = 0.1
         return state
 
     monkeypatch.setattr(type(algorithm), "init", other)
     base, left_out = run(p, [BASE, without_client(2)])
     assert torch.equal(left_out, expected[1])
-    assert torch.equal(base, expected[0]) != bool(init(algorithm, p.net.flat(), 6, p.net.p).clients.numel())
+    assert torch.equal(base, expected[0]) != bool(init(algorithm, p.net.flat(), p.setup).clients.numel())
 
 
 def test_buffers_are_averaged_by_the_weights_of_the_uploads(algorithm):
@@ -152,7 +161,7 @@ def test_privacy_is_for_algorithms_that_send_models_and_remember_nothing(algorit
     """Clipping reaches the local model, and noise the next global one: nothing else may be sent or kept."""
     p, watcher = problem(algorithm=algorithm), Watcher()
     run(p, [BASE], observers=[watcher])
-    state = algorithm.init(p.net.flat(), len(SIZES), p.net.p)
+    state = algorithm.init(p.net.flat(), p.setup)
     sends_models = all(torch.equal(record.uploads, record.locals) for record in watcher.records)
     assert algorithm.private == (sends_models and not state.numbers)
 

@@ -18,6 +18,7 @@ from experiments.core.algorithms.feddyn import FedDyn
 from experiments.core.algorithms.fednova import FedNova
 from experiments.core.algorithms.fedyogi import FedYogi
 from experiments.core.algorithms.scaffold import Scaffold
+from experiments.core.engine.algorithm import Setup
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
@@ -214,8 +215,9 @@ def test_a_square_that_equals_the_second_moment_leaves_yogis_as_it_is(kind):
     """sign(0) = 0, in both forms: a mean update of exactly tau on the one parameter."""
     algorithm = kind(lr=1.0, beta1=0.5, beta2=0.75, tau=0.5)
     delta = torch.full((1, 1), 0.5, dtype=torch.float64)
-    state = algorithm.init(torch.zeros(1).double(), 1, 1).server
+    setup = Setup(1, 1, 2, 0, lambda block: (1,))
+    state = algorithm.init(torch.zeros(1).double(), setup).server
     step, after = algorithm.step(delta, state)
-    plain = algorithm.plain(1, 1)
+    plain = algorithm.plain(setup)
     torch.testing.assert_close(plain.move(delta[0]), step[0], rtol=0, atol=0)
     assert after[0, 1] == 0.25 == plain.memory["v"][0] and step[0, 0] == 0.25

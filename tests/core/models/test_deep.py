@@ -13,6 +13,7 @@ from experiments.core.models.lenet import LeNet
 from experiments.core.models.resnet import ResNet
 from experiments.core.models.small_cnn import SmallCnn
 from experiments.core.models.vgg import Vgg
+from experiments.core.models.vgg9 import Vgg9
 
 
 def size(module):
@@ -73,18 +74,18 @@ def test_resnet_is_torchvision_s_behind_a_stem_without_pool():
     assert not any(getattr(part, "inplace", False) for part in deep.modules())
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [8, 18, 20, 50])
 def test_thin_resnets(depth):
     module = ResNet(depth=depth, width=4).build((1, 28, 28), 10)
     assert next(module.parameters()).shape[0] == 4
-    assert module[-1].in_features == 8 * 4 * (4 if depth == 50 else 1)
+    assert module[-1].in_features == {8: 4 * 4, 18: 8 * 4, 20: 4 * 4, 50: 8 * 4 * 4}[depth]
     with pytest.raises(ValidationError):
         ResNet(depth=34)
 
 
 @pytest.mark.parametrize(
     ("block", "least"),
-    [(SmallCnn(), 21), (LeNet(), 16), (Vgg(width=2), 32), (ResNet(width=2), 8)],
+    [(SmallCnn(), 21), (LeNet(), 16), (Vgg(width=2), 32), (ResNet(width=2), 8), (Vgg9(width=2), 8)],
     ids=lambda v: str(v),
 )
 def test_the_smallest_images_and_inputs_that_do_not_fit(block, least):

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from experiments.core.discover import subclasses
 from experiments.core.engine.net import Net
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Features that enter a network behind a block, beside those of the samples.
+
+    Attributes:
+        features: [B, m, ...] of each model. labels: [m] what they are labelled.
+        weight: [B, m] or None, as of samples.
+        shares: what the two mean losses count, (of the samples, of the features).
+    """
+
+    features: Tensor
+    labels: Tensor
+    weight: Tensor | None
+    shares: tuple[float, float]
 
 
 class Formulation(ABC):
@@ -22,6 +39,8 @@ class Formulation(ABC):
     name: str = ""
     names_draws: bool = False
     """Whether `at` is kept to: a model that draws random numbers (`Net.draws`) is left to these formulations."""
+    splits: bool = False
+    """Whether it has `joint`: an algorithm that needs it (`Algorithm.splits`) is left to these formulations."""
 
     def __init__(self, net: Net) -> None:
         self.net = net
@@ -55,6 +74,23 @@ class Formulation(ABC):
         Returns:
             [B, p] gradients. A row of `weight` that is all zero gives a zero gradient.
         """
+
+    def joint(
+        self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, block: str, sampled: Sampled | None
+    ) -> tuple[Tensor, Tensor]:
+        """`gradient` where further features enter behind a block, in one forward pass with those of the samples.
+
+        Args:
+            theta, x, y, weight: as in `gradient`.
+            block: see `split.path_of`.
+            sampled: what enters, and how the loss weighs it; None: nothing, and this is `gradient`. A model of whose
+                samples none has a weight gets a zero gradient.
+
+        Returns:
+            [B, p] gradients, which do not flow into the sampled features, and [B, n, ...] the samples' features (those
+            of a sample of weight 0 may be 0).
+        """
+        raise NotImplementedError(f"{self.name} cannot split a network")
 
     @abstractmethod
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:

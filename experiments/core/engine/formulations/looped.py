@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.draws import drawing
-from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.formulations import Formulation, Sampled
 from experiments.core.engine.formulations._common import is_changed
 from experiments.core.engine.net import Net, clone
+from experiments.core.engine.split import behind, feature_shape, path_of
 
 
 class Looped(Formulation):
@@ -26,6 +27,7 @@ class Looped(Formulation):
 
     name = "looped"
     names_draws = True
+    splits = True
 
     def __init__(self, net: Net) -> None:
         super().__init__(net)
@@ -56,8 +58,29 @@ class Looped(Formulation):
         x = _layout(module, x)
         out = torch.zeros(len(theta), self.net.p, dtype=theta.dtype, device=theta.device)
         for b in range(len(theta)):
-            self._gradient_of_one(module, theta[b], x, y, None if weight is None else weight[b], out[b])
+            self._gradient_of_one(module, theta[b], *self._counted(x, y, _row(weight, b)), out[b])
         return out
+
+    def joint(
+        self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, block: str, sampled: Sampled | None
+    ) -> tuple[Tensor, Tensor]:
+        """See `Formulation.joint`."""
+        path = path_of(self.net.module, block)
+        module = self._module(theta, x, path)
+        module.train(not self.net.still)
+        x = _layout(module, x)
+        out = torch.zeros(len(theta), self.net.p, dtype=theta.dtype, device=theta.device)
+        features = []
+        for b in range(len(theta)):
+            row = _row(weight, b)
+            rest = None if sampled is None else _Rest(_layout(module, sampled.features[b]), sampled, b)
+            with behind(module, path, None if rest is None else rest.features) as seen:
+                self._gradient_of_one(module, theta[b], *self._counted(x, y, row), out[b], rest)
+            features.append(_spread(seen, row, len(x)))
+            if row is not None:
+                out[b] *= (row != 0).any()
+        shape = next((f.shape[1:] for f in features if f is not None), None) or feature_shape(module, block, x[:2])
+        return out, torch.stack([theta.new_zeros(len(x), *shape) if f is None else f for f in features])
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """See `Formulation.outputs`.
@@ -80,20 +103,32 @@ class Looped(Formulation):
         with self._drawing(x, self.net.restless):
             return module(x)
 
+    def _counted(self, x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Samples and weights of a pass, without the samples that count nothing where they may be left out of it."""
+        if weight is None or not (self._moves or not (weight.is_cuda or self.net.draws)):
+            return x, y, weight
+        remaining = weight != 0
+        return (x, y, weight) if bool(remaining.all()) else (x[remaining], y[remaining], weight[remaining])
+
     def _gradient_of_one(
-        self, module: nn.Module, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, out: Tensor
+        self,
+        module: nn.Module,
+        state: Tensor,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None,
+        out: Tensor,
+        rest: _Rest | None = None,
     ) -> None:
-        if weight is not None and (self._moves or not (weight.is_cuda or self.net.draws)):
-            remaining = weight != 0
-            count = int(remaining.sum())
-            if count == 0:
-                return
-            if count < len(remaining):
-                x, y, weight = x[remaining], y[remaining], weight[remaining]
+        if not len(x):
+            return
         self._bind(module, state)
         with self._drawing(x, self.net.draws):
-            losses = self.net.losses(module(x), y)
+            outputs = module(x)
+            losses = self.net.losses(outputs if rest is None else outputs[: len(x)], y)
             loss = losses.mean() if weight is None else (losses * weight).sum() / _not_zero(weight.sum())
+            if rest is not None:
+                loss = rest.added(loss, self.net.losses(outputs[len(x) :], rest.labels))
             grads = self._derived(loss) if self.net.redraws else None
         for slot, grad in zip(self.net.params, grads or self._derived(loss), strict=True):
             if grad is not None:
@@ -136,11 +171,14 @@ class Looped(Formulation):
             if now is not view or not view.is_floating_point():
                 state[slot.start : slot.stop] = now.detach().reshape(-1).to(state)
 
-    def _module(self, theta: Tensor, x: Tensor) -> nn.Module:
-        """The calling thread's copy of the template for the device and dtype of `theta` and inputs such as x."""
-        local = self._local
-        if getattr(local, "key", None) != (theta.device, theta.dtype):
-            module = _pool_first(clone(self.net.module)).to(theta.device, theta.dtype)
+    def _module(self, theta: Tensor, x: Tensor, split: str = "") -> nn.Module:
+        """The calling thread's copy of the template for the device and dtype of `theta` and inputs such as x.
+
+        What the block at the path `split` gives is what it gives in the template.
+        """
+        local, key = self._local, (theta.device, theta.dtype, split)
+        if getattr(local, "key", None) != key:
+            module = _pool_first(clone(self.net.module), split).to(theta.device, theta.dtype)
             module._channels_last = not self.net.draws and _takes_channels_last(module, theta, x)  # type: ignore[assignment]
             local.module = module
             local.params = [(s.name, module.get_parameter(s.name).requires_grad_()) for s in self.net.params]
@@ -153,7 +191,7 @@ class Looped(Formulation):
             ]
             local.buffers = [(owner, name, slots[full]) for owner, name, full, _ in named if full in slots]
             local.constants = [(owner, name, t, t.clone()) for owner, name, full, t in named if full not in slots]
-            local.key = (theta.device, theta.dtype)
+            local.key = key
         return local.module
 
 
@@ -180,14 +218,48 @@ def _layout(module: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def _pool_first(module: nn.Module) -> nn.Module:
-    """Swap ReLU, MaxPool2d into MaxPool2d, ReLU: the same values and gradients, a quarter of the ReLU's work."""
+def _row(weight: Tensor | None, b: int) -> Tensor | None:
+    return None if weight is None else weight[b]
+
+
+class _Rest:
+    """The sampled features of one model, and their part of its loss."""
+
+    def __init__(self, features: Tensor, sampled: Sampled, b: int) -> None:
+        self.features, self.labels, self._shares = features, sampled.labels, sampled.shares
+        self._weight = _row(sampled.weight, b)
+
+    def added(self, loss: Tensor, losses: Tensor) -> Tensor:
+        """The joint loss from that of the samples and the losses [m] of the sampled features."""
+        weight, (real, share) = self._weight, self._shares
+        mean = losses.mean() if weight is None else (losses * weight).sum() / _not_zero(weight.sum())
+        return real * loss + share * mean
+
+
+def _spread(seen: list[Tensor], weight: Tensor | None, n: int) -> Tensor | None:
+    """The features [n, ...] of all samples from those that went through; None where none did."""
+    if not seen:
+        return None
+    features = seen[0].detach()
+    if weight is None or len(features) == n:
+        return features
+    whole = features.new_zeros(n, *features.shape[1:])
+    whole[weight != 0] = features
+    return whole
+
+
+def _pool_first(module: nn.Module, split: str) -> nn.Module:
+    """Swap ReLU, MaxPool2d into MaxPool2d, ReLU: the same values and gradients, a quarter of the ReLU's work.
+
+    Not where the network is split between the two.
+    """
+    between = module.get_submodule(split) if split else None
     for part in module.modules():
         if type(part) is not nn.Sequential:
             continue
         for i in range(len(part) - 1):
             pool = part[i + 1]
             plain = type(part[i]) is nn.ReLU and type(pool) is nn.MaxPool2d and not pool.return_indices
-            if plain and not is_changed(part[i]) and not is_changed(pool):
+            if plain and part[i] is not between and not is_changed(part[i]) and not is_changed(pool):
                 part[i], part[i + 1] = pool, part[i]
     return module

@@ -1,0 +1,1 @@
+"""What algorithms compute with: FedImpro's feature statistics, and its plain form."""
