@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from experiments.core.block import Block
@@ -37,15 +39,16 @@ class DistanceSpec(_AtRounds):
 
 
 class InversionSpec(Block):
-    """Model inversion of features, their class means and noised means, after the last round."""
+    """Model inversion of features, their class means and noised means, after the last round (Fig. 11-13)."""
 
     split: str = Field(description="block whose features are shared, by short name or path")
-    per_class: int = Field(2, ge=1, description="images of each class whose own features are inverted")
+    per_class: int = Field(2, ge=1, description="training images of each class whose own features are inverted")
     classes: int | None = Field(None, ge=1, description="only the first classes; null = all")
-    mean_of: int | None = Field(1000, ge=1, description="samples of a class behind its mean features; null = all")
-    steps: int = Field(1000, ge=1, description="steps of Adam on the image")
-    lr: float = Field(0.1, gt=0, description="its learning rate, for pixels in 0..1")
-    smooth: float = Field(1e-3, ge=0, description="weight of the image's total variation")
-    noise: tuple[float, ...] = Field(
-        (0.001, 0.005, 0.01, 0.05, 0.1, 0.5), description="standard deviations of the noise on means (Table 7)"
+    mean_of: int | None = Field(1000, ge=1, description="training images of a class behind its means; null = all")
+    among: int = Field(100, ge=1, description="images of its class that what comes of a mean is compared with")
+    steps: int = Field(1000, ge=1, description="steps of Adam on the pixels")
+    lr: float = Field(0.05, gt=0, description="its learning rate, for pixels in 0..1, falling to 0 (cosine)")
+    smooth: float = Field(1e-3, ge=0, description="weight of the total variation of the image")
+    noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.001, 0.005, 0.01, 0.05, 0.1, 0.5), description="deviations of the noise on means (Table 7)"
     )

@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.halves import Halves
 from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.split import path_of
 from experiments.core.scores.transport import Moments
 
 _AT_ONCE = 256  # samples of which features are held
@@ -33,6 +35,14 @@ class FeatureDistribution:
         """[n] labels, the known classes one after another."""
         classes = self.known.nonzero()[:, 0]
         return classes[torch.arange(n, device=classes.device) % len(classes)]
+
+    def with_own(self, own: FeatureDistribution, cap: float | None) -> FeatureDistribution:
+        """The same, with a client's own statistics for the classes it holds; deviations at most `cap`."""
+        held = own.known.reshape(-1, *[1] * (self.mean.dim() - 1))
+        deviation = own.deviation if cap is None else own.deviation.clamp(max=cap)
+        return FeatureDistribution(
+            torch.where(held, own.mean, self.mean), torch.where(held, deviation, self.deviation), self.known | own.known
+        )
 
     def draw(self, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """[n, ...] features of classes `labels` [n], from the stream `rng`."""
@@ -60,9 +70,13 @@ def estimated(
 
 
 def held_by(problem: Problem, record: Round, path: str) -> FeatureDistribution | None:
-    """The distribution that the algorithm's server holds at the start of a round, or None.
+    """The distribution that FedImpro's server holds at the start of a round; None under another algorithm.
 
     Args:
         path: of the block whose features are meant; None also where the algorithm splits behind another one.
     """
-    return None
+    algorithm = problem.algorithm
+    if not isinstance(algorithm, FedImpro) or path_of(problem.net.module, algorithm.split) != path:
+        return None
+    mean, deviation = algorithm.statistics(record.remembered, problem.setup)
+    return FeatureDistribution(mean, deviation, torch.ones(len(mean), dtype=torch.bool, device=mean.device))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.halves import Halves
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Problem, Round
@@ -15,9 +16,10 @@ from experiments.impro.measure import Measure
 from experiments.impro.measures import VarianceSpec
 from experiments.impro.sampled import FeatureDistribution, estimated, held_by
 
-SHARED, BALANCED, OWN = "shared", "balanced", "own"
+SHARED, BALANCED, LABELS, LOCAL = "shared", "balanced", "labels", "local"
 """Ways in which a client comes by sampled features: the same ones as all others, which Theorem 4.2 supposes; its own
-draws with all classes alike, as released; its own draws with the labels of its samples, as Algorithm 1 says."""
+draws from H with all classes alike; its own draws from H with the labels of its samples, as Algorithm 1 says; and with
+all classes alike from its own statistics where it holds the class, from H elsewhere, as the released code does."""
 
 
 class VarianceMeasure(Measure):
@@ -28,9 +30,9 @@ class VarianceMeasure(Measure):
     at that state, if it has one behind this block; otherwise normal statistics of all clients' features there. A client
     draws as many features as real samples are looked at, times `ratio`: fewer than its whole data make more variance.
 
-    Rows: `gradient_variance` and, relative to the mean gradient's square, `relative_variance`, each of `part=low|high
-    objective=plain|decoupled|summed sampled=shared|balanced|own over=clients|samples`; `variance_ratio`, the share of
-    the plain one that is left; `variance_bound`, N^2 / (N + N^)^2, for the high part.
+    Rows: `gradient_variance` and, relative to the mean gradient's square, `relative_variance`, of `part=low|high
+    objective=plain|decoupled|summed sampled=shared|balanced|labels|local over=clients|samples`; `variance_ratio`, the
+    share of the plain one that is left; `variance_bound`, N^2 / (N + N^)^2, for the high part.
     """
 
     def __init__(self, block: VarianceSpec, method: str, point: str, problem: Problem) -> None:
@@ -46,7 +48,9 @@ class VarianceMeasure(Measure):
         rows = self.looked_at(record.index, block.samples)
         h = self._distribution(record, rows)
         high = halves.high(theta, h.mean[:1])
-        found = variances(halves, theta, self._clients(record.index, rows, h), high, block.ratio, block.per_sample)
+        found = variances(
+            halves, theta, self._clients(record.index, theta, rows, h), high, block.ratio, block.per_sample
+        )
         self._rows(record.index, found)
 
     def _distribution(self, record: Round, rows: list[Tensor]) -> FeatureDistribution:
@@ -57,15 +61,24 @@ class VarianceMeasure(Measure):
         clients = (self.of(k, some) for k, some in enumerate(rows))
         return estimated(self._halves, record.before, clients, self.problem.federation.classes)
 
-    def _clients(self, t: int, rows: list[Tensor], h: FeatureDistribution) -> Iterator[Client]:
+    def _clients(self, t: int, theta: Tensor, rows: list[Tensor], h: FeatureDistribution) -> Iterator[Client]:
         ratio = self._block.ratio
         shared = self._draw(h, h.balanced(_count(max(len(some) for some in rows), ratio)), t, way=SHARED)
         for k, some in enumerate(rows):
             x, y = self.of(k, some)
             n = _count(len(y), ratio)
             balanced = self._draw(h, h.balanced(n), t, way=BALANCED, client=k)
-            own = self._draw(h, y.repeat(-(-n // len(y)))[:n], t, way=OWN, client=k)
-            yield Client(self.problem.federation.sizes[k], x, y, {SHARED: shared, BALANCED: balanced, OWN: own})
+            labels = self._draw(h, y.repeat(-(-n // len(y)))[:n], t, way=LABELS, client=k)
+            local = self._own(h, theta, x, y)
+            local_draws = self._draw(local, local.balanced(n), t, way=LOCAL, client=k)
+            sampled = {SHARED: shared, BALANCED: balanced, LABELS: labels, LOCAL: local_draws}
+            yield Client(self.problem.federation.sizes[k], x, y, sampled)
+
+    def _own(self, h: FeatureDistribution, theta: Tensor, x: Tensor, y: Tensor) -> FeatureDistribution:
+        """H with the statistics of one client's samples."""
+        algorithm = self.problem.algorithm
+        cap = algorithm.rules.cap if isinstance(algorithm, FedImpro) else None
+        return h.with_own(estimated(self._halves, theta, [(x, y)], self.problem.federation.classes), cap)
 
     def _draw(self, h: FeatureDistribution, labels: Tensor, t: int, **names: int | str) -> Sampled:
         return h.draw(labels, stream(self.problem.seed, "sampled_features", round=t, **names)), labels
