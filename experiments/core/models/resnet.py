@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,14 @@ class ResNet(Block):
         "64 for 18 and 50",
     )
     norm: Literal["batch", "group"] = Field("batch", description="normalisation; group: GroupNorm of two groups")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, given: Any) -> Any:
+        """The spec as resolved shows the width, so that a cell's parameters do too."""
+        depth = given.get("depth", 18) if isinstance(given, dict) else None
+        known = isinstance(depth, int) and given.get("width") is None
+        return {**given, "width": WIDTHS[depth]} if known and depth in WIDTHS else given
 
     @model_validator(mode="after")
     def _divisible(self) -> ResNet:

@@ -71,6 +71,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["device"] = str(device)
     problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy)
     _statistics_fit(problem, context)
+    _classes_held(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
     return Built(problem, net.flat(), columns)
 
@@ -187,6 +188,19 @@ def _statistics_fit(problem: Problem, context: Context) -> None:
             "local.batch_size",
             "choose another, or partition.kind: dirichlet_balanced with the same batch_size, or a model without it",
         ) from fault
+
+
+def _classes_held(problem: Problem, context: Context) -> None:
+    """Warn of classes without a sample where an algorithm keeps statistics of every class."""
+    federation = problem.federation
+    if not problem.algorithm.splits or federation.predicts_numbers:
+        return
+    missing = (federation.label_counts().sum(0) == 0).nonzero().flatten().tolist()
+    if missing:
+        context.warn(
+            f"no client holds a sample of class {', '.join(map(str, missing))}: features drawn for it come from "
+            "statistics that nothing ever moves (algorithm.labels: batch draws none)"
+        )
 
 
 def tell_data(federation: Federation, loss: str, context: Context) -> None:

@@ -80,7 +80,17 @@ def test_the_tensors_of_the_deep_nets_keep_their_names(depth):
         part = next(part for part in places if name.startswith(f"{part}."))
         wanted.append(name.replace(part, places[part], 1))
     assert [name for name, _ in ours.named_parameters()] == wanted
-    assert ResNet(depth=depth).channels == 64 and ResNet(depth=20, width=4).channels == 4
+
+
+def test_the_width_is_the_published_one_of_the_depth():
+    for depth, width in ((8, 16), (18, 64), (20, 16), (50, 64)):
+        for given in ({"depth": depth}, {"depth": depth, "width": None}, {"depth": depth, "width": width}):
+            block = ResNet.model_validate({"kind": "resnet", **given})
+            assert block.channels == block.width == width == block.model_dump()["width"]
+    assert ResNet().width == 64 and ResNet(depth=20, width=4).channels == 4
+    for wrong in ({"width": 0}, {"depth": 34}, {"depth": "8"}, {"depth": [8]}, {"width": "16"}):
+        with pytest.raises(ValidationError):
+            ResNet.model_validate({"kind": "resnet", **wrong})
 
 
 def test_group_norm_treats_each_sample_alone():

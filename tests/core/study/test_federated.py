@@ -103,6 +103,25 @@ def test_noise_on_variances_is_warned_of(tmp_path, monkeypatch):
     assert len(told) == 1 and "BatchNorm" in told[0]
 
 
+def test_a_class_that_nobody_holds_is_warned_of(tmp_path):
+    told = []
+    few = {"partition": {"kind": "iid", "clients": 2, "samples_per_client": 1}, "clients_per_round": 2}
+    algorithm = {"kind": "fedimpro", "split": "0"}
+    built = build(spec_of(tmp_path, algorithm=algorithm, **few), 0, Context(tmp_path, warn=told.append))
+    held = set(built.problem.federation.y.tolist())
+    assert len(told) == 1 and f"class {', '.join(str(c) for c in range(5) if c not in held)}:" in told[0]
+    build(spec_of(tmp_path, **few), 0, Context(tmp_path, warn=told.append))
+    build(spec_of(tmp_path, algorithm=algorithm), 0, Context(tmp_path, warn=told.append))
+    assert len(told) == 1
+
+
+def test_a_block_that_does_not_exist_is_told_before_anything_is_trained(tmp_path):
+    spec, context = spec_of(tmp_path, algorithm={"kind": "fedimpro"}), Context(tmp_path)
+    with pytest.raises(SpecError, match="no block 'layer2'") as caught:
+        formulation(spec, build(spec, 0, context).problem, 1, context)
+    assert caught.value.where == "algorithm.split" and caught.value.exit_code == 2
+
+
 def test_the_seed_moves_weights_and_schedule_but_not_the_data(tmp_path):
     one, again, two = (build(spec_of(tmp_path), seed, Context(tmp_path)) for seed in (0, 0, 1))
     assert torch.equal(one.start, again.start) and one.problem.schedule == again.problem.schedule
