@@ -40,7 +40,7 @@ class DistanceMeasure(Measure):
     ) -> None:
         super().__init__(method, point, problem)
         self._block, self._formulation, self._workers = block, formulation, workers
-        self._halves = Halves.of(problem.net, block.split, problem.federation.x)
+        self._halves = Halves.of(problem.net, block.split, problem.federation.x, "distance.split")
 
     def observe(self, record: Round) -> None:
         """Measure in the rounds that are due."""

@@ -56,7 +56,7 @@ class InversionMeasure(Measure):
         if federation.x.dim() != 4:
             raise SpecError("model inversion reconstructs images, and these data are none", "inversion", "set it null")
         self._block, self._pixels = block, Pixels.of(federation)
-        self._halves = Halves.of(problem.net, block.split, federation.x)
+        self._halves = Halves.of(problem.net, block.split, federation.x, "inversion.split")
         self.images: Images | None = None
 
     def observe(self, record: Round) -> None:

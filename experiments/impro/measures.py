@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from experiments.core.block import Block
+from experiments.core.errors import MissingError
 
 
 class _AtRounds(Block):
@@ -37,6 +40,11 @@ class DistanceSpec(_AtRounds):
         100, ge=0, description="samples of a class on each side for exact transport (package POT); 0 = closed form only"
     )
 
+    def require(self, data_dir: Path | None) -> None:
+        """POT, where exact transport is asked for."""
+        if self.exact:
+            _installed("ot", "POT", "distance.exact")
+
 
 class InversionSpec(Block):
     """Model inversion of features, their class means and noised means, after the last round (Fig. 11-13)."""
@@ -52,3 +60,12 @@ class InversionSpec(Block):
     noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.001, 0.005, 0.01, 0.05, 0.1, 0.5), description="deviations of the noise on means (Table 7)"
     )
+
+    def require(self, data_dir: Path | None) -> None:
+        """What scores images: scikit-image."""
+        _installed("skimage", "scikit-image", "inversion")
+
+
+def _installed(module: str, package: str, where: str) -> None:
+    if find_spec(module) is None:
+        raise MissingError(f"the package {package} is not installed", where, f"pip install {package}")

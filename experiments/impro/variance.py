@@ -38,7 +38,7 @@ class VarianceMeasure(Measure):
     def __init__(self, block: VarianceSpec, method: str, point: str, problem: Problem) -> None:
         super().__init__(method, point, problem)
         self._block = block
-        self._halves = Halves.of(problem.net, block.split, problem.federation.x)
+        self._halves = Halves.of(problem.net, block.split, problem.federation.x, "variance.split")
 
     def observe(self, record: Round) -> None:
         """Measure in the rounds that are due."""

@@ -29,13 +29,15 @@ class Halves:
     probe: Tensor
 
     @classmethod
-    def of(cls, net: Net, block: str, x: Tensor) -> Halves:
+    def of(cls, net: Net, block: str, x: Tensor, where: str = "split") -> Halves:
         """Cut `net` behind `block`, a path of its module or a short name; x [n, ...] are inputs, at least one.
+
+        `where` is the key of a spec that names the block, for the error.
 
         Raises:
             SpecError: there is no such block.
         """
-        return cls(net, path_of(net.module, block), x[:1])
+        return cls(net, path_of(net.module, block, where), x[:1])
 
     def features(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the block gives for x [n, ...] at the state theta [size]: [n, ...]; differentiable by both."""
