@@ -34,7 +34,7 @@ class _Target:
 
     @property
     def words(self) -> dict[str, object]:
-        return {"source": self.source} | ({} if self.noise is None else {"noise": f"{self.noise:g}"})
+        return {"source": self.source, **({} if self.noise is None else {"noise": f"{self.noise:g}"})}
 
 
 class InversionMeasure(Measure):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem
+from experiments.core.engine.simulate import Problem, Round
 from experiments.core.subject import subject
 from experiments.core.sweep.cell import Row
 
 
-class Measure:
+class Measure(ABC):
     """An observer of rounds that collects rows.
 
     Attributes:
@@ -33,6 +34,10 @@ class Measure:
             about = " ".join(filter(None, [self.point, subject(**words)]))
             row: Row = {"method": self.method, "metric": metric, "subject": about, "round": t, "value": float(value)}
             self.rows.append({**row, "unit": unit, **({} if n is None else {"n": n})})
+
+    @abstractmethod
+    def observe(self, record: Round) -> None:
+        """Called after every round; measures in those that are due."""
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

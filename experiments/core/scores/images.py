@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def psnr(image: ArrayLike, other: ArrayLike) -> float:
 _MOST_EQUAL = 1e-10
 
 
-def best(measure: Any, image: ArrayLike, others: Sequence[ArrayLike]) -> tuple[float, float]:
+def best(measure: Callable[[Any, Any], float], image: ArrayLike, others: Iterable[ArrayLike]) -> tuple[float, float]:
     """Mean and greatest likeness by `measure` (`ssim`, `psnr`) of an image to each of `others`, at least one."""
     values = [measure(image, other) for other in others]
     return float(np.mean(values)), max(values)
