@@ -78,6 +78,7 @@ class Round:
         locals: [K, size] their local states w_t,m^k, after clipping.
         uploads: [K, U] what they sent: `locals` itself where an algorithm sends models.
         weights: [K] what the algorithm averages models by: `sizes`, or ones. rest: [K] the same of further uploads.
+        remembered: [S] what the algorithm's server remembers when the round begins.
         step: the algorithm's server step from (mean of the uploads [U], number of participants) -> [size].
         iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
         batches: [K][m] rows of each local step within the client's data, None for the full batch.
@@ -96,6 +97,7 @@ class Round:
     uploads: Tensor
     weights: Tensor
     rest: Tensor
+    remembered: Tensor
     step: Callable[[Tensor, int], Tensor]
     iterates: list[list[Tensor]] | None
     batches: list[list[Tensor | None]]
@@ -340,6 +342,7 @@ def _round(
         collected.sent,
         sizes if algorithm.weighting == "samples" else torch.ones_like(sizes),
         sizes if (algorithm.rest or algorithm.weighting) == "samples" else torch.ones_like(sizes),
+        server_before[0],
         step,
         iterates if iterates_wanted else None,
         batches,
