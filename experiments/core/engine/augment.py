@@ -24,7 +24,7 @@ class Augment:
         crop: the image gets so many black pixels on each side, and a window of the old size is cut out at random; 0:
             none. flip: mirrored left to right with probability 1/2.
         cutout: side of a square hole of zeros at a random place (DeVries and Taylor 2017), which may reach over the
-            border; of an odd number one less; 0: none. Zeros are put after normalisation, as there: the mean colour.
+            border; an even number; 0: none. Zeros are put after normalisation, as there: the mean colour.
         black: the value of a black pixel in each channel, after normalisation.
     """
 
