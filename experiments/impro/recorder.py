@@ -143,7 +143,7 @@ class Recorder:
         if self._seconds:
             self._add("train_seconds", median(self._seconds), "s", n=len(self._seconds))
         start = problem.net.flat()
-        state = problem.algorithm.init(start, len(problem.federation.sizes), problem.net.p)
+        state = problem.algorithm.init(start, problem.setup)
         self._add("state_bytes", state.numbers * start.element_size(), "bytes")
 
     def _now(self) -> float:
