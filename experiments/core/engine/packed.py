@@ -91,7 +91,7 @@ class Packed(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Rows are taken from the bytes, then decoded; everything else works on the numbers."""
-        if isinstance(args[0], Packed) and _takes_rows(func, args):
+        if args and isinstance(args[0], Packed) and _takes_rows(func, args):
             return args[0].code.numbers(func(args[0].raw, *args[1:], **(kwargs or {})))
         numbers: Callable[[Any], Any] = lambda a: a.code.numbers(a.raw) if isinstance(a, Packed) else a  # noqa: E731
         return func(*tree_map(numbers, args), **tree_map(numbers, kwargs or {}))
