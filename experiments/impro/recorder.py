@@ -143,8 +143,8 @@ class Recorder:
         if self._seconds:
             self._add("train_seconds", median(self._seconds), "s", n=len(self._seconds))
         start = problem.net.flat()
-        state = problem.algorithm.init(start, len(problem.federation.sizes), problem.net.p)
-        self._add("state_bytes", state.numbers * start.element_size(), "bytes")
+        numbers = problem.algorithm.init(start, problem.setup).numbers(len(set().union(*problem.schedule)))
+        self._add("state_bytes", numbers * start.element_size(), "bytes")
 
     def _now(self) -> float:
         """The time, once the device has finished all its work."""
