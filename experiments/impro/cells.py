@@ -14,6 +14,7 @@ from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.impro import PAPER
+from experiments.impro.observers import keep, measures_of
 from experiments.impro.recorder import Recorder
 from experiments.impro.rows import Rows
 from experiments.impro.spec import ORDER, WORDS, ImproSpec
@@ -35,6 +36,7 @@ def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Ro
             partial=lambda rows: context.partial([{**built.columns, **row} for row in rows]),
             show_status=context.status,
         )  # fmt: skip
+        measures = measures_of(spec, point, problem, chosen, workers)
         if not recorder.metrics.rows:
             _describe(spec, recorder.metrics, problem)
         diverged = False
@@ -44,7 +46,7 @@ def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Ro
                 [BASE],
                 built.start,
                 chosen,
-                observers=[recorder],
+                observers=[recorder, *measures],
                 threads=context.threads,
                 checkpoint=checkpoint(spec, context, "impro"),
                 progress=progress_of(context, "rounds"),
@@ -54,7 +56,8 @@ def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Ro
             context.warn(f"{spec.algorithm.kind} diverged: {fault.what}; its accuracies from there on are NaN")
         recorder.summary(diverged)
     keep_clients(problem.federation, context)
-    rows = list(recorder.metrics.rows)
+    keep(measures, context)
+    rows = [*recorder.metrics.rows, *(row for measure in measures for row in measure.rows)]
     if not diverged:
         rows += quality(problem.net, problem.federation, *recorder.last(), context, point)
     return [{**built.columns, **row} for row in rows]

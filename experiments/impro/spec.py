@@ -11,6 +11,7 @@ from experiments.core.block import Block
 from experiments.core.spec.fields import RunSpec, raised
 from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.role import Role
+from experiments.impro.measures import DistanceSpec, InversionSpec, VarianceSpec
 
 ORDER = ("task", "fl", "algorithm", "split", "noise", "per_round", "variant", "schedule")
 WORDS = {"clients_per_round": "per_round"}
@@ -47,6 +48,9 @@ class ImproSpec(RunSpec):
     divergence: bool = Field(True, description="measure how far local models are from their mean")
     layers_of: tuple[str, ...] = Field(("fedavg",), description="kinds of algorithm for which also tensor by tensor")
     layers_every: int = Field(1, ge=1, description="rounds between these; the last round always counts")
+    variance: VarianceSpec | None = Field(None, description="measure client gradient variance (Theorem 4.2)")
+    distance: DistanceSpec | None = Field(None, description="measure distances of clients, contributions (Theorem 4.1)")
+    inversion: InversionSpec | None = Field(None, description="invert features after the last round (Fig. 11-13)")
 
     def tuned(self) -> ImproSpec:
         """The same run with the learning rate that `lr_of` says, and no `lr_of`: what a cell computes."""

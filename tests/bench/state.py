@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -48,7 +49,7 @@ def trained(algorithm: str) -> dict[str, float]:
     engine.simulate(
         built.problem, [BASE], built.start, chosen, threads=2, progress=lambda *_: times.append(time.perf_counter())
     )
-    f, rounds = built.problem.federation, [b - a for a, b in zip(times[5:], times[6:], strict=False)]
+    f, rounds = built.problem.federation, [b - a for a, b in pairwise(times[5:])]
     return {
         "round": median(rounds), "memory": (peak.resident() or 0) - before, "state": made[0].bytes,
         "data": sum(t.nbytes for t in (f.x, f.y, f.test_x, f.test_y)), "all": 4 * (CLIENTS + 1) * len(built.start),

@@ -91,6 +91,11 @@ class FedImpro(Block, Algorithm):
 
         return PlainImproved(setup, self.rules)
 
+    def statistics(self, remembered: Tensor, setup: Setup) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations [classes, ...] of the features, from what the server remembers [S]."""
+        mean, spread = remembered.view(2, setup.classes, *setup.features(self.split))
+        return mean, self.rules.deviation(spread)
+
     def weight_at(self, turn: Turn) -> float:
         """The weight w_r of the drawn features' loss in the first epoch of a round."""
         return self.rules.shares(turn, 0, 1, 1)[1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from experiments.core.engine.algorithm import Algorithm, Setup, Turn
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halved
 from experiments.core.engine.draws import step_seed
@@ -22,6 +23,7 @@ from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.remembered import Memory
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.seeds import stream
 from experiments.core.engine.shares import counts_of, sample_weights, shares_of
 from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
@@ -40,6 +42,13 @@ class Problem:
     algorithm: Algorithm
     seed: int
     privacy: Privacy | None = None
+    augment: Augment | None = None
+
+    def shown(self, client: int, t: int, step: int, x: Tensor) -> Tensor:
+        """The inputs [n, ...] of a local step as the model sees them: changed by `augment`, the same in every world."""
+        if self.augment is None:
+            return x
+        return self.augment(x, stream(self.seed, "augment", client=client, round=t, step=step))
 
     def draws_of(self, client: int, t: int) -> Callable[[int], int] | None:
         """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
@@ -70,6 +79,7 @@ class Round:
         locals: [K, size] their local states w_t,m^k, after clipping.
         uploads: [K, U] what they sent: `locals` itself where an algorithm sends models.
         weights: [K] what the algorithm averages models by: `sizes`, or ones. rest: [K] the same of further uploads.
+        remembered: [S] what the algorithm's server remembers when the round begins.
         step: the algorithm's server step from (mean of the uploads [U], number of participants) -> [size].
         iterates: [K][m] states before each local step (w_t,0 .. w_t,m-1), or None when no observer asked.
         batches: [K][m] rows of each local step within the client's data, None for the full batch.
@@ -88,6 +98,7 @@ class Round:
     uploads: Tensor
     weights: Tensor
     rest: Tensor
+    remembered: Tensor
     step: Callable[[Tensor, int], Tensor]
     iterates: list[list[Tensor]] | None
     batches: list[list[Tensor | None]]
@@ -283,11 +294,12 @@ def _round(
                 keep.clear()  # where this piece runs again
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
             steps, draws = batches[task.index], problem.draws_of(task.client, t)
+            shown = partial(problem.shown, task.client, t)
             server = task.of(stack.memory.server, some)
             client = stack.memory.of(task.client, task.places[some])
             part = algorithm.local(turn, rows, server, client)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws
+                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws, shown
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
@@ -305,8 +317,8 @@ def _round(
     ):
         for done in parts:
             some = done.some
-            rows, places = task.rows[some], task.places[some]
-            collected.take(rows, places, task.client, task.index, task.share[some], task.rest[some], done)
+            worlds_of, shares_in = (task.rows[some], task.places[some]), (task.share[some], task.rest[some])
+            collected.take(*worlds_of, task.client, task.index, *shares_in, done)
     rows = _aggregate(algorithm, turn, stack, collected.mean, share, t)
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
@@ -332,6 +344,7 @@ def _round(
         collected.sent,
         sizes if algorithm.weighting == "samples" else torch.ones_like(sizes),
         sizes if (algorithm.rest or algorithm.weighting) == "samples" else torch.ones_like(sizes),
+        server_before[0],
         step,
         iterates if iterates_wanted else None,
         batches,

@@ -13,19 +13,23 @@ from experiments.core.engine.draws import drawing
 from experiments.core.errors import SpecError
 
 
-def path_of(module: nn.Module, block: str) -> str:
+def path_of(module: nn.Module, block: str, where: str = "algorithm.split") -> str:
     """The path in `module` of the block called `block`: a short name in the module's `blocks`, or a path itself.
+
+    Args:
+        where: the key of a spec that names the block, for the error.
 
     Raises:
         SpecError: there is no such block.
     """
-    short: dict[str, str] = getattr(module, "blocks", {})
+    named = getattr(module, "blocks", None)
+    short: dict[str, str] = named if isinstance(named, dict) else {}  # others keep layers under this name
     paths = [path for path, _ in module.named_modules() if path]
     path = short.get(block, block)
     if path not in paths:
         known = list(short) or paths
         shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-        raise SpecError(f"the model has no block {block!r} to split behind", "algorithm.split", f"use one of {shown}")
+        raise SpecError(f"the model has no block {block!r} to split behind", where, f"use one of {shown}")
     return path
 
 

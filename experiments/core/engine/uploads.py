@@ -53,7 +53,8 @@ class Collected:
         """Add one finished piece and write the client's state, for the piece is done for good.
 
         Args:
-            rows: [B] the worlds, on their device; `worlds`: the same numbers. client: k. index: of k among the participants. share: [B] its weight in each world.
+            rows: [B] the worlds, on their device; `worlds`: the same numbers. client: k. index: of k among the
+                participants. share: [B] its weight in each world; rest: that of what is sent beside the model.
             done: the piece; its upload is overwritten.
         """
         sent = done.finished.sent
