@@ -29,10 +29,10 @@ class DistanceMeasure(Measure):
     (`contribution`), and how far it raises their accuracy, the share of samples with a margin above zero at all
     (`contribution_accuracy`). It is one training run, not the expectation over them.
 
-    Rows: `wasserstein` (client=, space=input|features, how=gaussian|exact|chance), where `chance` is the exact one of
-    as many samples of the others; `wasserstein_covered`, % of samples whose class the other side has, too;
-    `contribution`, `own_contribution` (the same on its own samples), `contribution_accuracy` (client=); and
-    `contribution_spearman`, `contribution_pearson` with the distances over the round's participants.
+    Rows: `wasserstein` (client=, space=input|features, how=gaussian|exact|excess), where `excess` is what the exact one
+    exceeds by that between samples of the others (see `by_transport`); `wasserstein_covered`, % of samples whose class
+    the other side has, too; `contribution`, `own_contribution` (the same on its own samples), `contribution_accuracy`
+    (client=); and `contribution_spearman`, `contribution_pearson` with the distances over the round's participants.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class DistanceMeasure(Measure):
         classes, most = self.problem.federation.classes, self._block.exact
         found = {"gaussian": by_closed_form(clients, features, classes)}
         if most:
-            exact, chance = by_transport(clients, features, classes, most, self.problem.seed, t)
-            found |= {"exact": exact, "chance": chance}
+            exact, excess = by_transport(clients, features, classes, most, self.problem.seed, t)
+            found |= {"exact": exact, "excess": excess}
         return found
 
     def _rows(self, t: int, clients: list[Client], space: str, how: str, values: list[Conditional]) -> None:
