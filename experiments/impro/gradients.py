@@ -87,7 +87,7 @@ def _real(
         gap = centre - mean
         # By column first, in place: single samples' gradients are many times the model.
         spread = piece.sub_(centre).square_().sum(0, dtype=torch.float64)
-        spread += gap.double().square_() * (len(piece) * (seen - len(piece)) / seen)
+        spread += gap.double().square() * (len(piece) * (seen - len(piece)) / seen)
         for name, columns in parts.items():
             within[name] += float(spread[columns].sum()) / n
         mean += gap * (len(piece) / seen)
