@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from experiments.core.engine.algorithm import Algorithm, Setup, State, Turn
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halved
 from experiments.core.engine.draws import step_seed
@@ -21,6 +22,7 @@ from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.seeds import stream
 from experiments.core.engine.shares import counts_of, sample_weights, shares_of
 from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
@@ -39,6 +41,13 @@ class Problem:
     algorithm: Algorithm
     seed: int
     privacy: Privacy | None = None
+    augment: Augment | None = None
+
+    def shown(self, client: int, t: int, step: int, x: Tensor) -> Tensor:
+        """The inputs [n, ...] of a local step as the model sees them: changed by `augment`, the same in every world."""
+        if self.augment is None:
+            return x
+        return self.augment(x, stream(self.seed, "augment", client=client, round=t, step=step))
 
     def draws_of(self, client: int, t: int) -> Callable[[int], int] | None:
         """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
@@ -284,11 +293,12 @@ def _round(
                 keep.clear()  # where this piece runs again
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
             steps, draws = batches[task.index], problem.draws_of(task.client, t)
+            shown = partial(problem.shown, task.client, t)
             server = task.of(stack.memory.server, some)
             client = task.of(stack.memory.clients[:, task.client], some)
             part = algorithm.local(turn, rows, server, client)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws
+                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws, shown
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.block import Block
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import available_on, resolve_device
 from experiments.core.engine.examine import examine
@@ -69,7 +70,8 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     local = LocalTraining(**spec.local.model_dump())
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
-    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy)
+    augment = None if spec.augment is None else Augment.of(federation, **spec.augment.model_dump())
+    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy, augment)
     _statistics_fit(problem, context)
     _classes_held(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
