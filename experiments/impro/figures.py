@@ -14,7 +14,9 @@ from experiments.core.report.catalogue import Maker, catalogue
 from experiments.impro import (
     claims_table,
     figure_divergence,
+    figure_inversion,
     figure_rounds,
+    figure_theory,
     tables,
     tables_cost,
     tables_more,
@@ -42,9 +44,6 @@ _PRINTED: dict[str, dict[str, Maker]] = {
     "table11": {"table11": tables.TABLE11},
     "long": {"figure8a": partial(_by_round, title="Figure 8a: a long run of FedAvg.")},
     "presets": {"presets": tables_cost.presets},
-    # Theorems 4.1 and 4.2, and the inversion of features: each setting's own figures go here.
-    "theory": {},
-    "inversion": {},
 }
 """Setting -> the tables and figures that the paper has of it."""
 
@@ -56,6 +55,9 @@ _EVERY: dict[str, Maker] = {
     "overhead": tables_cost.overhead,
     "sampled_weight": figure_rounds.sampled_weight,
     "claims": claims_table.claims,
+    "variance": figure_theory.variance_left,
+    "contribution": figure_theory.contribution,
+    "inversion_scores": figure_inversion.scores,
 }
 """What every setting has, a user's own too."""
 
@@ -89,5 +91,6 @@ def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tupl
     printed = _PRINTED.get(family(name), {})
     yield from printed.items()
     yield from _EVERY.items()
+    yield "inverted", lambda rows, name: figure_inversion.pictures(rows, folders, name)
     covered = _COVERED.get(family(name), set())
     yield from ((word, maker) for word, maker in _WITHOUT_PRINTED.items() if word not in covered)

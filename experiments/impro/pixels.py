@@ -13,8 +13,7 @@ from torch import Tensor
 from experiments.core.engine.federation import Federation
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
-
-FILE = "inversion.npz"
+from experiments.impro.stored_images import FILE
 
 Images = dict[str, NDArray[np.generic]]
 """original, features [n, C, H, W] and labels [n]; mean, class_mean [G, C, H, W] and classes [G]; noised_mean
