@@ -9,7 +9,8 @@ import pandas as pd
 
 from experiments.core.report.tables import ABOUT
 from experiments.impro import printed
-from experiments.impro.reading import ORDER, axes
+from experiments.impro.reading import axes
+from experiments.impro.spec import ORDER
 
 QUOTED = ("feddyn", "fedspeed", "ccvr", "feddf", "spherefed")
 """Methods whose numbers in Table 10 the authors copied from these methods' own papers."""
@@ -91,5 +92,5 @@ def _averaged(runs: pd.DataFrame) -> pd.DataFrame:
     by = [*ABOUT, "task", "net", "data", "method", "seed"]
     numbers = [column for column in ("best", "last", "last ten") if column in runs]
     each = runs.groupby(by, sort=False)[numbers].mean().reset_index()
-    blank = dict.fromkeys(("split", "noise", "per_round", "variant"), "")
-    return accuracies(each.assign(**blank, fl="average", point=""))
+    blank = dict.fromkeys([axis for axis in ORDER if axis not in each], "")
+    return accuracies(each.assign(**{**blank, "fl": "average", "point": ""}))

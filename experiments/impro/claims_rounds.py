@@ -30,7 +30,7 @@ def speed(rows: pd.DataFrame) -> Lines:
     reached = reached.assign(held=reached["rounds"].fillna(reached["run"]))
     for (cell, goal), part in reached.groupby(["cell", "goal"], sort=False):
         told = {**words(str(cell)), "target": goal}
-        for method in methods(part):
+        for method in methods(part) if OURS in set(part["method"]) else []:
             of_method = part[part["method"] == method]
             share = count(float(of_method["rounds"].notna().sum()), len(of_method))
             yield line("IM3", share, "runs", reached=method, **told)

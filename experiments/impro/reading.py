@@ -16,8 +16,8 @@ from experiments.core.report.artefacts import family as family
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import KEYS, arranged
 from experiments.core.subject import words as words_of
+from experiments.impro.spec import ORDER
 
-ORDER = ("task", "fl", "split", "noise", "per_round", "variant", "algorithm")
 WITHIN = (
     "target", "layer", "depth", "part", "objective", "sampled", "over", "client", "space", "how",
     "source", "key",
@@ -161,7 +161,7 @@ def curves(rows: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
 _AXIS_WORDS = {
     "split": "split after {}", "noise": "noise {}", "per_round": "{} clients a round", "variant": "{}",
-    "algorithm": "{}",
+    "schedule": "schedule {}",
 }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ BLANKS = {
     **dict.fromkeys(("paper", "paper sd", "difference", "paper rounds"), UNPRINTED),
     **dict.fromkeys(("best", "last", "last ten", "task", "model"), _ABSENT),
     **dict.fromkeys(("target", "reached", "rounds run"), _ABSENT),
-    **dict.fromkeys(("fl", "split", "noise", "per_round", "variant"), "the line is of no such setting"),
+    **dict.fromkeys(("fl", "split", "noise", "per_round", "variant", "schedule"), "the line is of no such setting"),
     "rounds": "half of the seeds or more never reached it, or not run here",
     "note": "run here",
     "settings": "of one federated setting",
