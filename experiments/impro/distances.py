@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.seeds import stream
-from experiments.core.scores.transport import Conditional, Moments, conditional, exact, gaussian
+from experiments.core.scores.transport import Conditional, Moments, conditional, exact, gaussian, of_labels
 
 Client = tuple[Tensor, Tensor]
 """x [n, ...] and y [n]."""
@@ -19,6 +19,7 @@ Features = Callable[[Tensor], Tensor]
 """x [n, ...] -> [n, d]: the space in which distances are taken."""
 
 _AT_ONCE = 256  # samples of which features are held
+_FEWEST = 5  # samples of a class whose distance is compared with chance: that of one sample is mostly luck
 
 
 def by_closed_form(clients: list[Client], features: Features, classes: int) -> list[Conditional]:
@@ -42,6 +43,12 @@ def _moments(client: Client, features: Features, classes: int) -> Moments:
     return reduce(Moments.joined, (Moments.of(features(x), y, classes) for x, y in pieces))
 
 
+def by_labels(label_counts: Tensor) -> list[float]:
+    """How far the label distribution of each client is from the others', in [0, 1]: label_counts [K, classes]."""
+    rest = label_counts.sum(0) - label_counts
+    return [of_labels(one, others) for one, others in zip(label_counts, rest, strict=True)]
+
+
 def by_transport(
     clients: list[Client], features: Features, classes: int, most: int, seed: int, t: int
 ) -> tuple[list[Conditional], list[Conditional]]:
@@ -50,7 +57,7 @@ def by_transport(
     Samples of one distribution are far apart, too, in many dimensions nearly as far as those of different ones. So the
     second list has, in place of the distance of a class, what it exceeds that distance by which as many samples of the
     others in place of the client's have: about 0 for clients that are alike. It is over the classes of which the
-    others hold enough samples for that.
+    client holds five samples or more, and the others enough for that.
 
     Args:
         most: samples of a class on each side, drawn by the names of round and class: the same order for all clients.
@@ -89,7 +96,7 @@ def _of_class(
         here, there, like = (points[torch.searchsorted(needed, rows)] for rows in (one, first, second))
         if len(there):
             found[m] = exact(here, there)
-        if len(like) == len(one):
+        if len(like) == len(one) >= _FEWEST:
             chance[m] = exact(like, there)
 
 

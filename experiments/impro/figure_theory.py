@@ -74,9 +74,8 @@ def _plain_numbers(ax: Axes) -> None:
 
 
 _KINDS = {
-    ("input", "gaussian"): "inputs, Gaussian closed form", ("input", "excess"): "inputs, exact transport above chance",
-    ("features", "gaussian"): "features, Gaussian closed form",
-    ("features", "excess"): "features, exact transport above chance",
+    ("labels", "discrete"): "labels alone", ("input", "gaussian"): "inputs, Gaussian",
+    ("features", "gaussian"): "features, Gaussian", ("features", "excess"): "features, exact above chance",
 }  # fmt: skip
 
 
@@ -87,7 +86,8 @@ def contribution(rows: pd.DataFrame, name: str) -> Artefact | None:
         return None
     caption = (
         "Each client's conditional Wasserstein distance from the others (Definition 4.1) and by how much its local "
-        "training lowers the mean loss on the others' data (below 0: raises it), one mark a client and measured round. "
+        "training lowers the mean loss on the others' data (below 0: raises it), one mark a client and measured round; "
+        "at the left the distance of the label distributions alone. "
         "Theorem 4.1's own quantity, the distance to the nearest input of another class, cannot be computed for a "
         "network; the loss stands in for it. In the titles: the rank correlation over the clients of a round, mean "
         "over rounds and seeds; the theorem lets a large distance go with a small contribution, so below 0."
@@ -118,7 +118,7 @@ def _draw_scatter(both: pd.DataFrame) -> Figure:
             ax.plot(of_round["distance"], of_round["contribution"], color=color, label=f"round {t:g}", **dots)
         ax.axhline(0, color="0.4", linewidth=0.8, zorder=0)
         method = label_of(str(here["method"].iloc[0]))
-        ax.set_title(f"{method}: {_KINDS[space, how]}\n{_correlation_words(here)}", fontsize=7.5)
+        ax.set_title(f"{method}: {_KINDS[space, how]}\n{_correlation_words(here)}", fontsize=7)
     outer_labels(panels, columns, "distance of the client from the others", "contribution [nats]")
     figure_parts.legend(figure, panels, columns=8)
     return figure

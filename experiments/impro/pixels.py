@@ -31,7 +31,12 @@ class Pixels:
     def of(cls, federation: Federation) -> Pixels:
         """By the normalisation that the data remember, else so that 0 and 1 and all training inputs are in range."""
         if federation.scale is not None:
-            return cls(*(torch.tensor(part).reshape(-1, 1, 1).to(federation.x) for part in federation.scale))
+            return cls(
+                *(
+                    torch.tensor(part).reshape(-1, 1, 1).to(federation.x.device, federation.x.dtype)
+                    for part in federation.scale
+                )
+            )
         low, high = federation.x.min().clamp(max=0), federation.x.max().clamp(min=1)
         return cls(low / (low - high), 1 / (high - low))
 
