@@ -13,7 +13,7 @@ from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.role import Role
 from experiments.impro.measures import DistanceSpec, InversionSpec, VarianceSpec
 
-ORDER = ("task", "fl", "algorithm", "split", "noise", "per_round", "variant", "schedule")
+ORDER = ("task", "fl", "split", "noise", "per_round", "variant", "schedule", "algorithm")
 WORDS = {"clients_per_round": "per_round"}
 
 

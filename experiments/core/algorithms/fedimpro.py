@@ -59,6 +59,7 @@ class FedImpro(Block, Algorithm):
     clip: bool | None = Field(None, description="the weight stays where it is after `until`, and does not grow on")
     rest: ClassVar[Literal["samples", "clients"] | None] = "clients"
     splits: ClassVar[bool] = True
+    broadcasts: ClassVar[bool] = True
 
     @property
     def rules(self) -> Rules:

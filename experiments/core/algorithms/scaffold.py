@@ -26,6 +26,7 @@ class Scaffold(Block, Algorithm):
     kind: Literal["scaffold"] = "scaffold"
     lr: float = Field(1.0, gt=0, description="eta_g, the server's step")
     weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+    broadcasts: ClassVar[bool] = True
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: c [p], and c_k [p] of every client."""

@@ -216,6 +216,7 @@ class Algorithm(ABC):
         weighting: models are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
         rest: the same of what an upload holds beyond the model's numbers; None: as the models.
         splits: its local steps need `Formulation.joint`.
+        broadcasts: clients are sent the server's state beside the model.
         private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
             where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
     """
@@ -223,6 +224,7 @@ class Algorithm(ABC):
     weighting: ClassVar[Literal["samples", "clients"]] = "samples"
     rest: ClassVar[Literal["samples", "clients"] | None] = None
     splits: ClassVar[bool] = False
+    broadcasts: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def init(self, start: Tensor, setup: Setup) -> State:

@@ -19,6 +19,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone, initialise
+from experiments.core.engine.packed import packed
 from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
@@ -64,6 +65,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     if spec.loss == "squared":
         federation = one_hot(federation, dtype)
     federation = federation.to(device, dtype)
+    federation = federation if device.type == "cpu" else packed(federation)
     net = examine(net, federation)
     remember_model(net, context)
     schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
