@@ -147,7 +147,8 @@ class Recorder:
         if self.seen:
             self._add("upload_bytes", self._sent, "bytes")
         self._add("download_bytes", received * size, "bytes")
-        self._add("state_bytes", state.numbers * size, "bytes")
+        numbers = state.numbers(len(set().union(*problem.schedule)))
+        self._add("state_bytes", numbers * size, "bytes")
         if self._seconds:
             self._add("train_seconds", median(self._seconds), "s", n=len(self._seconds))
 

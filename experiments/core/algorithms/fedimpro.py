@@ -71,7 +71,7 @@ class FedImpro(Block, Algorithm):
         """Means, then spreads [classes, D] of the server, at their start."""
         if setup.classes < 2:
             raise SpecError("FedImpro's statistics are by class, and here numbers are predicted", "algorithm.kind")
-        return State(start_of(self.rules, start, setup), start.new_empty(1, setup.clients, 0))
+        return State(start_of(self.rules, start, setup), start.new_empty(1, 0))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Training of both parts; the model, means and spreads are sent."""
