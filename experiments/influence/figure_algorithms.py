@@ -133,13 +133,20 @@ def _matrix(figure: Figure, ax: Axes, frame: pd.DataFrame, names: list[str]) -> 
             means[i, j] = of.mean()
             twin = _of(frame, "rounding", one, one) if i == j else of.head(0)
             _write(ax, i, j, of, twin)
+        ax.plot(*_frame(i), color="black", linewidth=1)
     drawn = ax.imshow(np.ma.masked_invalid(means), cmap="PuOr", vmin=-1, vmax=1)
     figure.colorbar(drawn, ax=ax, label="Spearman correlation, mean over seeds", shrink=0.8)
     labels = [LABELS.get(name, name) for name in names]
     ax.set_xticks(range(len(names)), labels, rotation=30, ha="right")
     ax.set_yticks(range(len(names)), labels)
     ax.grid(visible=False)
-    ax.set_title("two algorithms (diagonal: two seeds)")
+    ax.set_title("two algorithms in one seed (framed: one algorithm in two seeds)")
+
+
+def _frame(i: int) -> tuple[list[float], list[float]]:
+    """The corners of the i-th cell of the diagonal, x and y."""
+    low, high = i - 0.46, i + 0.46
+    return [low, high, high, low, low], [low, low, high, high, low]
 
 
 def _of(frame: pd.DataFrame, compared: str, one: str, other: str) -> pd.Series[float]:
