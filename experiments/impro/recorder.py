@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
@@ -60,6 +61,9 @@ class Recorder:
             self._evaluate(record)
             if self._spec.divergence:
                 self._diverge(record)
+            if isinstance(self._problem.algorithm, FedImpro):
+                weight = self._problem.algorithm.weight_at(self._problem.turn(record.index))
+                self._add("sampled_weight", weight, t=record.index)
             self._partial(self.metrics.rows)
         self._since = self._now()
 
@@ -136,15 +140,17 @@ class Recorder:
                 self._add("layer_divergence", value, t=t, n=n, layer=slot.name, depth=depth)
 
     def _costs(self) -> None:
-        """Bytes and seconds."""
-        problem = self._problem
+        """Bytes of a client and round, bytes that the algorithm remembers, seconds of a round."""
+        problem, start = self._problem, self._problem.net.flat()
+        state, size = problem.algorithm.init(start, problem.setup), start.element_size()
+        received = len(start) + (state.server.numel() if problem.algorithm.broadcasts else 0)
         if self.seen:
             self._add("upload_bytes", self._sent, "bytes")
+        self._add("download_bytes", received * size, "bytes")
+        numbers = state.numbers(len(set().union(*problem.schedule)))
+        self._add("state_bytes", numbers * size, "bytes")
         if self._seconds:
             self._add("train_seconds", median(self._seconds), "s", n=len(self._seconds))
-        start = problem.net.flat()
-        state = problem.algorithm.init(start, problem.setup)
-        self._add("state_bytes", state.numbers * start.element_size(), "bytes")
 
     def _now(self) -> float:
         """The time, once the device has finished all its work."""

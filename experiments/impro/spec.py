@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from experiments.core.algorithms import kinds
 from experiments.core.block import Block
 from experiments.core.spec.fields import RunSpec, raised
-from experiments.core.spec.grid import Axes, faults_of_grid
+from experiments.core.spec.grid import Axes, at, fault_at, faults_of_grid
 from experiments.core.spec.role import Role
 from experiments.impro.measures import DistanceSpec, InversionSpec, VarianceSpec
 
-ORDER = ("task", "fl", "algorithm", "split", "noise", "per_round", "variant", "schedule")
+ORDER = ("task", "fl", "split", "noise", "per_round", "variant", "schedule", "algorithm")
 WORDS = {"clients_per_round": "per_round"}
 
 
-class Rate(Block):
-    """A learning rate of its own for an algorithm, under all the conditions that are named (Table 5)."""
+class Tuning(Block):
+    """Values of its own for an algorithm, under all the conditions that are named (learning rates: Table 5)."""
 
     algorithm: str = Field(description="the kind of algorithm")
-    lr: float = Field(gt=0, description="its learning rate, in place of local.lr")
     alpha: float | None = Field(None, gt=0, description="only where partition.alpha is this")
     clients: int | None = Field(None, ge=1, description="only where there are so many clients")
     epochs: int | None = Field(None, ge=1, description="only where local.epochs is this")
+    keys: dict[str, Any] = Field(min_length=1, description="dotted keys and the values that they have there")
 
     def fits(self, spec: RunSpec) -> bool:
-        """Whether it is the rate of `spec`."""
+        """Whether `spec` has the algorithm and meets the conditions."""
         alpha = getattr(spec.partition, "alpha", None)
         found = (spec.algorithm.kind, alpha, spec.known_clients, spec.local.epochs)
         asked = (self.algorithm, self.alpha, self.clients, self.epochs)
@@ -41,7 +41,9 @@ class ImproSpec(RunSpec):
     grid: Annotated[Axes, Role.AXES] = Field(
         {}, description="axes: key -> values, or word -> named sets of keys; a cell for each combination"
     )
-    lr_of: tuple[Rate, ...] = Field((), description="learning rates other than local.lr; the first that fits counts")
+    tuning: tuple[Tuning, ...] = Field(
+        (), description="what depends on algorithm and federation at once (Table 5); of two for a key the later counts"
+    )
     target: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(
         (), description="test accuracies in %, whose first rounds are looked for"
     )
@@ -53,18 +55,23 @@ class ImproSpec(RunSpec):
     inversion: InversionSpec | None = Field(None, description="invert features after the last round (Fig. 11-13)")
 
     def tuned(self) -> ImproSpec:
-        """The same run with the learning rate that `lr_of` says, and no `lr_of`: what a cell computes."""
-        rate = next((rate.lr for rate in self.lr_of if rate.fits(self)), self.local.lr)
-        return self.model_copy(update={"local": self.local.model_copy(update={"lr": rate}), "lr_of": ()})
+        """The same run with the values that `tuning` has for it, and no `tuning`: what a cell computes."""
+        return at(self, self._own) if self.tuning else self
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        """Dotted keys and values of every tuning that fits."""
+        fitting = (tuning.keys for tuning in self.tuning if tuning.fits(self))
+        return {**{key: value for keys in fitting for key, value in keys.items()}, "tuning": []}
 
     @model_validator(mode="after")
     def _impro(self) -> ImproSpec:
         faults, known = [], set(kinds())
         if self.loss != "cross_entropy":
             faults.append("loss: accuracy is that of a classifier: cross_entropy")
-        for key, named in (("lr_of", [rate.algorithm for rate in self.lr_of]), ("layers_of", self.layers_of)):
-            faults += [
-                f"{key}: no algorithm {kind!r}; known are {', '.join(sorted(known))}"
-                for kind in sorted({*named} - known)
-            ]
+        for key, named in (("tuning", [own.algorithm for own in self.tuning]), ("layers_of", self.layers_of)):
+            unknown = sorted({*named} - known)
+            faults += [f"{key}: no algorithm {kind!r}; known are {', '.join(sorted(known))}" for kind in unknown]
+        if self.tuning and not self.grid and (fault := fault_at(self, self._own)):
+            faults.append(f"tuning: {fault}")
         return raised(self, faults + faults_of_grid(self, self.grid, WORDS))

@@ -53,7 +53,7 @@ def compute(spec: InfluenceSpec, point: str, seed: int, context: Context) -> lis
     columns = _columns(spec, counted, clients)
     with Workers(context.threads) as workers:
         net = _as_trained(problem, built.start, chosen)
-        estimator = FedInfluence(net, problem.federation, columns, spec.gradients, seed, workers)
+        estimator = FedInfluence(net, problem.federation, columns, spec.gradients, seed, workers, problem.shown)
         tracked = _tracked(spec, problem.federation, seed, counted)
         recorder = Recorder(
             spec, problem, estimator, columns, counted, tracked, chosen, workers,

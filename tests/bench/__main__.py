@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, setup, tracing
+from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, setup, state, tracing
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
         print(f"influence: skipped, {fault.what}")
     tracing.main()
     setup.main()
+    state.main()
 
 
 if __name__ == "__main__":

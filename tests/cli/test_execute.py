@@ -4,6 +4,7 @@ import pytest
 
 from experiments.core.errors import MissingDataError, MissingError, SpecError
 from experiments.core.spec.override import read_overrides
+from experiments.train import PAPER as TRAIN
 from fedlab_cli import console
 from fedlab_cli.execute import execute, read_specs
 from fedlab_cli.options import Request
@@ -64,6 +65,21 @@ def test_dry_run_writes_nothing(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "6 worlds, about 33 min" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_tells_when_the_clients_states_do_not_fit(tmp_path, capsys, monkeypatch):
+    """Nothing is drawn or trained: 100,000 participants with 1.1 million numbers each are 450 GB; 300 of them fit."""
+    monkeypatch.setattr("experiments.core.sweep.plan.available_bytes", lambda: 64 << 30)
+    sets = ["data.clients=100000", "clients_per_round=100", "model={kind: mlp, hidden: [1024, 1024]}"]
+
+    def plan(*more):
+        overrides = read_overrides([*sets, *more])
+        execute(TRAIN, ["synthetic_logreg"], request_in(tmp_path, scale="paper", dry_run=True, overrides=overrides))
+        return capsys.readouterr().out
+
+    assert "this does not fit into memory and would not start" in plan("algorithm.kind=scaffold")
+    assert "would not start" not in plan("algorithm.kind=scaffold", "rounds=3", "evaluate_every=1")
+    assert "would not start" not in plan("algorithm.kind=fedavg")
 
 
 def test_a_long_run_announces_itself(tmp_path, capsys):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from experiments.core.engine.seeds import stream
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -97,6 +95,8 @@ def start_of(rules: Rules, like: Tensor, setup: Setup) -> Tensor:
     """[1, 2 C D]: means uniform in 0..1, as the released code has them, and `start` as deviation of every element."""
     import torch
 
+    from experiments.core.engine.seeds import stream
+
     classes, elements = shape_of(rules, setup)
     if like.is_meta:
         return like.new_empty(1, 2 * classes * elements)
@@ -119,6 +119,8 @@ def _drawn(
     setup: Setup, purpose: str, shape: tuple[int, ...], like: Tensor, client: int, index: int, step: int
 ) -> Tensor:
     import torch
+
+    from experiments.core.engine.seeds import stream
 
     number = int(stream(setup.seed, purpose, client=client, round=index, step=step).integers(2**63))
     generator = torch.Generator(like.device).manual_seed(number)

@@ -56,7 +56,7 @@ class Adaptive(ServerOptimizer):
         """The moments: m [p] at zero, then v [p] at tau^2."""
         server = start.new_zeros(1, 2 * setup.p)
         server[:, setup.p :] = self.tau**2
-        return State(server, start.new_empty(1, setup.clients, 0))
+        return State(server, start.new_empty(1, 0))
 
     def step(self, delta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The two moments and the step of Algorithm 2."""

@@ -22,7 +22,7 @@ class FedAvgM(ServerOptimizer):
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """The velocity [p]: zero."""
-        return State(start.new_zeros(1, setup.p), start.new_empty(1, setup.clients, 0))
+        return State(start.new_zeros(1, setup.p), start.new_empty(1, 0))
 
     def step(self, delta: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Go lr times the velocity."""

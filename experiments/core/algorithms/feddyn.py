@@ -30,7 +30,7 @@ class FedDyn(Block, Algorithm):
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: h [p], and g_k [p] of every client."""
-        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.clients, setup.p))
+        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.p))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Regularised local training; the model is sent."""

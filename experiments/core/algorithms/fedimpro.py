@@ -59,6 +59,7 @@ class FedImpro(Block, Algorithm):
     clip: bool | None = Field(None, description="the weight stays where it is after `until`, and does not grow on")
     rest: ClassVar[Literal["samples", "clients"] | None] = "clients"
     splits: ClassVar[bool] = True
+    broadcasts: ClassVar[bool] = True
 
     @property
     def rules(self) -> Rules:
@@ -70,7 +71,7 @@ class FedImpro(Block, Algorithm):
         """Means, then spreads [classes, D] of the server, at their start."""
         if setup.classes < 2:
             raise SpecError("FedImpro's statistics are by class, and here numbers are predicted", "algorithm.kind")
-        return State(start_of(self.rules, start, setup), start.new_empty(1, setup.clients, 0))
+        return State(start_of(self.rules, start, setup), start.new_empty(1, 0))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Training of both parts; the model, means and spreads are sent."""

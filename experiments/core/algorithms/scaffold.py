@@ -26,10 +26,11 @@ class Scaffold(Block, Algorithm):
     kind: Literal["scaffold"] = "scaffold"
     lr: float = Field(1.0, gt=0, description="eta_g, the server's step")
     weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+    broadcasts: ClassVar[bool] = True
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: c [p], and c_k [p] of every client."""
-        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.clients, setup.p))
+        return State(start.new_zeros(1, setup.p), start.new_zeros(1, setup.p))
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Corrected local training; the model and the change of c_k are sent."""

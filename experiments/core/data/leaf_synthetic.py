@@ -70,8 +70,9 @@ class LeafSynthetic(DataBlock):
         parts = [(np.empty((len(part), self.dims), np.float32), np.empty(len(part), np.int64)) for part in rows]
         places = [rows_by_owner(owner[part], self.clients) for part in rows]
         starts = np.cumsum(sizes) - sizes
+        shared = self.shared()
         for k, n in enumerate(sizes.tolist()):
-            x, y = self.client(k, n)
+            x, y = self.client(k, n, shared)
             for part, positions, (all_x, all_y) in zip(rows, places, parts, strict=True):
                 selected = part[positions[k]] - starts[k]
                 all_x[positions[k]], all_y[positions[k]] = x[selected], y[selected]
@@ -86,14 +87,14 @@ class LeafSynthetic(DataBlock):
         drawn = stream(self.data_seed, "synthetic", part="sizes").lognormal(3, 2, self.clients).astype(np.int64)
         return np.minimum(drawn + self.min_samples, self.max_samples)
 
-    def client(self, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Samples of client k: x [n, dims] float32, y [n]."""
+    def client(self, k: int, n: int, shared: tuple[np.ndarray, float] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Samples of client k: x [n, dims] float32, y [n]; `shared` as `shared()`, drawn once for many clients."""
         import numpy as np
 
         from experiments.core.engine.seeds import stream
 
         rng = stream(self.data_seed, "synthetic", part="client", client=k)
-        Q, mu = self.shared()
+        Q, mu = shared or self.shared()
         v = rng.normal(rng.normal(), 1.0, self.dims)
         sigma = np.arange(1, self.dims + 1) ** -0.6  # the square root of i^-1.2
         x = v + sigma * rng.normal(size=(n, self.dims))

@@ -1,7 +1,8 @@
 """What a federated algorithm is to the engine: frozen hyper-parameters, and a state that the engine carries per world.
 
-An algorithm never holds what it remembers. `init` makes the state of one world; the engine copies it when a world is
-forked, cuts it with the worlds into chunks, counts it in the plan's memory, and saves and restores it with the run.
+An algorithm never holds what it remembers. `init` says what one world begins with; the engine keeps a client's state
+from when it first takes part, forks it with the worlds, cuts it with them into chunks, counts it in the plan's memory,
+and saves and restores it with the run.
 Imports no torch: the blocks of a spec are algorithms themselves.
 """
 
@@ -24,34 +25,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """What an algorithm remembers between rounds, of W worlds.
+    """What an algorithm remembers in one world before the first round; `engine.remembered` carries it from there.
 
     Attributes:
-        server: [W, S] numbers of the server (momentum, a control variate, ...); S may be 0.
-        clients: [W, K, C] numbers of each of the K clients; C may be 0.
+        server: [1, S] numbers of the server (momentum, a control variate, ...); S may be 0.
+        client: [1, C] numbers of every client that has not taken part yet; C may be 0.
     """
 
     server: Tensor
-    clients: Tensor
+    client: Tensor
 
-    def repeated(self, worlds: int) -> State:
-        """`worlds` copies of the state of one world."""
-        return State(self.server.repeat(worlds, 1), self.clients.repeat(worlds, 1, 1))
-
-    def fork(self, world: int) -> None:
-        """Make `world` remember what the base world (row 0) remembers."""
-        self.server[world] = self.server[0]
-        self.clients[world] = self.clients[0]
-
-    def copy_(self, other: State) -> None:
-        """Take over the numbers of another state of the same shape."""
-        self.server.copy_(other.server)
-        self.clients.copy_(other.clients)
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers it holds."""
-        return self.server.numel() + self.clients.numel()
+    def numbers(self, participants: int) -> int:
+        """How many numbers a world holds once `participants` clients have taken part."""
+        return self.server.numel() + participants * self.client.numel()
 
 
 @dataclass(frozen=True)
@@ -216,6 +202,7 @@ class Algorithm(ABC):
         weighting: models are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
         rest: the same of what an upload holds beyond the model's numbers; None: as the models.
         splits: its local steps need `Formulation.joint`.
+        broadcasts: clients are sent the server's state beside the model.
         private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
             where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
     """
@@ -223,17 +210,18 @@ class Algorithm(ABC):
     weighting: ClassVar[Literal["samples", "clients"]] = "samples"
     rest: ClassVar[Literal["samples", "clients"] | None] = None
     splits: ClassVar[bool] = False
+    broadcasts: ClassVar[bool] = False
     private: ClassVar[bool] = False
 
     def init(self, start: Tensor, setup: Setup) -> State:
-        """The state of one world ([1, S], [1, K, C]) before the first round, whose model is `start` [size].
+        """The state of one world before the first round, whose model is `start` [size].
 
         By default nothing is remembered. Also called on the meta device, to count memory.
 
         Raises:
             SpecError: the algorithm cannot be used on this model or these data.
         """
-        return State(start.new_empty(1, 0), start.new_empty(1, setup.clients, 0))
+        return State(start.new_empty(1, 0), start.new_empty(1, 0))
 
     @abstractmethod
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:

@@ -24,7 +24,7 @@ class Augment:
         crop: the image gets so many black pixels on each side, and a window of the old size is cut out at random; 0:
             none. flip: mirrored left to right with probability 1/2.
         cutout: side of a square hole of zeros at a random place (DeVries and Taylor 2017), which may reach over the
-            border; of an odd number one less; 0: none. Zeros are put after normalisation, as there: the mean colour.
+            border; an even number; 0: none. Zeros are put after normalisation, as there: the mean colour.
         black: the value of a black pixel in each channel, after normalisation.
     """
 
@@ -56,42 +56,43 @@ class Augment:
 
     def __call__(self, x: Tensor, rng: np.random.Generator) -> Tensor:
         """A changed copy of images [n, C, H, W]; the first images of a longer batch would get the same draws."""
-        draws = rng.random((len(x), DRAWS))
-        height, width = x.shape[2:]
+        counts = np.array([2 * self.crop + 1, 2 * self.crop + 1, 2, *x.shape[2:]])
+        drawn = np.minimum((rng.random((len(x), DRAWS)) * counts).astype(np.int64), counts - 1)
+        # The numbers drawn are all that goes to the device, and nothing waits for it.
+        top, left, whole, row, column = torch.from_numpy(drawn.T.copy()).to(x.device, non_blocking=True)
         if self.crop or self.flip:
-            down, right = (_below(draws[:, i], 2 * self.crop + 1) for i in (0, 1))
-            x = self._windows(x, down, right, (draws[:, 2] < 0.5) & self.flip)
-        if self.cutout:
-            x = self._holes(x, _below(draws[:, 3], height), _below(draws[:, 4], width))
-        return x
+            x = self._windows(x, top, left, whole == 0)
+        return self._holes(x, row, column) if self.cutout else x
 
-    def _windows(self, x: Tensor, down: np.ndarray, right: np.ndarray, mirrored: np.ndarray) -> Tensor:
-        """Window (down, right) [n] of each padded image, `mirrored` [n] or not."""
-        n, channels, height, width = x.shape
-        columns = np.arange(width)
-        columns = right[:, None] + np.where(mirrored[:, None], columns[::-1], columns)
-        rows = down[:, None] + np.arange(height)
-        padded = x
-        if self.crop:
-            black = torch.tensor(self.black, dtype=x.dtype, device=x.device).reshape(-1, 1, 1)
-            padded = black.expand(n, channels, height + 2 * self.crop, width + 2 * self.crop).clone()
-            padded[:, :, self.crop : self.crop + height, self.crop : self.crop + width] = x
+    def _windows(self, x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+        """The window at (top, left) [n] of each padded image, `mirrored` [n] or not."""
+        height, width = x.shape[2:]
+        rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(len(x), -1)
+        if self.flip:
+            columns = torch.where(mirrored[:, None], width - 1 - columns, columns)
+        padded = self._padded(x) if self.crop else x
         # One index over a flattened plane: gather reads each channel alike.
-        places = torch.from_numpy(rows[:, :, None] * padded.shape[3] + columns[:, None, :]).to(x.device)
-        flat = places.reshape(n, 1, -1).expand(-1, channels, -1)
+        places = (top[:, None] + rows)[:, :, None] * padded.shape[3] + (left[:, None] + columns)[:, None, :]
+        flat = places.reshape(len(x), 1, -1).expand(-1, x.shape[1], -1)
         return padded.flatten(2).gather(2, flat).reshape(x.shape)
 
-    def _holes(self, x: Tensor, row: np.ndarray, column: np.ndarray) -> Tensor:
+    def _padded(self, x: Tensor) -> Tensor:
+        """The images with `crop` black pixels on each side."""
+        n, channels, height, width = x.shape
+        padded = x.new_empty(n, channels, height + 2 * self.crop, width + 2 * self.crop)
+        for channel, value in enumerate(self.black):
+            padded[:, channel] = value
+        padded[:, :, self.crop : self.crop + height, self.crop : self.crop + width] = x
+        return padded
+
+    def _holes(self, x: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Zeros in a square around (row, column) [n] of each image."""
         half = self.cutout // 2
-        inside = [
-            (np.arange(size) >= at[:, None] - half) & (np.arange(size) < at[:, None] + half)
-            for at, size in ((row, x.shape[2]), (column, x.shape[3]))
-        ]
-        holes = torch.from_numpy(inside[0][:, :, None] & inside[1][:, None, :]).to(x.device)
-        return x.masked_fill(holes.unsqueeze(1), 0.0)
+        down, right = (_around(at, half, size) for at, size in ((row, x.shape[2]), (column, x.shape[3])))
+        return x.masked_fill((down[:, :, None] & right[:, None, :]).unsqueeze(1), 0.0)
 
 
-def _below(draws: np.ndarray, count: int) -> np.ndarray:
-    """Whole numbers in 0..count-1 from numbers in [0, 1)."""
-    return np.minimum((draws * count).astype(np.int64), count - 1)
+def _around(at: Tensor, half: int, size: int) -> Tensor:
+    """[n, size] whether a place lies in at - half .. at + half - 1, for `at` [n]."""
+    places = torch.arange(size, device=at.device)
+    return (places >= at[:, None] - half) & (places < at[:, None] + half)

@@ -16,7 +16,7 @@ import torch
 from experiments.core.memory import is_out_of_memory
 from experiments.core.sealed import set_aside
 
-_MARK = b"fedlab checkpoint 3\n"
+_MARK = b"fedlab checkpoint 4\n"
 _HEAD = struct.Struct(f"<{len(_MARK)}sQ32s")
 """In front of what torch.save wrote: the mark, how many bytes follow, their SHA-256."""
 

@@ -96,6 +96,7 @@ def train_stack(
     client: int = 0,
     keep: list[Tensor] | None = None,
     draws: Callable[[int], int] | None = None,
+    shown: Callable[[int, Tensor], Tensor] = lambda step, x: x,
 ) -> Tensor:
     """Train B models on one client's data, from `start` [B, size]; returns their states after the last step.
 
@@ -109,6 +110,7 @@ def train_stack(
         part: the algorithm's; None: plain gradients. client: k, for what the algorithm draws.
         keep: where given, a copy of the first model's state before each step is appended to it.
         draws: number of the step -> the stream of what the model draws itself (see `Formulation.at`).
+        shown: (number of the step, its inputs) -> the inputs as the model sees them.
     """
     theta, p, part = start.clone(), formulation.net.p, part or Local()
     move = (_sgd if local.optimizer == "sgd" else _adam)(theta, p, local, lr)
@@ -117,7 +119,7 @@ def train_stack(
             keep.append(theta[0].clone())
         bx, by, bw = (x, y, weight) if rows is None else (x[rows], y[rows], None if weight is None else weight[:, rows])
         drawing = formulation if draws is None else formulation.at(draws(i))
-        move(part.step(drawing, theta, Batch(client, i, local.epoch_of(i, len(batches)), bx, by, bw)))
+        move(part.step(drawing, theta, Batch(client, i, local.epoch_of(i, len(batches)), shown(i, bx), by, bw)))
     return theta
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from experiments.core.engine.algorithm import Algorithm, Setup, State, Turn
+from experiments.core.engine.algorithm import Algorithm, Setup, Turn
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halved
 from experiments.core.engine.draws import step_seed
@@ -20,7 +21,9 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net
 from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.remembered import Memory
 from experiments.core.engine.schedule import Schedule
+from experiments.core.engine.seeds import stream
 from experiments.core.engine.shares import counts_of, sample_weights, shares_of
 from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
@@ -39,6 +42,13 @@ class Problem:
     algorithm: Algorithm
     seed: int
     privacy: Privacy | None = None
+    augment: Augment | None = None
+
+    def shown(self, client: int, t: int, step: int, x: Tensor) -> Tensor:
+        """The inputs [n, ...] of a local step as the model sees them: changed by `augment`, the same in every world."""
+        if self.augment is None:
+            return x
+        return self.augment(x, stream(self.seed, "augment", client=client, round=t, step=step))
 
     def draws_of(self, client: int, t: int) -> Callable[[int], int] | None:
         """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
@@ -139,7 +149,7 @@ class _Stack:
     """The states of the worlds that have left the base world; the rest are the base world, in row 0."""
 
     states: Tensor
-    memory: State
+    memory: Memory
     forks: list[int]
     live: list[int] = field(default_factory=list)
 
@@ -153,8 +163,8 @@ class _Stack:
 
     def saved(self, t: int, observers: Sequence[Observer]) -> dict[str, Any]:
         """The content of a checkpoint after round t."""
-        memory = {"server": self.memory.server, "clients": self.memory.clients}
-        return {"round": t, "states": self.states, "algorithm": memory, "observers": [o.state() for o in observers]}
+        memory, watched = self.memory.saved(), [o.state() for o in observers]
+        return {"round": t, "states": self.states, "algorithm": memory, "observers": watched}
 
     def expanded(self, t: int) -> Tensor:
         """[W, size], with worlds that have not forked by round t as copies of the base world."""
@@ -197,8 +207,8 @@ def simulate(
     """
     check(worlds, problem.federation.offsets)
     forks = fork_rounds(worlds, problem.schedule, problem.federation.offsets, first_round)
-    memory = problem.algorithm.init(start, problem.setup)
-    stack = _Stack(start.repeat(len(worlds), 1), memory.repeated(len(worlds)), forks)
+    memory = Memory(problem.algorithm.init(start, problem.setup), len(worlds))
+    stack = _Stack(start.repeat(len(worlds), 1), memory, forks)
     t0 = _resume(checkpoint, stack, observers, first_round)
     last = len(problem.schedule)
     if checkpoint is not None and t0 > first_round:
@@ -226,7 +236,7 @@ def _resume(checkpoint: Checkpoint | None, stack: _Stack, observers: Sequence[Ob
     if saved is None:
         return first_round
     stack.states.copy_(saved["states"])
-    stack.memory.copy_(State(**saved["algorithm"]))
+    stack.memory.restore(saved["algorithm"])
     for observer, state in zip(observers, saved["observers"], strict=True):
         observer.restore(state)
     return int(saved["round"]) + 1
@@ -237,15 +247,15 @@ class _Task:
     """One piece of work: some worlds of one client.
 
     Attributes:
-        index: of the client among the round's participants. rows: of the worlds in the stack; `only`: the row, where
-            there is but one world. share: the client's weight in each; rest: that of what it sends beside the model.
+        index: of the client among the round's participants. rows: of the worlds in the stack, on its device; `places`:
+            the same numbers. share: the client's weight in each; rest: that of what it sends beside the model.
             first: whether the base world is the first.
     """
 
     index: int
     client: int
     rows: Tensor
-    only: int | None
+    places: list[int]
     share: Tensor
     rest: Tensor
     worlds: list[World]
@@ -253,7 +263,7 @@ class _Task:
 
     def of(self, states: Tensor, some: slice) -> Tensor:
         """Rows `some` of a tensor over worlds; for one world a view, so that a large model is not copied."""
-        return states[self.rows[some]] if self.only is None else states[self.only].unsqueeze(0)
+        return states[self.rows[some]] if len(self.places) > 1 else states[self.places[0]].unsqueeze(0)
 
 
 def _round(
@@ -284,11 +294,12 @@ def _round(
                 keep.clear()  # where this piece runs again
             rows, weights = task.of(stack.states, some), None if weight is None else weight[some]
             steps, draws = batches[task.index], problem.draws_of(task.client, t)
+            shown = partial(problem.shown, task.client, t)
             server = task.of(stack.memory.server, some)
-            client = task.of(stack.memory.clients[:, task.client], some)
+            client = stack.memory.of(task.client, task.places[some])
             part = algorithm.local(turn, rows, server, client)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws
+                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws, shown
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])
@@ -306,7 +317,8 @@ def _round(
     ):
         for done in parts:
             some = done.some
-            collected.take(task.rows[some], task.client, task.index, task.share[some], task.rest[some], done)
+            worlds_of, shares_in = (task.rows[some], task.places[some]), (task.share[some], task.rest[some])
+            collected.take(*worlds_of, task.client, task.index, *shares_in, done)
     rows = _aggregate(algorithm, turn, stack, collected.mean, share, t)
     aggregate = after = stack.states[0].clone()
     if problem.privacy is not None and problem.privacy.noise:
@@ -360,9 +372,9 @@ def _tasks(
             math.ceil(len(taking) / room) if chunk else max(math.ceil(len(taking) / room), min(threads, len(taking)))
         )
         for part in taking.chunk(pieces) if len(taking) else ():
-            rows, only = live[part].to(like.device), int(live[part]) if len(part) == 1 else None
+            rows, places = live[part].to(like.device), live[part].tolist()
             share, rest = (of[part, index].to(like.device, like.dtype) for of in shares)
-            yield _Task(index, k, rows, only, share, rest, [worlds[int(i)] for i in live[part]], int(part[0]) == 0)
+            yield _Task(index, k, rows, places, share, rest, [worlds[i] for i in places], int(part[0]) == 0)
 
 
 def _aggregate(algorithm: Algorithm, turn: Turn, stack: _Stack, mean: Tensor, share: Tensor, t: int) -> Tensor | slice:

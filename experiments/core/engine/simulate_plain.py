@@ -75,6 +75,7 @@ def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: i
             for p in trained:
                 p.grad = torch.zeros_like(p)
         else:
+            batch = replace(batch, x=problem.shown(k, t, i, batch.x))
             with nullcontext() if draws is None else drawing(draws(i), x.device):
                 algorithm.loss(problem.net, module, batch, turn).backward()
         algorithm.correct(k, trained, anchor)

@@ -22,7 +22,8 @@ def path_of(module: nn.Module, block: str, where: str = "algorithm.split") -> st
     Raises:
         SpecError: there is no such block.
     """
-    short: dict[str, str] = getattr(module, "blocks", {})
+    named = getattr(module, "blocks", None)
+    short: dict[str, str] = named if isinstance(named, dict) else {}  # others keep layers under this name
     paths = [path for path, _ in module.named_modules() if path]
     path = short.get(block, block)
     if path not in paths:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from experiments.core.engine.algorithm import Finished, State
+from experiments.core.engine.algorithm import Finished
+from experiments.core.engine.remembered import Memory
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,17 @@ class Collected:
     sent: Tensor
     locals: Tensor
 
-    def __init__(self, states: Tensor, memory: State, clients: int) -> None:
+    def __init__(self, states: Tensor, memory: Memory, clients: int) -> None:
         self._states, self._memory, self._clients, self._empty = states, memory, clients, True
 
-    def take(self, rows: Tensor, client: int, index: int, share: Tensor, rest: Tensor, done: Done) -> None:
+    def take(
+        self, rows: Tensor, worlds: Sequence[int], client: int, index: int, share: Tensor, rest: Tensor, done: Done
+    ) -> None:
         """Add one finished piece and write the client's state, for the piece is done for good.
 
         Args:
-            rows: [B] the worlds. client: k. index: of k among the participants. share: [B] its weight in each world.
+            rows: [B] the worlds, on their device; `worlds`: the same numbers. client: k. index: of k among the
+                participants. share: [B] its weight in each world; rest: that of what is sent beside the model.
             done: the piece; its upload is overwritten.
         """
         sent = done.finished.sent
@@ -64,7 +69,7 @@ class Collected:
         sent[:, size:].mul_(rest[:, None])
         self.mean.index_add_(0, rows, sent)
         if done.finished.client is not None:
-            self._memory.clients[rows, client] = done.finished.client
+            self._memory.write(client, worlds, done.finished.client)
 
     def _begin(self, sent: Tensor, sends_model: bool) -> None:
         self._empty = False

@@ -173,9 +173,14 @@ def _row(reference: Reference, setting: str, ours: dict[str, Any] | None) -> dic
 
 
 def _judge_text(reference: Reference, ours: str | list[float]) -> dict[str, Any]:
-    text = ours if isinstance(ours, str) else number(ours[0])
+    text = ours if isinstance(ours, str) else _of_values(ours)
     accepted = (reference.same_as or reference.value).split("|")
     return {"ours": text, "seeds": 1, "status": "reproduced" if text in accepted else "differs"}
+
+
+def _of_values(values: list[float]) -> str:
+    """The first number there is, as text; NaN where no seed has one."""
+    return next((number(value) for value in values if not math.isnan(value)), "NaN")
 
 
 def _judge_list(printed: float, ours: Any, times: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def number(value: float, digits: int = 4) -> str:
 def with_unit(value: str, unit: str) -> str:
     """A published number, or text, to four digits; the unit is written where it is %."""
     try:
-        shown = number(float(value))
+        shown = value if value == "NaN" else number(float(value))
     except ValueError:
         shown = value
     return f"{shown} %" if unit == "%" and shown else shown

@@ -15,7 +15,7 @@ round       a number, `last` (the last round of each seed that has the metric), 
             log value over log K, that is the measured power of K
             A metric `mean:m`, `sd:m`, `highest:m` or `lowest:m` is that of all of a seed's rows of m whose subject
             matches, `*` in the subject standing for any text; `n:m` is their column n
-value       as printed: a number, or text
+value       as printed: a number, or text; ours reads `NaN` where no seed has a number
 unit        of value. With `%`, ours is multiplied by 100 unless its own unit is `%`
 rule        empty: |ours - paper's|; log10: |log10 ours - log10 paper's|; for what is known by order of magnitude only;
             below: ours - paper's where that is positive, else 0; for an upper bound
@@ -61,11 +61,12 @@ class Reference:
 
     @property
     def number(self) -> float | None:
-        """The printed value when it is a number."""
+        """The printed value when it is a number; "NaN" is none: it stands for what was never reached."""
         try:
-            return float(self.value)
+            value = float(self.value)
         except ValueError:
             return None
+        return None if math.isnan(value) else value
 
 
 COLUMNS = tuple(f.name for f in fields(Reference))

@@ -126,6 +126,19 @@ class PrivacySpec(Block):
     delta: float = Field(1e-5, gt=0, lt=1, description="delta of the reported epsilon")
 
 
+class AugmentSpec(Block):
+    """What is done to the images of each training batch, in this order; see `engine.augment.Augment`."""
+
+    crop: int = Field(0, ge=0, description="black pixels put on each side, before a random window is cut out; 0: none")
+    flip: bool = Field(False, description="mirror every second image, at random")
+    cutout: int = Field(0, ge=0, multiple_of=2, description="side of a square hole at a random place; 0: none")
+
+    @model_validator(mode="after")
+    def _does(self) -> AugmentSpec:
+        none = not (self.crop or self.flip or self.cutout)
+        return raised(self, ["crop: give crop, flip or cutout, or leave augment out"] if none else [])
+
+
 class SettingSpec(Block):
     """What every setting of every paper has."""
 
@@ -158,6 +171,7 @@ class RunSpec(SettingSpec):
     )
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")
+    augment: AugmentSpec | None = Field(None, description="random changes of training images; null: none")
     privacy: PrivacySpec | None = Field(None, description="differentially private averaging; null: none")
     rounds: int = Field(ge=1, description="T, number of rounds")
     clients_per_round: int = Field(ge=1, description="participants of each round")

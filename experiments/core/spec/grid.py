@@ -95,7 +95,7 @@ def _same_kind(old: Any, value: Any) -> bool:
 
 
 def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS) -> list[str]:
-    """Faults of the axes of `spec`: too many points, two axes on one key, and whatever `_fault_at` reports."""
+    """Faults of the axes of `spec`: too many points, two axes on one key, and whatever `fault_at` reports."""
     if not axes:
         return []
     if fault := _fault_of_axes(axes, words, len(getattr(spec, "seeds", (0,))), role.keys(type(spec), *_NEVER)):
@@ -106,7 +106,7 @@ def faults_of_grid(spec: Block, axes: Axes, words: Mapping[str, str] = _NO_WORDS
         if label(point) in seen:
             return [f"grid: {point_label} is there twice"]
         seen.add(label(point))
-        if fault := _fault_at(spec, keys):
+        if fault := fault_at(spec, keys):
             return [f"grid: {point_label}: {fault}"]
     return []
 
@@ -138,7 +138,7 @@ def _leaves(keys: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-def _fault_at(spec: Block, keys: dict[str, Any]) -> str:
+def fault_at(spec: Block, keys: dict[str, Any]) -> str:
     """Why `spec` is invalid at a point, or ""."""
     try:
         at(spec, keys)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.block import Block
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import available_on, resolve_device
 from experiments.core.engine.examine import examine
@@ -18,6 +19,7 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone, initialise
+from experiments.core.engine.packed import packed
 from experiments.core.engine.privacy import Privacy, accountants
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
@@ -63,13 +65,15 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     if spec.loss == "squared":
         federation = one_hot(federation, dtype)
     federation = federation.to(device, dtype)
+    federation = federation if device.type == "cpu" else packed(federation)
     net = examine(net, federation)
     remember_model(net, context)
     schedule = draw_schedule(seed, count, spec.clients_per_round, spec.rounds)
     local = LocalTraining(**spec.local.model_dump())
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
-    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy)
+    augment = None if spec.augment is None else Augment.of(federation, **spec.augment.model_dump())
+    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy, augment)
     _statistics_fit(problem, context)
     _classes_held(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}

@@ -115,13 +115,13 @@ def real(dtype: str) -> int:
 def of_states(spec: RunSpec, parameters: int, worlds: int, setup: Setup) -> int:
     """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant.
 
-    Besides, what the algorithm remembers of each world: of the server and of all clients.
+    Besides, what the algorithm remembers of each world: of the server and of the clients that will have taken part.
 
     Raises:
         SpecError: as `Algorithm.init`.
     """
     start = torch.empty(parameters, device="meta")
-    remembered = spec.algorithm.init(start, setup).numbers
+    remembered = spec.algorithm.init(start, setup).numbers(min(setup.clients, spec.rounds * spec.clients_per_round))
     return real(spec.dtype) * (parameters * (4 * worlds + spec.clients_per_round) + remembered * worlds)
 
 

@@ -9,6 +9,7 @@ from experiments.core.algorithms import kinds
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
+from experiments.core.engine.remembered import Memory
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
@@ -133,17 +134,15 @@ def test_leaving_out_a_client_that_never_takes_part_changes_nothing(algorithm):
 def test_the_state_of_a_client_that_is_left_out_is_never_used(algorithm, monkeypatch):
     """Whatever client 2 remembers, its own world does not change; the base world does, if clients remember anything."""
     p = problem(algorithm=algorithm)
-    expected, init = run(p, [BASE, without_client(2)]), type(algorithm).init
+    expected, of = run(p, [BASE, without_client(2)]), Memory.of
 
-    def other(self, start, setup):
-        state = init(self, start, setup)
-        state.clients[:, 2] = 0.1
-        return state
+    def other(self, client, worlds):
+        return of(self, client, worlds) + 0.1 * (client == 2)
 
-    monkeypatch.setattr(type(algorithm), "init", other)
+    monkeypatch.setattr(Memory, "of", other)
     base, left_out = run(p, [BASE, without_client(2)])
     assert torch.equal(left_out, expected[1])
-    assert torch.equal(base, expected[0]) != bool(init(algorithm, p.net.flat(), p.setup).clients.numel())
+    assert torch.equal(base, expected[0]) != bool(algorithm.init(p.net.flat(), p.setup).client.numel())
 
 
 def test_buffers_are_averaged_by_the_weights_of_the_uploads(algorithm):
@@ -163,7 +162,7 @@ def test_privacy_is_for_algorithms_that_send_models_and_remember_nothing(algorit
     run(p, [BASE], observers=[watcher])
     state = algorithm.init(p.net.flat(), p.setup)
     sends_models = all(torch.equal(record.uploads, record.locals) for record in watcher.records)
-    assert algorithm.private == (sends_models and not state.numbers)
+    assert algorithm.private == (sends_models and not state.numbers(1))
 
 
 def test_no_two_algorithms_are_the_same():

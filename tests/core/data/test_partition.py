@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from experiments.core.data import partitions
 from experiments.core.data.partition import Dirichlet, Iid, Natural, Shards
-from experiments.core.data.pool import Pool
+from experiments.core.data.pool import Pool, make_pool
 from experiments.core.errors import SpecError
 
 
@@ -54,6 +54,22 @@ def test_natural_keeps_owners_and_drops_those_without_samples(n, owners, seed):
         rows = federation.of(k)[0][:, 0].long()
         assert set(pool.owner[rows].tolist()) == {int(name[1:])}
         assert rows.tolist() == sorted(rows.tolist())
+
+
+def test_natural_users_by_the_thousand():
+    """FEMNIST's: 3,400 of them and 62 classes, most of which no single user holds."""
+    users, each = 3400, 5
+    owner = np.random.default_rng(0).permutation(np.repeat(np.arange(users), each))
+    labels = np.arange(users * each) * 7 % 62
+    x, names = np.arange(users * each, dtype=np.float32)[:, None], tuple(f"f{k:04d}_00" for k in range(users))
+    pool = make_pool("here", (x, labels), (x[:62], labels[:62]), 62, "femnist", owner, names)
+    federation = Natural().split(pool, 0)
+    check_cover(federation, pool)
+    assert federation.sizes == (each,) * users and federation.clients == names and federation.classes == 62
+    k = 1234
+    assert federation.of(k)[0][:, 0].long().tolist() == np.flatnonzero(owner == k).tolist()
+    counts = federation.label_counts()
+    assert counts.shape == (users, 62) and counts.sum() == users * each and (counts > 0).any(0).all()
 
 
 def test_natural_needs_owners():

@@ -47,7 +47,7 @@ def slowly(pixels, draws, crop, flip, cutout):
     return image
 
 
-@pytest.mark.parametrize("settings", [(4, True, 6), (2, False, 0), (0, True, 0), (0, False, 5), (9, True, 8)])
+@pytest.mark.parametrize("settings", [(4, True, 6), (2, False, 0), (0, True, 0), (0, False, 4), (9, True, 8)])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 10, 9)])
 def test_it_is_torchvision_image_by_image(settings, shape):
     crop, flip, cutout = settings

@@ -9,16 +9,20 @@ from dataclasses import replace
 import pytest
 import torch
 
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.device import Workers, free_bytes, resolve_device
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net
+from experiments.core.engine.packed import Packed, packed
 from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from tests.core.engine.formulations import cases
+from tests.core.engine.test_packed import WAYS, federation
 from tests.core.engine.test_simulate import MODELS, problem, worlds_for
 
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -34,6 +38,24 @@ def moved(p: Problem, device: torch.device) -> Problem:
 
 def able(net, device):
     return [k(net) for k in formulations().values() if k.supports(net, device, torch.float64)]
+
+
+@on_each
+def test_augmentation_draws_and_gives_the_same_to_the_last_bit(name):
+    device, augment = resolve_device(name), Augment(3, True, 4, (-1.5, 0.25))
+    x = torch.rand(9, 2, 8, 10)
+    there = augment(x.to(device), stream(0, "augment", client=1))
+    assert there.device.type == device.type and torch.equal(there.cpu(), augment(x, stream(0, "augment", client=1)))
+
+
+@on_each
+def test_images_kept_as_bytes_are_the_same_numbers_there(name):
+    device = resolve_device(name)
+    for way in WAYS:
+        plain = federation(way).to(device, torch.float32)
+        kept = packed(plain)
+        assert isinstance(kept.x, Packed) and kept.x.raw.device.type == device.type == kept.x.device.type
+        assert torch.equal(kept.of(1)[0], plain.of(1)[0]) and torch.equal(kept.x + 0, plain.x)
 
 
 @on_each

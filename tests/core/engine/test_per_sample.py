@@ -39,7 +39,7 @@ def test_every_way_equals_single_backwards(case: str) -> None:
 
 def test_which_nets_are_layered() -> None:
     found = {case for case in cases.CASES if per_sample.is_layered(cases.net_of(case))}
-    assert found == set(cases.CASES) - {"batchnorm"}
+    assert found == set(cases.CASES) - cases.NORMS
 
 
 def test_in_place_relu_and_strided_convolution() -> None:

@@ -212,3 +212,21 @@ def test_the_first_method_that_has_the_subject_is_taken_even_if_an_earlier_one_h
 def test_an_upper_bound_is_met_by_all_below_it(value, status):
     bound = ask(value="0.15", rule="below", tolerance_reproduced="0", tolerance_close="0.1")
     assert one(bound, tidy({"metric": "pearson", "value": value}))["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("values", "ours", "status"),
+    [([math.nan, math.nan], "NaN", "reproduced"), ([math.nan, 40.0], "40", "differs"), ([40.0], "40", "differs")],
+)
+def test_a_printed_nan_is_reproduced_where_no_seed_has_a_number(values, ours, status):
+    rows = [{"metric": "rounds_to_target", "seed": i, "value": v} for i, v in enumerate(values)]
+    row = one(ask(value="NaN", metric="rounds_to_target"), tidy(*rows))
+    assert (row["reference"], row["ours"], row["status"]) == ("NaN", ours, status)
+
+
+def test_a_printed_number_that_some_seed_never_reached_differs():
+    rows = [{"metric": "rounds_to_target", "seed": i, "value": v} for i, v in enumerate([0.8, math.nan])]
+    assert (
+        one(ask(metric="rounds_to_target", tolerance_reproduced="1", tolerance_close="2"), tidy(*rows))["status"]
+        == "differs"
+    )

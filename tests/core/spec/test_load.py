@@ -187,7 +187,7 @@ def test_unknown_scale(spec):
 def test_the_experiment_chooses_the_class(spec):
     from experiments.influence.spec import CostSpec
 
-    assert isinstance(load("table1").spec, CostSpec)
+    assert isinstance(load("influence/table1").spec, CostSpec)
     assert "unknown value 'costs'" in faults(spec("paper: influence\nexperiment: costs\n"))[0]
 
 

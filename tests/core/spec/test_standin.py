@@ -73,4 +73,4 @@ def test_faults():
     with pytest.raises(SpecError, match="did you mean 'digits'"):
         load("setting3", data_override="digit")
     with pytest.raises(SpecError, match="uses no data"):
-        load("table1", data_override="digits")
+        load("influence/table1", data_override="digits")

@@ -100,6 +100,15 @@ def test_memory_counts_what_the_algorithm_remembers_in_each_world(tmp_path, algo
     assert memory(spec_of(tmp_path, algorithm=block), size, 21) == without + 8 * 21 * REMEMBERED[algorithm]
 
 
+def test_clients_that_never_take_part_cost_no_memory(tmp_path):
+    """Two rounds of three clients of twenty: at most six have a state."""
+    size = size_of(spec_of(tmp_path))
+    more = {"rounds": 2, "clients_per_round": 3}
+    without = memory(spec_of(tmp_path, **more), size, 21)
+    scaffold = memory(spec_of(tmp_path, algorithm={"kind": "scaffold"}, **more), size, 21)
+    assert scaffold == without + 8 * 21 * (1 + 6) * 305
+
+
 def test_the_price_of_a_cell_of_influence_counts_them(tmp_path):
     """Twenty worlds and the base world: what `fedlab influence --dry-run` tells."""
     plan = {}

@@ -22,7 +22,7 @@ parameters, sigma = E - G^T A, so E is read once and written once a participant 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,8 @@ class FedInfluence:
         gradients: Ns, per-sample gradients drawn without replacement for each iteration; all of D_k when it has fewer.
         seed: names the draws.
         workers: threads, over the participants of a round.
+        shown: (client, round, step, inputs) -> the inputs of a local step as the model saw them (`Problem.shown`);
+            the gradients that Algorithm 1 draws by themselves are of the samples as they are.
 
     A variant whose estimate leaves the finite numbers stops; `stopped(name)` tells the round.
     """
@@ -126,8 +128,10 @@ class FedInfluence:
         gradients: int,
         seed: int,
         workers: Workers,
+        shown: Callable[[int, int, int, Tensor], Tensor] = lambda client, t, step, x: x,
     ) -> None:
         self._net, self._federation, self._ns, self._seed, self._workers = net, federation, gradients, seed, workers
+        self._shown = shown
         self._batchwise = isinstance(net, TrainingNet)
         self._tracks = {name: _Track(v, net, federation.x) for name, v in variants.items()}
 
@@ -209,7 +213,8 @@ class FedInfluence:
             net, names = self._net, {"client": k, "round": record.index, "step": i}
             if isinstance(net, TrainingNet):
                 net = net.at(step_seed(self._seed, **names))
-            steps.append(_Step(net, names, theta, x if rows is None else x[rows], y if rows is None else y[rows]))
+            seen = self._shown(k, record.index, i, x if rows is None else x[rows])
+            steps.append(_Step(net, names, theta, seen, y if rows is None else y[rows]))
         return steps
 
     def _operators(self, kind: str, step: _Step) -> tuple[HessianOperator, HessianOperator]:

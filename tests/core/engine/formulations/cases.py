@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
+from experiments.core.models.resnet import ResNet
 
 
 def logreg(d: int = 60, classes: int = 5) -> nn.Module:
@@ -133,8 +134,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "cnn even kernel": (even_kernel, (2, 8, 11), 4),
     "one conv": (one_conv, (3, 7, 8), 6),
     "batchnorm": (batchnorm, (2, 5, 6), 5),
+    "residual batch": (lambda: ResNet(depth=8, width=8).build((2, 9, 10), 5), (2, 9, 10), 5),
+    "residual group": (lambda: ResNet(depth=8, width=8, norm="group").build((3, 8, 8), 4), (3, 8, 8), 4),
 }
-DENSE = {c for c in CASES if not ("cnn" in c or c in ("one conv", "batchnorm"))}
+RESIDUAL = {c for c in CASES if "residual" in c}
+NORMS = {"batchnorm", *RESIDUAL}
+"""Cases that normalise, and are no plain chain of layers."""
+DENSE = {c for c in CASES if not ("cnn" in c or c == "one conv" or c in NORMS)}
 
 BACKGROUNDS = ("random", "ties")
 WEIGHTS = ("none", "positive", "zeros", "empty row")

@@ -17,15 +17,18 @@ TOLERANCE = 1e-9
 ALL = formulations()
 EXPECTED = {
     "dense": cases.DENSE,
-    "grouped": set(cases.CASES) - cases.DENSE - {"batchnorm"},
-    "im2col": set(cases.CASES) - cases.DENSE - {"batchnorm"},
+    "grouped": set(cases.CASES) - cases.DENSE - cases.NORMS,
+    "im2col": set(cases.CASES) - cases.DENSE - cases.NORMS,
     "looped": set(cases.CASES),
     "vmapped": set(cases.CASES),
 }
 if compiler() is not None:
-    EXPECTED["native"] = set(cases.CASES) - {"batchnorm"}
+    EXPECTED["native"] = set(cases.CASES) - cases.NORMS
+    EXPECTED["residual"] = cases.RESIDUAL
 PAIRS = [(f, c) for f, names in EXPECTED.items() for c in cases.CASES if c in names]
-DESCENTS = ("logreg", "tanh 3", "sigmoid 8", "wide", "cnn1 small odd", "batchnorm")
+SMALL = {"dense": "mlp relu", "residual": "residual group"}
+"""A case for each formulation that does not know "cnn1 small odd"."""
+DESCENTS = ("logreg", "tanh 3", "sigmoid 8", "wide", "cnn1 small odd", "batchnorm", "residual batch")
 
 
 def test_supports_exactly_what_is_expected() -> None:
@@ -90,7 +93,7 @@ def check_outputs(kind: type[Formulation], case: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_two_threads_with_different_modes_do_not_disturb_each_other(name: str) -> None:
-    case = "mlp relu" if name == "dense" else "cnn1 small odd"
+    case = SMALL.get(name, "cnn1 small odd")
     net = cases.net_of(case)
     if not ALL[name].supports(net, CPU, torch.float64):
         pytest.skip("no compiler")
@@ -131,7 +134,7 @@ def test_squared_loss() -> None:
 
 def test_nan_stays_visible() -> None:
     for name in sorted(ALL):
-        case = "mlp relu" if name == "dense" else "cnn1 small odd"
+        case = SMALL.get(name, "cnn1 small odd")
         net = cases.net_of(case)
         if not ALL[name].supports(net, CPU, torch.float64):
             continue
