@@ -15,6 +15,12 @@ from experiments.impro.spec import ORDER
 QUOTED = ("feddyn", "fedspeed", "ccvr", "feddf", "spherefed")
 """Methods whose numbers in Table 10 the authors copied from these methods' own papers."""
 
+NUMBERS = (
+    "settings", "best", "sd", "last", "last ten", "seeds", "diverged", "paper", "paper sd", "difference", "target",
+    "rounds", "reached", "rounds run", "paper rounds",
+)  # fmt: skip
+"""The columns of the tables that are no names, in their order."""
+
 _EMPTY = pd.Series(dtype=float)
 
 
@@ -28,6 +34,11 @@ def accuracies(runs: pd.DataFrame) -> pd.DataFrame:
     by = [*ABOUT, *places, "net", "data", "method"]
     lines = [{**dict(zip(by, key, strict=True)), **of_seeds(part)} for key, part in runs.groupby(by, sort=False)]
     return pd.DataFrame(lines)
+
+
+def axes_in(frame: pd.DataFrame) -> list[str]:
+    """The columns of a table's frame that are axes of the grid, but for task and algorithm."""
+    return [c for c in frame.columns if c not in {*ABOUT, "task", "net", "data", "method", "note", *NUMBERS}]
 
 
 def of_seeds(part: pd.DataFrame) -> dict[str, Any]:
@@ -49,7 +60,7 @@ def beside(ours: pd.DataFrame, table: str, on: Sequence[str], whole: bool) -> pd
     """
     theirs = printed.table(table)
     theirs = theirs[theirs["what"] == "acc"] if "what" in theirs else theirs
-    theirs = theirs[[*on, "paper", "paper sd"]]
+    theirs = _near(theirs, ours)[[*on, "paper", "paper sd"]]
     joined = ours.merge(theirs, on=list(on), how="outer" if whole else "left", sort=False)
     return _completed(joined, ours, table).assign(difference=joined["best"] - joined["paper"])
 
@@ -58,6 +69,14 @@ def apart(ours: pd.DataFrame, table: str, on: Sequence[str]) -> pd.DataFrame:
     """`ours`, and the paper's numbers as lines of their own: of another net, they stand beside none of ours."""
     theirs = printed.table(table)[[*on, "paper", "paper sd"]]
     return _completed(pd.concat([ours, theirs], ignore_index=True), ours, table)
+
+
+def _near(theirs: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """The paper's numbers of our data sets, if it has any; in Table 11 also of our federated settings only."""
+    of_data = theirs[theirs["data"].isin(ours["data"])]
+    near = of_data if len(of_data) else theirs
+    of_fl = near[near["fl"].isin(ours["fl"])] if "per_round" in theirs else near
+    return of_fl if len(of_fl) else near
 
 
 def _completed(joined: pd.DataFrame, ours: pd.DataFrame, table: str) -> pd.DataFrame:

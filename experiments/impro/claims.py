@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.core.subject import words
 from experiments.impro import printed
 from experiments.impro.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
-from experiments.impro.reading import BASIC, at_cell, axes, cells, finals, methods, ordered
+from experiments.impro.reading import BASIC, at_cell, axes, cells, family, finals, methods, ordered
 
 Lines = Iterator[dict[str, Any]]
 OURS = "fedimpro"
@@ -137,7 +137,7 @@ def _noiseless(cell: str) -> str:
 
 def order(rows: pd.DataFrame) -> Lines:
     """IM11: FedImpro less the others, and the rank correlation of our algorithms' order with the paper's, by cell."""
-    setting = str(rows["setting"].iloc[0]).partition("-")[0]
+    setting = family(str(rows["setting"].iloc[0]))
     if setting not in TABLES:
         return
     yield from ahead(rows, "IM11")

@@ -9,8 +9,9 @@ import pandas as pd
 
 from experiments.core.report.axis import name_positions
 from experiments.core.report.parts import outer_labels
+from experiments.impro.accuracies import axes_in
 from experiments.impro.figure_parts import grid, legend, seeds_note, star, style
-from experiments.impro.reading import DATA, MODELS, fl_words, label_of, methods, ordered
+from experiments.impro.reading import DATA, MODELS, fl_words, label_of, methods, named, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,57 +19,59 @@ if TYPE_CHECKING:
 
 _LABELS = {
     "fl": "federated setting", "split": "split after", "noise": "deviation of the noise",
-    "per_round": "clients selected a round", "method": "", "variant": "variant",
+    "per_round": "clients selected a round", "method": "", "variant": "variant", "schedule": "learning rate",
 }  # fmt: skip
 _WIDTH = 0.7
 """The room of a place that its marks share, 1 being the distance to the next place."""
 
 
 def draw(frame: pd.DataFrame, along: str) -> Figure:
-    """A panel for each data set and model (and federated setting, where another axis is drawn along).
+    """A panel for each data set, model and value of the axes that are not drawn along.
+
+    Where the paper prints nothing for our data sets, its own numbers have panels beside ours.
 
     Args:
         frame: as the tables make it: best, sd, paper, method, data, net and the axes. along: the column of the axis.
     """
-    ours = set(frame[frame["best"].notna()]["method"])
-    frame = frame[frame["best"].notna() | (frame["paper"].notna() & frame["method"].isin(ours))]
-    panels_of = _panels(frame, along)
+    frame = frame[frame["best"].notna() | frame["paper"].notna()]
+    panels_of, run = _panels(frame, along), set(frame[frame["best"].notna()]["method"])
     figure, panels, columns = grid(len(panels_of), 2 if along == "fl" else 3, 2.3)
     for ax, (title, part) in zip(panels, panels_of.items(), strict=True):
-        _panel(ax, part, along)
+        _panel(ax, part, along, run)
         ax.set_title(title)
     outer_labels(panels, columns, _LABELS.get(along, along), "best test accuracy [%]")
-    seeds = int(frame["seeds"].max())
-    legend(figure, panels, seeds_note(seeds, "mean and standard deviation"))
+    legend(figure, panels, seeds_note(int(frame["seeds"].max()), "mean and standard deviation"))
     return figure
 
 
 def _panels(frame: pd.DataFrame, along: str) -> dict[str, pd.DataFrame]:
     """Title -> its lines. The paper's that were not run stand with ours of the same data set, if there are any."""
+    ours = frame["best"].notna()
+    nets = frame[ours].groupby("data")["net"].agg(lambda net: "/".join(dict.fromkeys(MODELS.get(n, n) for n in net)))
     data = frame["data"].map(lambda key: DATA.get(key, key))
-    ours = frame[frame["best"].notna()]
-    nets = ours.groupby("data")["net"].agg(lambda net: "/".join(dict.fromkeys(MODELS.get(n, n) for n in net)))
-    titles = frame["data"].map(nets).fillna("").str.cat(data, sep=", ").str.removeprefix(", ")
-    if along != "fl" and "fl" in frame and frame["fl"].fillna("").nunique() > 1:
-        titles = titles.str.cat(frame["fl"].fillna("").map(fl_words), sep="\n").str.removesuffix("\n")
-    with_ours = titles[frame["best"].notna()]
-    return {str(title): frame[titles == title] for title in dict.fromkeys(with_ours)}
+    titles = frame["data"].map(nets).str.cat(data, sep=", ").fillna(data + ", the paper's")
+    for axis in axes_in(frame):
+        if axis != along and frame[axis].fillna("").nunique() > 1:
+            words = frame[axis].fillna("").map(lambda value, axis=axis: named(axis, value) if value else "")
+            titles = titles.str.cat(words, sep="\n").str.rstrip("\n")
+    alone = not (ours & frame["paper"].notna()).any()
+    shown = [*titles[ours], *(titles if alone else [])]
+    return {str(title): frame[titles == title] for title in dict.fromkeys(shown)}
 
 
-def _panel(ax: Axes, part: pd.DataFrame, along: str) -> None:
-    places = methods(part) if along == "method" else ordered(part[along].fillna("").unique())
+def _panel(ax: Axes, part: pd.DataFrame, along: str, run: set[str]) -> None:
+    """The marks of one panel; `run` are the algorithms of which some number is ours."""
     shown = methods(part)
+    places = shown if along == "method" else ordered(part[along].fillna("").unique())
     for i, method in enumerate(shown):
         line = part[part["method"] == method].drop_duplicates(along)
         shift = 0.0 if along == "method" else _WIDTH * ((i + 0.5) / len(shown) - 0.5)
         at = np.array([places.index(value) for value in line[along].fillna("")]) + shift
-        look = {**style(method), "linestyle": ""}
-        run = line["best"].notna().to_numpy()
-        ax.errorbar(
-            at[run], line["best"][run], line["sd"][run].fillna(0), label=label_of(method) if run.any() else None,
-            elinewidth=1, capsize=2, **{**look, "markersize": 4.5},
-        )  # fmt: skip
-        star(ax, at.tolist(), line["paper"].tolist(), method)
+        ours = line["best"].notna().to_numpy()
+        if ours.any():
+            shape = {**style(method), "linestyle": "", "markersize": 4.5, "elinewidth": 1, "capsize": 2}
+            ax.errorbar(at[ours], line["best"][ours], line["sd"][ours].fillna(0), label=label_of(method), **shape)
+        star(ax, at.tolist(), line["paper"].tolist(), method, "" if method in run else label_of(method))
     name_positions(ax, [_words(along, value) for value in places])
     ax.grid(axis="x", visible=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,18 @@ def grid(count: int, columns: int = 4, height: float = 1.9, **shared: Any) -> tu
     return figure, panels[:count], columns
 
 
-def star(ax: Axes, x: Sequence[float], values: Sequence[float], method: str) -> None:
-    """The paper's numbers in the colour of their algorithm; those that it does not print are left out."""
-    fill = PALETTE[look_of(method) % len(PALETTE)]
+def star(ax: Axes, x: Sequence[float], values: Sequence[float], method: str, name: str = "") -> None:
+    """The paper's numbers in the colour of their algorithm; those that it does not print are left out.
+
+    `name` is written beside them where the legend has no mark of that algorithm.
+    """
+    fill = "white" if name else PALETTE[look_of(method) % len(PALETTE)]
     size: dict[str, Any] = {"markersize": 8, "markeredgewidth": 0.6}
     if parts.stars(ax, x, values, clip_on=False, markerfacecolor=fill, **size):
         ax.plot([], [], label=STARRED, **{**STAR, **size, "markerfacecolor": "0.8"})
+    for at, value in zip(x, values, strict=True):
+        if name and not math.isnan(value):
+            ax.annotate(name, (at, value), (5, -2), textcoords="offset points", fontsize=6)
 
 
 def legend(figure: Figure, panels: Sequence[Axes], note: str = "", columns: int = 6) -> None:

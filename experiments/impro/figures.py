@@ -14,7 +14,9 @@ from experiments.core.report.catalogue import Maker, catalogue
 from experiments.impro import (
     claims_table,
     figure_divergence,
+    figure_inversion,
     figure_rounds,
+    figure_theory,
     tables,
     tables_cost,
     tables_more,
@@ -40,11 +42,9 @@ _PRINTED: dict[str, dict[str, Maker]] = {
     "table9": {"table9": tables.TABLE9},
     "table10": {"table10": tables.TABLE10},
     "table11": {"table11": tables.TABLE11},
-    "long": {"figure8a": partial(_by_round, title="Figure 8a: a long run of FedAvg.")},
+    "long": {"long": tables.LONG, "figure8a": partial(_by_round, title="Figure 8a: long runs of FedAvg.")},
+    "centralized": {"centralized": tables.CENTRALIZED},
     "presets": {"presets": tables_cost.presets},
-    # Theorems 4.1 and 4.2, and the inversion of features: each setting's own figures go here.
-    "theory": {},
-    "inversion": {},
 }
 """Setting -> the tables and figures that the paper has of it."""
 
@@ -56,6 +56,9 @@ _EVERY: dict[str, Maker] = {
     "overhead": tables_cost.overhead,
     "sampled_weight": figure_rounds.sampled_weight,
     "claims": claims_table.claims,
+    "variance": figure_theory.variance_left,
+    "contribution": figure_theory.contribution,
+    "inversion_scores": figure_inversion.scores,
 }
 """What every setting has, a user's own too."""
 
@@ -71,7 +74,8 @@ _COVERED = {
     "table1": {*_WITHOUT_PRINTED},
     **{key: {"accuracy"} for key in ("table3", "table6", "table9", "table10", "table11")},
     **{key: {"accuracy", "convergence"} for key in ("table7", "table8")},
-    "long": {"convergence"},
+    "long": {"accuracy", "convergence"},
+    "centralized": {"accuracy"},
 }
 """Setting -> what the paper's own tables and figures of it show already."""
 
@@ -87,7 +91,9 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
 
 def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tuple[str, Maker]]:
     printed = _PRINTED.get(family(name), {})
-    yield from printed.items()
+    # A part of one of the paper's tables (table11_m100) is published under its own name.
+    yield from ((name if word == family(name) else word, maker) for word, maker in printed.items())
     yield from _EVERY.items()
+    yield "inverted", lambda rows, name: figure_inversion.pictures(rows, folders, name)
     covered = _COVERED.get(family(name), set())
     yield from ((word, maker) for word, maker in _WITHOUT_PRINTED.items() if word not in covered)

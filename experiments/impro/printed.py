@@ -24,8 +24,16 @@ _PATTERNS = {
     "table9": rf"{_DATA}\.(?P<net>vgg9)\.(?P<method>[a-z]+)\.(?P<what>acc|rounds)",
     "table10": rf"{_DATA}\.(?P<fl>a[\d.]+_M\d+_R\d+)\.{_METHOD}",
     "table11": rf"{_DATA}\.{_FL}_Mc(?P<per_round>\d+)\.{_METHOD}",
+    "centralized": rf"{_DATA}\.centralized",
+    "long": r"fedavg_(?P<schedule>fixed|decayed)_lr\.10000_rounds\.acc",
 }
 """Table -> what follows its name in the keys of reference.csv; the groups are the columns of `table`."""
+
+_BEGINS = {"centralized": "table1", "long": "prose.figure8a"}
+"""Tables whose keys begin with another word than their name."""
+
+_SAME = {"long": {"data": "cifar10", "method": "fedavg"}}
+"""What is the same for all numbers of a table, and not in their keys."""
 
 SPLITS = {"conv5": "layer1", "conv9": "layer2", "conv13": "layer3", "conv17": "layer4"}
 """Table 3's convolution that is split after -> the stage of ResNet-18 that it ends."""
@@ -45,15 +53,15 @@ def table(name: str) -> pd.DataFrame:
         A column for each word of its keys (data, fl, method, split, noise, per_round, what), then `paper` (NaN where
         it prints none, or prints NaN), `paper text` as printed, `paper sd` (NaN where it prints none).
     """
-    pattern, start = re.compile(_PATTERNS[name]), f"{_PRINTED.prefix}.{name}."
-    lines = []
+    pattern, start = re.compile(_PATTERNS[name]), f"{_PRINTED.prefix}.{_BEGINS.get(name, name)}."
+    same, lines = _SAME.get(name, {}), []
     for key, row in _PRINTED.rows.items():
         match = pattern.fullmatch(key.removeprefix(start)) if key.startswith(start) else None
         if match and not key.endswith(_SPREAD):
             number = row.number
             told = {"paper": math.nan if number is None else number, "paper text": row.value, "paper sd": _sd(key)}
-            lines.append({**_columns(match.groupdict()), **told})
-    return pd.DataFrame(lines, columns=[*pattern.groupindex, "paper", "paper text", "paper sd"])
+            lines.append({**same, **_columns(match.groupdict()), **told})
+    return pd.DataFrame(lines, columns=[*same, *pattern.groupindex, "paper", "paper text", "paper sd"])
 
 
 def _columns(found: dict[str, str]) -> dict[str, str]:

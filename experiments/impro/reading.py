@@ -11,8 +11,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from experiments.core.names import natural
-from experiments.core.report import subjects
-from experiments.core.report.artefacts import family as family
+from experiments.core.report import artefacts, subjects
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import KEYS, arranged
 from experiments.core.subject import words as words_of
@@ -37,8 +36,9 @@ MODELS = {
 }  # fmt: skip
 DATA = {
     "cifar10": "CIFAR-10", "fmnist": "FMNIST", "svhn": "SVHN", "cifar100": "CIFAR-100", "femnist": "FEMNIST",
+    "writers": "MNIST by writer",
 }  # fmt: skip
-"""The paper's data sets in the order of its Table 1; the word in names of tasks and in reference.csv -> label."""
+"""The paper's data sets in the order of its Table 1, then others; the word in names of tasks -> label."""
 
 _ALIASES = {"fashion_mnist": "fmnist", "fashionmnist": "fmnist", "fashion": "fmnist"}
 BASIC = "a0.1_E1_M10"
@@ -48,6 +48,12 @@ _METRICS = {
     "best_accuracy": "best", "last_accuracy": "last", "last_ten_accuracy": "last ten", "best_round": "best round",
     "diverged": "diverged",
 }  # fmt: skip
+
+
+def family(setting: str) -> str:
+    """The setting of the paper behind a setting, a part of one or its stand-in: "table10" of table10_cifar100."""
+    plain = artefacts.family(setting)
+    return plain.partition("_")[0] if plain.startswith("table") else plain
 
 
 def look_of(method: str) -> int:

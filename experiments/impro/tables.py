@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.tables import UNPRINTED, filled
 from experiments.impro import figure_accuracy, printed
-from experiments.impro.accuracies import accuracies, apart, averages, beside
+from experiments.impro.accuracies import NUMBERS, accuracies, apart, averages, axes_in, beside
 from experiments.impro.reading import BASIC, DATA, MODELS, axes, by_place, finals, fl_words, label_of
 from experiments.impro.targets import median, to_targets
 
@@ -43,7 +43,8 @@ class Table:
     Attributes:
         name: in the keys of reference.csv. on: the columns that a number of ours and one of the paper's share.
         caption: what it shows. whole: also list numbers of the paper's that were not run here.
-        fl: the federated setting of a grid without one. along: what its figure has along the axis.
+        fl: the federated setting of a grid without one. along: what its figure has along the axis; "": the last axis
+            that has several values.
     """
 
     name: str
@@ -61,14 +62,19 @@ class Table:
         frame = self._frame(rows, runs)
         caption = f"{self.caption} {SELECTED} {_PAPER}"
         return Artefact(
-            name, shown(frame), lambda: figure_accuracy.draw(frame, self.along), caption, table_md=True, blanks=BLANKS
+            name,
+            shown(frame),
+            lambda: figure_accuracy.draw(frame, self.along or _widest(frame)),
+            caption,
+            table_md=True,
+            blanks=BLANKS,
         )
 
     def _frame(self, rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         ours = accuracies(runs)
         if "fl" in self.on:
             ours = ours.assign(fl=ours["fl"].where(ours["fl"] != "", self.fl))
-        if self.name == "table1" and len(mean := averages(runs)):
+        if self is TABLE1 and len(mean := averages(runs)):
             ours = pd.concat([ours, mean], ignore_index=True)
         other_net = self.name == "table3" and "layer4" not in set(ours["split"])
         frame = apart(ours, self.name, self.on) if other_net else beside(ours, self.name, self.on, self.whole)
@@ -81,14 +87,20 @@ class Table:
 
 
 _FOUR = ("a0.1_E1_M10", "a0.05_E1_M10", "a0.1_E5_M10", "a0.1_E1_M100")
-ACCURACY = Table(
-    "table1", ("data", "fl", "method"), "Test accuracy by data set, federated setting and algorithm.", fl=""
-)
+ACCURACY = Table("table1", ("data", "fl", "method"), "Test accuracy by point of the grid.", fl="", along="")
 TABLE1 = Table(
     "table1", ("data", "fl", "method"),
     "Table 1: test accuracy by data set, federated setting and algorithm; average: over the federated settings that "
     "all algorithms of the data set finished (the paper's is over four).",
 )  # fmt: skip
+CENTRALIZED = Table("centralized", ("data",), "Table 1, column Cent.: one client with all data.", along="fl")
+LONG = Table(
+    "long",
+    ("data", "schedule", "method"),
+    "Figure 8a: long runs of FedAvg, the paper's of 10,000 rounds.",
+    whole=True,
+    along="schedule",
+)
 TABLE3 = Table(
     "table3", ("data", "fl", "split"), "Table 3: FedImpro split after different blocks (the paper's are ResNet-18's).",
     whole=True, along="split",
@@ -108,6 +120,11 @@ TABLE11 = Table(
     "table11", ("data", "fl", "per_round", "method"), "Table 11: by the number of clients selected a round.",
     whole=True, along="per_round",
 )  # fmt: skip
+
+
+def _widest(frame: pd.DataFrame) -> str:
+    """The last axis with several values; the federated setting where there is none."""
+    return next((axis for axis in reversed(axes_in(frame)) if frame[axis].fillna("").nunique() > 1), "fl")
 
 
 def _with_rounds(frame: pd.DataFrame, rows: pd.DataFrame, table: str) -> pd.DataFrame:
@@ -134,14 +151,6 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
     )
     if "fl" in worded:
         worded["fl"] = worded["fl"].fillna("").map(fl_words)
-    first = ["setting", "scale", "data", "model", "fl"]
-    left = {"task", "net", "method", "note"}
-    axes_of = [c for c in frame.columns if c not in {*first, *left, *_NUMBERS}]
-    columns = [*first, *axes_of, "algorithm", *_NUMBERS, "note"]
+    others = [axis for axis in axes_in(frame) if axis != "fl"]
+    columns = ["setting", "scale", "data", "model", "fl", *others, "algorithm", *NUMBERS, "note"]
     return filled(worded[[column for column in columns if column in worded]])
-
-
-_NUMBERS = (
-    "settings", "best", "sd", "last", "last ten", "seeds", "diverged", "paper", "paper sd", "difference", "target",
-    "rounds", "reached", "rounds run", "paper rounds",
-)  # fmt: skip

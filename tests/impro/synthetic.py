@@ -20,7 +20,7 @@ GRIDS = {
     "table9": {"algorithm": ("fedavg", "fedprox", "scaffold", "fednova", "fedimpro")},
     "table10": {"fl": ("a0.1_M10_R100", "a0.3_M100_R1400"), "algorithm": ("fedspeed", "fedimpro")},
     "table11": {"fl": FL[:1], "per_round": ("5", "10"), "algorithm": ("fedavg", "fedimpro")},
-    "long": {"variant": ("fixed", "decayed"), "algorithm": ("fedavg",)},
+    "long": {"schedule": ("fixed", "decayed"), "algorithm": ("fedavg",)},
     "presets": {"variant": ("released", "paper", "momentum", "clipped"), "algorithm": ("fedimpro",)},
     "residual": {"task": ("resnet8_fmnist", "resnet8_cifar10"), "algorithm": ("fedavg", "scaffold", "fedimpro")},
     "mine": {},
@@ -68,7 +68,9 @@ def accuracy(method, fl, seed, t, rounds, more=0.0):
 def _more(point):
     """What axes beside the algorithm add to the accuracy."""
     add = {"layer1": 1.0, "layer2": 2.0, "layer3": 1.5, "layer4": -3.0}.get(point.get("split", ""), 0.0)
-    add += {"paper": -4.0, "momentum": -2.0, "clipped": 1.0, "decayed": -6.0}.get(point.get("variant", ""), 0.0)
+    add += {"paper": -4.0, "momentum": -2.0, "clipped": 1.0, "decayed": -6.0}.get(
+        point.get("variant", point.get("schedule", "")), 0.0
+    )
     return add - 2 * float(point.get("noise", 0)) + float(point.get("per_round", 5)) / 5
 
 

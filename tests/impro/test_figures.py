@@ -23,7 +23,7 @@ SETTINGS = {
     "table9": {"table9", "convergence", "divergence", "layers", "sampled_weight"},
     "table10": {"table10", "convergence", "divergence", "sampled_weight"},
     "table11": {"table11", "convergence", "divergence", "layers", "sampled_weight"},
-    "long": {"figure8a", "accuracy", "divergence", "layers"},
+    "long": {"long", "figure8a", "divergence", "layers"},
     "presets": {"presets", "accuracy", "convergence", "divergence", "sampled_weight"},
     "residual": {"accuracy", "convergence", "divergence", "layers", "sampled_weight"},
     "mine": {"accuracy", "convergence", "divergence", "layers"},
@@ -59,7 +59,7 @@ def legend_of(figure):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_setting_has_its_own_artefacts_and_what_all_have(setting):
-    named = {setting} & {"presets"} | ({setting} if setting.startswith("table") else set())
+    named = {setting} & {"presets", "long"} | ({setting} if setting.startswith("table") else set())
     names = {f"{name}-{setting}" for name in (SETTINGS[setting] | EVERY) - named} | named
     found = made(setting, seeds=(0,), rounds=4)
     assert set(found) == names

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, State, Turn, mean
+from experiments.core.engine.algorithm import (
+    Algorithm,
+    Finished,
+    Local,
+    Plain,
+    Reply,
+    Setup,
+    State,
+    Turn,
+    Weighting,
+    mean,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +37,11 @@ class FedDyn(Block, Algorithm):
 
     kind: Literal["feddyn"] = "feddyn"
     alpha: float = Field(gt=0, description="strength of the regulariser")
-    weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+
+    @property
+    def weighting(self) -> Weighting:
+        """Each participant counts the same."""
+        return "clients"
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: h [p], and g_k [p] of every client."""

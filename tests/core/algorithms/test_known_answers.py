@@ -61,7 +61,9 @@ def test_drift_is_gone_at_the_optimum_of_heterogeneous_quadratics(algorithm):
 class Alike(FedAvg):
     """FedAvg that gives each client the same weight."""
 
-    weighting = "clients"
+    @property
+    def weighting(self):
+        return "clients"
 
 
 def test_unequal_steps_move_fedavg_and_not_fednova():

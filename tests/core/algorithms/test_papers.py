@@ -129,9 +129,29 @@ class Controlled(Paper):
                 updates.append(y - self.x)
                 changes.append(new - variates[k])
                 variates[k] = new
-            self.x = self.x + self.lr_global * np.mean(updates, 0)
-            c = c + len(here) / CLIENTS * np.mean(changes, 0)
+            self.x = self.x + self.lr_global * np.average(updates, 0, self.weights(here))
+            c = c + self.moved(here) * np.mean(changes, 0)
         return self.x
+
+    def weights(self, here):
+        return [1] * len(here)
+
+    def moved(self, here):
+        return len(here) / CLIENTS
+
+
+class BySamples(Controlled):
+    """Models averaged by n_k."""
+
+    def weights(self, here):
+        return [SIZES[k] for k in here]
+
+
+class Released(BySamples):
+    """The code of Tang et al. 2024: besides, c moves by the mean change of the participants."""
+
+    def moved(self, here):
+        return 1
 
 
 class Dynamic(Paper):
@@ -190,6 +210,12 @@ ADAPTIVE = {"lr": 0.3, "beta1": 0.8, "beta2": 0.9, "tau": 0.02}
 CASES = {
     "fednova": (FedNova(), Nova, 0.6),
     "scaffold": (Scaffold(lr=0.8), Controlled, 0.0),
+    "scaffold by samples": (Scaffold(lr=0.8, average="samples"), BySamples, 0.0),
+    "scaffold as released with FedImpro": (
+        Scaffold(lr=0.8, average="samples", variates="participants"),
+        Released,
+        0.0,
+    ),
     "feddyn": (FedDyn(alpha=0.4), Dynamic, 0.0),
     "fedavgm": (FedAvgM(momentum=0.7), Momentum, 0.0),
     "fedadam": (FedAdam(**ADAPTIVE), Adam, 0.0),
