@@ -16,6 +16,7 @@ from experiments.core.algorithms.fedadam import FedAdam
 from experiments.core.algorithms.fedavgm import FedAvgM
 from experiments.core.algorithms.feddyn import FedDyn
 from experiments.core.algorithms.fednova import FedNova
+from experiments.core.algorithms.fedspeed import FedSpeed
 from experiments.core.algorithms.fedyogi import FedYogi
 from experiments.core.algorithms.scaffold import Scaffold
 from experiments.core.engine.algorithm import Setup
@@ -172,6 +173,39 @@ class Dynamic(Paper):
         return self.x
 
 
+class Speed(Paper):
+    """Sun et al. 2023, Algorithm 1; the penalty 0.05 / 2 |w|^2 beside the two gradients of the loss."""
+
+    lam, rho, alpha = 0.6, 0.3, 0.8
+
+    def run(self):
+        dual = np.zeros((CLIENTS, 3))
+        for t in range(1, len(SCHEDULE) + 1):
+            sent = []
+            for k in self.participants(t):
+                w = self.x.copy()
+                for gradient in self.gradients(k, t):
+                    first = gradient(w) - 0.05 * w
+                    above = w + self.rho * first / self.norm(first)
+                    second = gradient(above) - 0.05 * above
+                    mixed = (1 - self.alpha) * first + self.alpha * second
+                    w = w - self.lr(t) * (mixed + 0.05 * w - dual[k] + (w - self.x) / self.lam)
+                dual[k] = dual[k] - (w - self.x) / self.lam
+                sent.append(w - self.lam * dual[k])
+            self.x = np.mean(sent, 0)
+        return self.x
+
+    def norm(self, gradient):
+        return 1.0
+
+
+class NormedSpeed(Speed):
+    """The ascent of the released code: rho along the direction of the gradient."""
+
+    def norm(self, gradient):
+        return np.linalg.norm(gradient)
+
+
 class Momentum(Paper):
     """Hsu et al. 2019: v = beta v + Delta w, w = w - v (there Delta w is the old model minus the new one)."""
 
@@ -217,6 +251,8 @@ CASES = {
         0.0,
     ),
     "feddyn": (FedDyn(alpha=0.4), Dynamic, 0.0),
+    "fedspeed": (FedSpeed(lam=0.6, rho=0.3, alpha=0.8, normalised=False), Speed, 0.0),
+    "fedspeed, normalised": (FedSpeed(lam=0.6, rho=0.3, alpha=0.8), NormedSpeed, 0.0),
     "fedavgm": (FedAvgM(momentum=0.7), Momentum, 0.0),
     "fedadam": (FedAdam(**ADAPTIVE), Adam, 0.0),
     "fedyogi": (FedYogi(**ADAPTIVE), Yogi, 0.0),
