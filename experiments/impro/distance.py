@@ -14,7 +14,7 @@ from experiments.core.engine.halves import Halves
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.scores.rows import agreement
 from experiments.core.scores.transport import Conditional
-from experiments.impro.distances import Client, Features, by_closed_form, by_transport
+from experiments.impro.distances import Client, Features, by_closed_form, by_labels, by_transport
 from experiments.impro.measure import Measure
 from experiments.impro.measures import DistanceSpec
 
@@ -29,10 +29,12 @@ class DistanceMeasure(Measure):
     (`contribution`), and how far it raises their accuracy, the share of samples with a margin above zero at all
     (`contribution_accuracy`). It is one training run, not the expectation over them.
 
-    Rows: `wasserstein` (client=, space=input|features, how=gaussian|exact|chance), where `chance` is the exact one of
-    as many samples of the others; `wasserstein_covered`, % of samples whose class the other side has, too;
-    `contribution`, `own_contribution` (the same on its own samples), `contribution_accuracy` (client=); and
-    `contribution_spearman`, `contribution_pearson` with the distances over the round's participants.
+    Rows: `wasserstein` (client=, space=input|features, how=gaussian|exact|excess), where `excess` is what the exact one
+    exceeds by that between samples of the others (see `by_transport`), and of label distributions alone (space=labels
+    how=discrete: their total variation), which the theorem supposes alike and Eq. 13 lets count;
+    `wasserstein_covered`, % of samples whose class the other side has, too; `contribution`, `own_contribution` (the
+    same on its own samples), `contribution_accuracy` (client=); and `contribution_spearman`, `contribution_pearson`
+    with the distances over the round's participants.
     """
 
     def __init__(
@@ -49,20 +51,35 @@ class DistanceMeasure(Measure):
             return
         clients = [self.of(k, rows) for k, rows in enumerate(self.looked_at(t, self._block.samples))]
         contributions = self._contributions(record, clients)
+        self._of_labels(record, contributions)
         spaces: dict[str, Features] = {"input": _flat, "features": partial(_features, self._halves, record.before)}
         for space, features in spaces.items():
             for how, values in self._distances(clients, features, t).items():
                 self._rows(t, clients, space, how, values)
-                distance = [values[m].value for m in record.participants]
-                for metric, value, n in agreement(distance, list(contributions.values()), "contribution_{}"):
-                    self.add(metric, value, "", t=t, n=n, space=space, how=how)
+                self._correlate(record, [distance.value for distance in values], contributions, space, how)
+
+    def _of_labels(self, record: Round, contributions: dict[int, float]) -> None:
+        """Distances of label distributions."""
+        values = by_labels(self.problem.federation.label_counts())
+        for m, (name, value) in enumerate(zip(self.problem.federation.clients, values, strict=True)):
+            n = self.problem.federation.sizes[m]
+            self.add("wasserstein", value, "", t=record.index, n=n, client=name, space="labels", how="discrete")
+        self._correlate(record, values, contributions, "labels", "discrete")
+
+    def _correlate(
+        self, record: Round, values: list[float], contributions: dict[int, float], space: str, how: str
+    ) -> None:
+        """Correlations of the participants' distances with their contributions."""
+        distance = [values[m] for m in record.participants]
+        for metric, value, n in agreement(distance, list(contributions.values()), "contribution_{}"):
+            self.add(metric, value, "", t=record.index, n=n, space=space, how=how)
 
     def _distances(self, clients: list[Client], features: Features, t: int) -> dict[str, list[Conditional]]:
         classes, most = self.problem.federation.classes, self._block.exact
         found = {"gaussian": by_closed_form(clients, features, classes)}
         if most:
-            exact, chance = by_transport(clients, features, classes, most, self.problem.seed, t)
-            found |= {"exact": exact, "chance": chance}
+            exact, excess = by_transport(clients, features, classes, most, self.problem.seed, t)
+            found |= {"exact": exact, "excess": excess}
         return found
 
     def _rows(self, t: int, clients: list[Client], space: str, how: str, values: list[Conditional]) -> None:

@@ -14,7 +14,9 @@ from experiments.core.report.catalogue import Maker, catalogue
 from experiments.impro import (
     claims_table,
     figure_divergence,
+    figure_inversion,
     figure_rounds,
+    figure_theory,
     tables,
     tables_cost,
     tables_more,
@@ -43,9 +45,6 @@ _PRINTED: dict[str, dict[str, Maker]] = {
     "long": {"long": tables.LONG, "figure8a": partial(_by_round, title="Figure 8a: long runs of FedAvg.")},
     "centralized": {"centralized": tables.CENTRALIZED},
     "presets": {"presets": tables_cost.presets},
-    # Theorems 4.1 and 4.2, and the inversion of features: each setting's own figures go here.
-    "theory": {},
-    "inversion": {},
 }
 """Setting -> the tables and figures that the paper has of it."""
 
@@ -57,6 +56,9 @@ _EVERY: dict[str, Maker] = {
     "overhead": tables_cost.overhead,
     "sampled_weight": figure_rounds.sampled_weight,
     "claims": claims_table.claims,
+    "variance": figure_theory.variance_left,
+    "contribution": figure_theory.contribution,
+    "inversion_scores": figure_inversion.scores,
 }
 """What every setting has, a user's own too."""
 
@@ -92,5 +94,6 @@ def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tupl
     # A part of one of the paper's tables (table11_m100) is published under its own name.
     yield from ((name if word == family(name) else word, maker) for word, maker in printed.items())
     yield from _EVERY.items()
+    yield "inverted", lambda rows, name: figure_inversion.pictures(rows, folders, name)
     covered = _COVERED.get(family(name), set())
     yield from ((word, maker) for word, maker in _WITHOUT_PRINTED.items() if word not in covered)

@@ -85,10 +85,11 @@ def _real(
         seen += len(piece)
         centre = piece.mean(0)
         gap = centre - mean
+        # By column first, in place: single samples' gradients are many times the model.
+        spread = piece.sub_(centre).square_().sum(0, dtype=torch.float64)
+        spread += gap.double().square() * (len(piece) * (seen - len(piece)) / seen)
         for name, columns in parts.items():
-            spread = float((piece[:, columns] - centre[columns]).square().sum(dtype=torch.float64))
-            between = float(gap[columns].square().sum(dtype=torch.float64)) * len(piece) * (seen - len(piece)) / seen
-            within[name] += (spread + between) / n
+            within[name] += float(spread[columns].sum()) / n
         mean += gap * (len(piece) / seen)
     return mean, within
 

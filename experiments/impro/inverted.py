@@ -123,7 +123,7 @@ class InversionMeasure(Measure):
         """[n, C, H, W] pixels in 0..1; from the same grey start with a little noise for all targets."""
         shape, block = self.problem.federation.x.shape[1:], self._block
         noise = torch.from_numpy(stream(self.problem.seed, "inversion_start").standard_normal(tuple(shape)))
-        start = (0.5 + 0.01 * noise).clamp(0, 1).to(self.problem.federation.x)
+        start = (0.5 + 0.01 * noise).clamp(0, 1).to(theta)
         pieces = [
             invert(
                 lambda u: self._halves.features(theta, self._pixels.seen(u)),

@@ -56,7 +56,7 @@ class InversionSpec(Block):
     among: int = Field(100, ge=1, description="images of its class that what comes of a mean is compared with")
     steps: int = Field(1000, ge=1, description="steps of Adam on the pixels")
     lr: float = Field(0.05, gt=0, description="its learning rate, for pixels in 0..1, falling to 0 (cosine)")
-    smooth: float = Field(1e-3, ge=0, description="weight of the total variation of the image")
+    smooth: float = Field(0.02, ge=0, description="weight of the total variation of the image")
     noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.001, 0.005, 0.01, 0.05, 0.1, 0.5), description="deviations of the noise on means (Table 7)"
     )

@@ -13,8 +13,7 @@ from torch import Tensor
 from experiments.core.engine.federation import Federation
 from experiments.core.sweep import files
 from experiments.core.sweep.cell import Context
-
-FILE = "inversion.npz"
+from experiments.impro.stored_images import FILE
 
 Images = dict[str, NDArray[np.generic]]
 """original, features [n, C, H, W] and labels [n]; mean, class_mean [G, C, H, W] and classes [G]; noised_mean
@@ -32,7 +31,12 @@ class Pixels:
     def of(cls, federation: Federation) -> Pixels:
         """By the normalisation that the data remember, else so that 0 and 1 and all training inputs are in range."""
         if federation.scale is not None:
-            return cls(*(torch.tensor(part).reshape(-1, 1, 1).to(federation.x) for part in federation.scale))
+            return cls(
+                *(
+                    torch.tensor(part).reshape(-1, 1, 1).to(federation.x.device, federation.x.dtype)
+                    for part in federation.scale
+                )
+            )
         low, high = federation.x.min().clamp(max=0), federation.x.max().clamp(min=1)
         return cls(low / (low - high), 1 / (high - low))
 

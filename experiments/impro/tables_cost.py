@@ -33,8 +33,9 @@ def overhead(rows: pd.DataFrame, name: str) -> Artefact | None:
     caption = (
         "Overheads: bytes that a participant uploads and downloads a round, bytes that server and clients keep between "
         "rounds, and median seconds of a round's local training, medians over seeds; beside them how much more than "
-        "FedAvg in the same cell. paper: the size of the estimator (appendix B: 4 KB) and the time of its 1000 rounds "
-        "on CIFAR-10 beside FedAvg's (19 %). Seconds are of whatever ran beside; compare those of one machine."
+        "FedAvg in the same cell. paper: the size of the estimator (appendix B: 4 KB, for ResNet-20) and the time of "
+        "its 1000 rounds on CIFAR-10 beside FedAvg's (19 %). Seconds depend on what ran beside: compare those of one "
+        "machine."
     )
     blanks = dict.fromkeys(("more upload", "more download", "more seconds %"), "no FedAvg in the cell")
     blanks |= dict.fromkeys(("paper: more upload", "paper: more seconds %"), UNPRINTED)

@@ -22,17 +22,20 @@ from experiments.core.study.quality import quality
 from experiments.core.subject import subject
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.influence import PAPER
+from experiments.influence.algorithms import algorithm_cells
 from experiments.influence.cleansing import cleanse
 from experiments.influence.cost import cost_cells
 from experiments.influence.estimate import estimate, of_estimates
 from experiments.influence.recorder import WHOLE, Recorder, ranking_variant
-from experiments.influence.spec import CostSpec, InfluenceSpec
+from experiments.influence.spec import AlgorithmsSpec, CostSpec, InfluenceSpec
 
 
-def cells(spec: InfluenceSpec | CostSpec) -> list[Cell]:
-    """The cells of one setting: one a seed."""
+def cells(spec: InfluenceSpec | AlgorithmsSpec | CostSpec) -> list[Cell]:
+    """The cells of one setting: one a seed; one an algorithm and seed where algorithms are compared."""
     if isinstance(spec, CostSpec):
         return cost_cells(spec)
+    if isinstance(spec, AlgorithmsSpec):
+        return algorithm_cells(spec)
     return cells_of(PAPER, spec, estimate, compute)
 
 

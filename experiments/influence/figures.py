@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
-from experiments.influence import figure_change, figure_clients, figure_influence, ranking, tables
+from experiments.influence import figure_algorithms, figure_change, figure_clients, figure_influence, ranking, tables
 from experiments.influence.reading import family
 
 
@@ -24,6 +24,9 @@ def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
 
 def _makers(rows: pd.DataFrame, setting: str) -> Iterator[tuple[str, Maker]]:
     yield "base_model", base_model
+    if figure_algorithms.are_compared(rows):
+        yield "algorithms", figure_algorithms.between
+        return
     yield "table1", tables.table1
     yield "table2", tables.table2
     yield "correlations", tables.correlations

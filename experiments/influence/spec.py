@@ -10,6 +10,7 @@ from experiments.core.block import Block
 from experiments.core.estimators.client_influence import ClientInfluence
 from experiments.core.estimators.lwet_fisher import LwetFisher
 from experiments.core.spec.fields import ClientName, RunSpec, SettingSpec, raised
+from experiments.core.spec.grid import Axes, faults_of_grid
 from experiments.core.spec.methods import named_twice, one_of
 from experiments.core.spec.role import Role
 
@@ -73,6 +74,34 @@ class InfluenceSpec(RunSpec):
         return raised(self, faults)
 
 
+AXIS = "algorithm"
+WORDS = {"algorithm.kind": AXIS}
+
+
+class AlgorithmsSpec(RunSpec):
+    """Exact influence of all clients under several federated algorithms (beyond the paper); nothing is estimated."""
+
+    experiment: Annotated[Literal["algorithms"], Role.EXPERIMENT] = "algorithms"
+    grid: Annotated[Axes, Role.AXES] = Field(
+        {}, description="one axis, `algorithm`: word -> keys it sets; or `algorithm.kind` and its values"
+    )
+    rounding: bool = Field(
+        True, description="train all worlds again from initial weights moved by one unit in the last place"
+    )
+
+    @model_validator(mode="after")
+    def _algorithms(self) -> AlgorithmsSpec:
+        faults, known = [], self.known_clients
+        if known is not None and known < 3:
+            faults.append(f"partition: the ranks of {known} clients say nothing; bring at least 3")
+        if self.clients_per_round < 2:
+            faults.append("clients_per_round: the influence of a round's only client is undefined (Eq. 4)")
+        others = [axis for axis in self.grid if WORDS.get(axis, axis) != AXIS]
+        if others:
+            faults.append(f"grid: {others[0]} is varied, but only algorithms are compared: name them under `{AXIS}`")
+        return raised(self, faults or faults_of_grid(self, self.grid, WORDS))
+
+
 class CostSpec(SettingSpec):
     """Table 1: extra cost of the two naive ways and of the paper's, by formula and measured.
 
@@ -98,4 +127,4 @@ class CostSpec(SettingSpec):
         return raised(self, faults)
 
 
-SPECS = {"influence": InfluenceSpec, "cost": CostSpec}
+SPECS = {"influence": InfluenceSpec, "algorithms": AlgorithmsSpec, "cost": CostSpec}

@@ -13,7 +13,8 @@ from experiments.core.sweep.cell import Context
 from experiments.impro import measures
 from experiments.impro.inverted import InversionMeasure
 from experiments.impro.measures import DistanceSpec, InversionSpec
-from experiments.impro.pixels import FILE, Pixels, keep_images
+from experiments.impro.pixels import Pixels, keep_images
+from experiments.impro.stored_images import FILE
 from tests.impro.toy import CLASSES, problem, values, watched
 
 SHAPE = (1, 8, 8)

@@ -11,7 +11,12 @@ from experiments.core.sweep.cell import Context
 from tests.toys import federated as tiny
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-ALGORITHMS = {"scaffold": {"kind": "scaffold"}, "feddyn": {"kind": "feddyn", "alpha": 0.5}}
+ALGORITHMS = {
+    "scaffold": {"kind": "scaffold"},
+    "feddyn": {"kind": "feddyn", "alpha": 0.5},
+    "fedimpro": {"kind": "fedimpro", "split": "fc1", "until": 4},
+}
+SPLIT = {"model": {"kind": "mlp", "hidden": [4], "activation": "tanh"}, "formulation": "looped"}
 
 
 def log(folder):
@@ -22,7 +27,8 @@ def log(folder):
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))
 def test_the_truth_is_plain_counterfactual_runs(tmp_path, name):
-    config = tiny.write(tmp_path, algorithm=ALGORITHMS[name], cleansing=None, variants=["lwet_fisher"])
+    more = SPLIT if name == "fedimpro" else {}
+    config = tiny.write(tmp_path, algorithm=ALGORITHMS[name], cleansing=None, variants=["lwet_fisher"], **more)
     assert tiny.command("influence", config, tmp_path / "runs") == 0
     assert f"the truth is that of {name}; the estimates are derived for FedAvg" in log(tmp_path)
     truth = tiny.metrics(tmp_path / "runs")

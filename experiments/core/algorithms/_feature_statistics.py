@@ -122,6 +122,8 @@ def _drawn(
 
     from experiments.core.engine.seeds import stream
 
+    if like.is_meta:
+        return like.new_empty(shape)
     number = int(stream(setup.seed, purpose, client=client, round=index, step=step).integers(2**63))
     generator = torch.Generator(like.device).manual_seed(number)
     return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, State, Turn, mean
+from experiments.core.engine.algorithm import (
+    Algorithm,
+    Finished,
+    Local,
+    Plain,
+    Reply,
+    Setup,
+    State,
+    Turn,
+    Weighting,
+    mean,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +37,11 @@ class FedDyn(Block, Algorithm):
 
     kind: Literal["feddyn"] = "feddyn"
     alpha: float = Field(gt=0, description="strength of the regulariser")
-    weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+
+    @property
+    def weighting(self) -> Weighting:
+        """Each participant counts the same."""
+        return "clients"
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: h [p], and g_k [p] of every client."""
@@ -58,9 +73,10 @@ class FedDyn(Block, Algorithm):
 class _Regularised(Local):
     def __init__(self, alpha: float, turn: Turn, start: Tensor, client: Tensor) -> None:
         self._alpha, self._p, self._start, self._client = alpha, turn.p, start, client
+        self._shift = client.add(start[:, : turn.p], alpha=alpha)  # once a round: two passes over memory a step
 
     def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
-        return gradient.sub_(self._client).add_(theta[:, : self._p] - self._start[:, : self._p], alpha=self._alpha)
+        return gradient.add_(theta[:, : self._p], alpha=self._alpha).sub_(self._shift)
 
     def finish(self, theta: Tensor, steps: int) -> Finished:
         p = self._p

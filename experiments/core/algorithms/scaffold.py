@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from experiments.core.block import Block
-from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, State, Turn, mean
+from experiments.core.engine.algorithm import (
+    Algorithm,
+    Finished,
+    Local,
+    Plain,
+    Reply,
+    Setup,
+    State,
+    Turn,
+    Weighting,
+    mean,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,13 +31,26 @@ class Scaffold(Block, Algorithm):
     Clients step along g - c_k + c; then c_k becomes c_k - c + (w - w_k) / (steps * eta_l). The server goes lr times the
     plain mean of the clients' updates, and moves c by |S| / N times the mean change of c_k. All variates begin at zero.
     Weight decay counts as part of each client's objective, so that the variates hold its gradient, too. Buffers are
-    averaged plainly, each client alike. With privacy it is rejected: variates are not clipped.
+    averaged as the models. With privacy it is rejected: variates are not clipped.
+
+    The code released with FedImpro (Tang et al. 2024) does otherwise: `average: samples` weighs the clients' models by
+    n_k, and `variates: participants` moves c by the whole mean change, as if every client took part (so that c is not
+    the mean of all c_k any more).
     """
 
     kind: Literal["scaffold"] = "scaffold"
     lr: float = Field(1.0, gt=0, description="eta_g, the server's step")
-    weighting: ClassVar[Literal["samples", "clients"]] = "clients"
+    average: Weighting = Field("clients", description="models count alike (clients) or by n_k (samples)")
+    variates: Literal["all", "participants"] = Field(
+        "all", description="c moves by |S| / N of the participants' mean change, or by all of it"
+    )
+    rest: ClassVar[Weighting | None] = "clients"
     broadcasts: ClassVar[bool] = True
+
+    @property
+    def weighting(self) -> Weighting:
+        """See `average`."""
+        return self.average
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """Zeros: c [p], and c_k [p] of every client."""
@@ -39,15 +63,16 @@ class Scaffold(Block, Algorithm):
     def server(
         self, turn: Turn, start: Tensor, mean: Tensor, participants: Tensor, state: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Go lr times the mean update, and move c by |S| / N of the mean change."""
+        """Go lr times the mean update, and move c by |S| / N of the mean change, or by all of it."""
         size, p = start.shape[1], turn.p
         after = mean[:, :size].clone()
         after[:, :p] = start[:, :p] + self.lr * (mean[:, :p] - start[:, :p])
-        return after, state + participants / turn.clients * mean[:, size:]
+        moved = participants / turn.clients if self.variates == "all" else 1.0
+        return after, state + moved * mean[:, size:]
 
     def plain(self, setup: Setup) -> Plain:
         """The paper's loop over clients, variates by the client's number."""
-        return _PlainScaffold(setup, self.lr)
+        return _PlainScaffold(setup, self)
 
     def unfit(self, local: Any) -> list[str]:
         """Option II reads the mean gradient off the update, which takes plain steps."""
@@ -75,9 +100,9 @@ class _Controlled(Local):
 
 
 class _PlainScaffold(Plain):
-    def __init__(self, setup: Setup, lr: float) -> None:
+    def __init__(self, setup: Setup, scaffold: Scaffold) -> None:
         super().__init__(setup)
-        self._lr = lr
+        self._scaffold = scaffold
 
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         import torch
@@ -91,13 +116,15 @@ class _PlainScaffold(Plain):
 
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
         w, c = before[: self.p], self._of("server", before[: self.p])
-        after = mean([r.model for r in replies], [1] * len(replies))
-        after[: self.p] = w + self._lr * (after[: self.p] - w)
+        by_samples = self._scaffold.average == "samples"
+        after = mean([r.model for r in replies], [r.samples if by_samples else 1 for r in replies])
+        after[: self.p] = w + self._scaffold.lr * (after[: self.p] - w)
+        count = self.clients if self._scaffold.variates == "all" else len(replies)
         moved = c.clone()
         for reply in replies if turn.lr else ():
             old = self._of(f"client {reply.client}", w)
             new = old - c + (w - reply.model[: self.p]) / (reply.steps * turn.lr)
-            moved += (new - old) / self.clients
+            moved += (new - old) / count
             self.memory[f"client {reply.client}"] = new
         self.memory["server"] = moved
         return after

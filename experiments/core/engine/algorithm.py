@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from experiments.core.engine.net import Net
 
 
+Weighting = Literal["samples", "clients"]
+
+
 @dataclass(frozen=True)
 class State:
     """What an algorithm remembers in one world before the first round; `engine.remembered` carries it from there.
@@ -120,7 +123,8 @@ class Local:
     """One client's part of a round in B worlds; this base is FedAvg's: plain gradients, and the model is sent.
 
     It is made anew for every piece of work and writes no state: the engine takes what `finish` returns once the piece
-    is done for good, because work that ran out of memory runs again in smaller pieces.
+    is done for good, because work that ran out of memory runs again in smaller pieces. It is also made, and finished
+    without a step, on the meta device, to count what is sent.
     """
 
     def step(self, formulation: Formulation, theta: Tensor, batch: Batch) -> Tensor:
@@ -199,19 +203,22 @@ class Algorithm(ABC):
     """A federated algorithm: hyper-parameters that never change, and pure functions of the state they are given.
 
     Attributes:
-        weighting: models are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same.
-        rest: the same of what an upload holds beyond the model's numbers; None: as the models.
+        rest: how what an upload holds beyond the model's numbers is averaged (see `weighting`); None: as the models.
         splits: its local steps need `Formulation.joint`.
         broadcasts: clients are sent the server's state beside the model.
         private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
             where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
     """
 
-    weighting: ClassVar[Literal["samples", "clients"]] = "samples"
-    rest: ClassVar[Literal["samples", "clients"] | None] = None
+    rest: ClassVar[Weighting | None] = None
     splits: ClassVar[bool] = False
     broadcasts: ClassVar[bool] = False
     private: ClassVar[bool] = False
+
+    @property
+    def weighting(self) -> Weighting:
+        """Whether models are averaged by the clients' "samples" (n_k / N), or each of the "clients" counts the same."""
+        return "samples"
 
     def init(self, start: Tensor, setup: Setup) -> State:
         """The state of one world before the first round, whose model is `start` [size].

@@ -124,3 +124,15 @@ def conditional(distance: Tensor, count: Tensor, other: Tensor) -> Conditional:
     value = (p / p.sum() * w).sum() / 2 + (q / q.sum() * w).sum() / 2
     covered = p.sum() / count.double().sum() / 2 + q.sum() / other.double().sum() / 2
     return Conditional(float(value), float(covered))
+
+
+def of_labels(count: Tensor, other: Tensor) -> float:
+    """The 1-Wasserstein distance of two label distributions where any two labels are 1 apart, in [0, 1].
+
+    It is their total variation distance, half the sum of |p - q| over classes (Villani 2009, section 6).
+
+    Args:
+        count, other: [C] samples by class on each side, at least one each.
+    """
+    p, q = count.double() / count.sum(), other.double() / other.sum()
+    return float((p - q).abs().sum() / 2)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from experiments.core.engine.algorithm import Setup
+from experiments.core.engine.algorithm import Setup, Turn
+from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.split import feature_shape
 from experiments.core.estimators.numerics._calls import is_conv1d
 from experiments.core.spec.central import CentralSpec
@@ -113,16 +114,22 @@ def real(dtype: str) -> int:
 
 
 def of_states(spec: RunSpec, parameters: int, worlds: int, setup: Setup) -> int:
-    """Bytes of the states of a round: of each world with its mean, its gradient and a copy; of each participant.
+    """Bytes of the states of a round: of each world with its gradient and a copy; the uploads and their means.
 
-    Besides, what the algorithm remembers of each world: of the server and of the clients that will have taken part.
+    Besides, each participant's own model, where another thing is sent, and what the algorithm remembers of each world:
+    of the server and of the clients that will have taken part.
 
     Raises:
         SpecError: as `Algorithm.init`.
     """
-    start = torch.empty(parameters, device="meta")
-    remembered = spec.algorithm.init(start, setup).numbers(min(setup.clients, spec.rounds * spec.clients_per_round))
-    return real(spec.dtype) * (parameters * (4 * worlds + spec.clients_per_round) + remembered * worlds)
+    start = torch.empty(1, parameters, device="meta")
+    state, participants = spec.algorithm.init(start[0], setup), spec.clients_per_round
+    turn = Turn(1, spec.local.lr, LocalTraining(**spec.local.model_dump()), setup)
+    sent = spec.algorithm.local(turn, start, state.server, state.client).finish(start, 1).sent
+    models = parameters * (3 * worlds + (participants if sent is not start else 0))
+    uploads = sent.shape[1] * (worlds + participants)
+    remembered = state.numbers(min(setup.clients, spec.rounds * participants)) * worlds
+    return real(spec.dtype) * (models + uploads + remembered)
 
 
 def central(spec: CentralSpec, size: Size, worlds: int) -> Price:

@@ -12,6 +12,7 @@ from experiments.core.algorithms.fedavgm import FedAvgM
 from experiments.core.algorithms.feddyn import FedDyn
 from experiments.core.algorithms.fednova import FedNova
 from experiments.core.algorithms.fedprox import FedProx
+from experiments.core.algorithms.fedspeed import FedSpeed
 from experiments.core.algorithms.fedyogi import FedYogi
 from experiments.core.algorithms.scaffold import Scaffold
 from experiments.core.engine.federation import Federation
@@ -49,7 +50,10 @@ def end(p):
     return simulate(p, [BASE], p.net.flat(), formulations()["looped"](p.net))[0]
 
 
-@pytest.mark.parametrize("algorithm", [Scaffold(), FedDyn(alpha=1.0)], ids=["scaffold", "feddyn"])
+CORRECTED = {"scaffold": Scaffold(), "feddyn": FedDyn(alpha=1.0), "fedspeed": FedSpeed(lam=1.0, alpha=0.0)}
+
+
+@pytest.mark.parametrize("algorithm", list(CORRECTED.values()), ids=list(CORRECTED))
 def test_drift_is_gone_at_the_optimum_of_heterogeneous_quadratics(algorithm):
     p = quadratics(algorithm, LocalTraining(0.1, steps=5), 200)
     target = optimum(p, [1 / 3] * 3)
@@ -61,7 +65,9 @@ def test_drift_is_gone_at_the_optimum_of_heterogeneous_quadratics(algorithm):
 class Alike(FedAvg):
     """FedAvg that gives each client the same weight."""
 
-    weighting = "clients"
+    @property
+    def weighting(self):
+        return "clients"
 
 
 def test_unequal_steps_move_fedavg_and_not_fednova():

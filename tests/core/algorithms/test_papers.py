@@ -16,6 +16,7 @@ from experiments.core.algorithms.fedadam import FedAdam
 from experiments.core.algorithms.fedavgm import FedAvgM
 from experiments.core.algorithms.feddyn import FedDyn
 from experiments.core.algorithms.fednova import FedNova
+from experiments.core.algorithms.fedspeed import FedSpeed
 from experiments.core.algorithms.fedyogi import FedYogi
 from experiments.core.algorithms.scaffold import Scaffold
 from experiments.core.engine.algorithm import Setup
@@ -129,9 +130,29 @@ class Controlled(Paper):
                 updates.append(y - self.x)
                 changes.append(new - variates[k])
                 variates[k] = new
-            self.x = self.x + self.lr_global * np.mean(updates, 0)
-            c = c + len(here) / CLIENTS * np.mean(changes, 0)
+            self.x = self.x + self.lr_global * np.average(updates, 0, self.weights(here))
+            c = c + self.moved(here) * np.mean(changes, 0)
         return self.x
+
+    def weights(self, here):
+        return [1] * len(here)
+
+    def moved(self, here):
+        return len(here) / CLIENTS
+
+
+class BySamples(Controlled):
+    """Models averaged by n_k."""
+
+    def weights(self, here):
+        return [SIZES[k] for k in here]
+
+
+class Released(BySamples):
+    """The code of Tang et al. 2024: besides, c moves by the mean change of the participants."""
+
+    def moved(self, here):
+        return 1
 
 
 class Dynamic(Paper):
@@ -150,6 +171,39 @@ class Dynamic(Paper):
             h = h - self.alpha / CLIENTS * sum(theta - self.x for theta in models)
             self.x = sum(models) / len(here) - h / self.alpha
         return self.x
+
+
+class Speed(Paper):
+    """Sun et al. 2023, Algorithm 1; the penalty 0.05 / 2 |w|^2 beside the two gradients of the loss."""
+
+    lam, rho, alpha = 0.6, 0.3, 0.8
+
+    def run(self):
+        dual = np.zeros((CLIENTS, 3))
+        for t in range(1, len(SCHEDULE) + 1):
+            sent = []
+            for k in self.participants(t):
+                w = self.x.copy()
+                for gradient in self.gradients(k, t):
+                    first = gradient(w) - 0.05 * w
+                    above = w + self.rho * first / self.norm(first)
+                    second = gradient(above) - 0.05 * above
+                    mixed = (1 - self.alpha) * first + self.alpha * second
+                    w = w - self.lr(t) * (mixed + 0.05 * w - dual[k] + (w - self.x) / self.lam)
+                dual[k] = dual[k] - (w - self.x) / self.lam
+                sent.append(w - self.lam * dual[k])
+            self.x = np.mean(sent, 0)
+        return self.x
+
+    def norm(self, gradient):
+        return 1.0
+
+
+class NormedSpeed(Speed):
+    """The ascent of the released code: rho along the direction of the gradient."""
+
+    def norm(self, gradient):
+        return np.linalg.norm(gradient)
 
 
 class Momentum(Paper):
@@ -190,7 +244,15 @@ ADAPTIVE = {"lr": 0.3, "beta1": 0.8, "beta2": 0.9, "tau": 0.02}
 CASES = {
     "fednova": (FedNova(), Nova, 0.6),
     "scaffold": (Scaffold(lr=0.8), Controlled, 0.0),
+    "scaffold by samples": (Scaffold(lr=0.8, average="samples"), BySamples, 0.0),
+    "scaffold as released with FedImpro": (
+        Scaffold(lr=0.8, average="samples", variates="participants"),
+        Released,
+        0.0,
+    ),
     "feddyn": (FedDyn(alpha=0.4), Dynamic, 0.0),
+    "fedspeed": (FedSpeed(lam=0.6, rho=0.3, alpha=0.8, normalised=False), Speed, 0.0),
+    "fedspeed, normalised": (FedSpeed(lam=0.6, rho=0.3, alpha=0.8), NormedSpeed, 0.0),
     "fedavgm": (FedAvgM(momentum=0.7), Momentum, 0.0),
     "fedadam": (FedAdam(**ADAPTIVE), Adam, 0.0),
     "fedyogi": (FedYogi(**ADAPTIVE), Yogi, 0.0),

@@ -44,6 +44,7 @@ UNFIT = [
     ("fednova", {"optimizer": "adam"}),
     ("fednova", {"optimizer": "adamw"}),
     ("feddyn", {"optimizer": "adamw", "weight_decay": 0.1}),
+    ("fedspeed", {"optimizer": "adamw", "weight_decay": 0.1}),
 ]
 
 

@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
 from experiments.core.errors import MissingError
-from experiments.core.scores.transport import Moments, conditional, exact, gaussian
+from experiments.core.scores.transport import Moments, conditional, exact, gaussian, of_labels
 
 
 def drawn(*shape, seed=0):
@@ -88,3 +88,13 @@ def test_clients_without_a_common_class_have_no_conditional_distance():
     result = conditional(torch.tensor([1.0, 1.0]), torch.tensor([3, 0]), torch.tensor([0, 2]))
     assert np.isnan(result.value)
     assert result.covered == 0
+
+
+def test_labels_are_as_far_as_the_least_mass_to_move():
+    import ot
+
+    p, q = np.array([3, 1, 0, 4]), np.array([1, 1, 2, 0])
+    wanted = ot.emd2(p / p.sum(), q / q.sum(), 1.0 - np.eye(4))
+    assert of_labels(torch.tensor(p), torch.tensor(q)) == pytest.approx(float(wanted))
+    assert of_labels(torch.tensor(p), torch.tensor(p)) == 0
+    assert of_labels(torch.tensor([1, 0]), torch.tensor([0, 5])) == 1

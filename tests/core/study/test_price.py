@@ -82,6 +82,7 @@ def test_seconds_of_training_by_hand(tmp_path):
     assert training(spec, size, 22) > training(spec, size, 11)
 
 
+SENT = {"fednova": 305 + 1, "scaffold": 2 * 305}  # of 305 parameters, where more than the model is sent
 REMEMBERED = {  # numbers of one world: 305 parameters, 20 clients
     "{kind: fednova}": 0,
     "{kind: fedavgm}": 305,
@@ -93,11 +94,12 @@ REMEMBERED = {  # numbers of one world: 305 parameters, 20 clients
 
 @pytest.mark.parametrize("algorithm", list(REMEMBERED))
 def test_memory_counts_what_the_algorithm_remembers_in_each_world(tmp_path, algorithm):
-    """8 bytes a number in float64, in the base world and in the 20 without a client."""
-    size = size_of(spec_of(tmp_path))
-    without = memory(spec_of(tmp_path), size, 21)
-    block = yaml.safe_load(algorithm)
-    assert memory(spec_of(tmp_path, algorithm=block), size, 21) == without + 8 * 21 * REMEMBERED[algorithm]
+    """8 bytes a number in float64, in the base world and in the 20 without a client; what is sent, and its mean."""
+    spec, block = spec_of(tmp_path), yaml.safe_load(algorithm)
+    size, each = size_of(spec), spec.clients_per_round
+    without, sent = memory(spec, size, 21), SENT.get(block["kind"])
+    more = (sent - 305) * (21 + each) + 305 * each if sent else 0
+    assert memory(spec_of(tmp_path, algorithm=block), size, 21) == without + 8 * (21 * REMEMBERED[algorithm] + more)
 
 
 def test_clients_that_never_take_part_cost_no_memory(tmp_path):
@@ -106,7 +108,7 @@ def test_clients_that_never_take_part_cost_no_memory(tmp_path):
     more = {"rounds": 2, "clients_per_round": 3}
     without = memory(spec_of(tmp_path, **more), size, 21)
     scaffold = memory(spec_of(tmp_path, algorithm={"kind": "scaffold"}, **more), size, 21)
-    assert scaffold == without + 8 * 21 * (1 + 6) * 305
+    assert scaffold == without + 8 * 305 * (21 * (1 + 6) + (21 + 3) + 3)
 
 
 def test_the_price_of_a_cell_of_influence_counts_them(tmp_path):
@@ -116,4 +118,5 @@ def test_the_price_of_a_cell_of_influence_counts_them(tmp_path):
         config = tiny.write(tmp_path, name, cleansing=None, algorithm={"kind": name})
         (cell,) = cells(tiny.loaded(config))
         plan[name] = cell.memory
-    assert plan["scaffold"] - plan["fedavg"] == 8 * 21 * 21 * 305
+    each = tiny.loaded(config).clients_per_round
+    assert plan["scaffold"] - plan["fedavg"] == 8 * 305 * (21 * 21 + (21 + each) + each)
