@@ -110,6 +110,10 @@ def averages(runs: pd.DataFrame) -> pd.DataFrame:
 def _averaged(runs: pd.DataFrame) -> pd.DataFrame:
     by = [*ABOUT, "task", "net", "data", "method", "seed"]
     numbers = [column for column in ("best", "last", "last ten") if column in runs]
-    each = runs.groupby(by, sort=False)[numbers].mean().reset_index()
+    grouped = runs.groupby(by, sort=False)
+    # A seed that diverged in one federated setting has no average: that of the others would be of easier ones.
+    each = grouped[numbers].agg(lambda values: values.mean(skipna=False)).reset_index()
+    if "diverged" in runs:
+        each["diverged"] = grouped["diverged"].min().to_numpy()
     blank = dict.fromkeys([axis for axis in ORDER if axis not in each], "")
     return accuracies(each.assign(**{**blank, "fl": "average", "point": ""}))

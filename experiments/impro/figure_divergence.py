@@ -31,7 +31,7 @@ def by_algorithm(rows: pd.DataFrame, name: str) -> Artefact | None:
     caption = (
         "Figure 2b: weight divergence over the rounds, the mean over the participants of the L2 distance of their "
         "local models to their FedAvg mean, parameters only. Thin lines as measured, thick ones smoothed, bands the "
-        "range over seeds. FedNova, which the paper leaves out because its divergence is much larger, has the panels "
+        "range over seeds; what a run does on its way out of the finite numbers may lie above the axis. FedNova, which the paper leaves out because its divergence is much larger, has the panels "
         "below."
     )
     return Artefact(name, tidy(measured, "round"), lambda: _draw_algorithms(by_series(measured)), caption)
@@ -51,11 +51,21 @@ def _draw_algorithms(series: pd.DataFrame) -> Figure:
         for value, (label, shape) in known.items():
             smoothed_line(ax, of_panel[of_panel["series"] == value], label, shape)
         ax.set_title(panel_words(of_panel, panel))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, _top(ax.get_ylim()[1], of_panel))
         ax.locator_params(axis="x", integer=True)
     outer_labels(panels, columns, "round", "weight divergence (L2)")
     legend(figure, panels, seeds_note(series["seed"].nunique(), "bands: range"))
     return figure
+
+
+def _top(drawn: float, rows: pd.DataFrame) -> float:
+    """The end of the axis: what is drawn, but at most three times the largest of a FedAvg that stayed finite.
+
+    Without one, of the rows' median: a run about to leave the finite numbers would flatten all others.
+    """
+    steady = rows[rows["method"] == "fedavg"]["value"]
+    usual = float(steady.max()) if len(steady) else 2 * float(rows["value"].median())
+    return min(drawn, 3 * usual) if 0 < usual < np.inf else drawn
 
 
 def by_layer(rows: pd.DataFrame, name: str) -> Artefact | None:

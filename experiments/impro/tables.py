@@ -15,8 +15,9 @@ from experiments.impro.targets import median, to_targets
 
 SELECTED = (
     "best: the highest test accuracy of any evaluated round, which is what the paper prints: a selection on the test "
-    "set; last, and last ten (the mean of the last ten evaluated rounds), select nothing. Means over seeds in %; sd: "
-    "standard deviation over seeds (n - 1); diverged: seeds whose model left the finite numbers."
+    "set; last, and last ten (the mean of the last ten evaluated rounds), select nothing and are of the seeds that did "
+    "not diverge. Means over seeds in %; sd: standard deviation over seeds (n - 1); diverged: seeds whose model left "
+    "the finite numbers."
 )
 _PAPER = (
     "paper: its number for the same data set, federated setting and algorithm, whatever our model and length of run "

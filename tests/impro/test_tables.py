@@ -60,6 +60,20 @@ def test_a_diverged_run_is_counted_and_keeps_its_best():
     assert told["diverged"] == 3 and math.isnan(told["last"]) and told["seeds"] == 3
 
 
+def test_a_seed_that_diverged_in_one_setting_has_no_last_accuracy_on_average():
+    metrics = synthetic.metrics("table1", seeds=(0, 1), rounds=3)
+    at = metrics["subject"].str.contains("lenet_fmnist fl=a0.1_E5_M10 algorithm=scaffold", regex=False)
+    at &= metrics["seed"] == 1
+    metrics.loc[at & (metrics["metric"] == "last_accuracy"), "value"] = math.nan
+    metrics.loc[at & (metrics["metric"] == "diverged"), "value"] = 2.0
+    frame = {a.name: a for a in report(metrics, [])}["table1"].frame
+    told = row(frame, data="FMNIST", fl="average", algorithm="SCAFFOLD")
+    each = frame[(frame["data"] == "FMNIST") & (frame["algorithm"] == "SCAFFOLD") & (frame["fl"] != "average")]
+    whole = each[each["fl"] != "a 0.1, E 5, M 10"]["last"]  # means of seeds 0 and 1, which are a point apart
+    alone = row(each, fl="a 0.1, E 5, M 10")["last"]  # of seed 0
+    assert told["diverged"] == 1 and told["last"] == pytest.approx((sum(whole - 0.5) + alone) / 4)
+
+
 def test_table3_puts_the_papers_stages_beside_ours_of_a_net_with_four():
     frame = made("table3")["table3"].frame
     assert frame["split"].tolist() == ["layer1", "layer2", "layer3", "layer4"]
