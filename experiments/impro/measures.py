@@ -46,6 +46,13 @@ class DistanceSpec(_AtRounds):
             _installed("ot", "POT", "distance.exact")
 
 
+class CcvrSpec(Block):
+    """Classifier calibration after the last round (CCVR, Luo et al. 2021)."""
+
+    samples: int = Field(2000, ge=1, description="virtual features of a class, on average; by the class's share")
+    decay: float = Field(1e-4, gt=0, description="weight of half the squared norm of the last layer's weights")
+
+
 class InversionSpec(Block):
     """Model inversion of features, their class means and noised means, after the last round (Fig. 11-13)."""
 
