@@ -10,12 +10,12 @@ from experiments.core.study.ccvr import calibrated
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import build, checkpoint, formulation, progress_of
-from experiments.core.study.price import of_run
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.impro import PAPER
 from experiments.impro.observers import keep, measures_of
+from experiments.impro.price import price
 from experiments.impro.recorder import Recorder
 from experiments.impro.rows import Rows
 from experiments.impro.spec import ORDER, WORDS, ImproSpec
@@ -23,7 +23,7 @@ from experiments.impro.spec import ORDER, WORDS, ImproSpec
 
 def cells(spec: ImproSpec) -> list[Cell]:
     """The cells of one setting: every point of the grid, every seed."""
-    return cells_of(PAPER, spec, of_run, compute, spec.grid, ORDER, WORDS, resolve=ImproSpec.tuned)
+    return cells_of(PAPER, spec, price, compute, spec.grid, ORDER, WORDS, resolve=ImproSpec.tuned)
 
 
 def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Row]:

@@ -75,4 +75,6 @@ class ImproSpec(RunSpec):
             faults += [f"{key}: no algorithm {kind!r}; known are {', '.join(sorted(known))}" for kind in unknown]
         if self.tuning and not self.grid and (fault := fault_at(self, self._own)):
             faults.append(f"tuning: {fault}")
+        if self.distance is not None and self.known_clients == 1:
+            faults.append("distance: a single client has no others")
         return raised(self, faults + faults_of_grid(self, self.grid, WORDS))

@@ -73,9 +73,10 @@ class FedDyn(Block, Algorithm):
 class _Regularised(Local):
     def __init__(self, alpha: float, turn: Turn, start: Tensor, client: Tensor) -> None:
         self._alpha, self._p, self._start, self._client = alpha, turn.p, start, client
+        self._shift = client.add(start[:, : turn.p], alpha=alpha)  # once a round: two passes over memory a step
 
     def gradient(self, gradient: Tensor, theta: Tensor) -> Tensor:
-        return gradient.sub_(self._client).add_(theta[:, : self._p] - self._start[:, : self._p], alpha=self._alpha)
+        return gradient.add_(theta[:, : self._p], alpha=self._alpha).sub_(self._shift)
 
     def finish(self, theta: Tensor, steps: int) -> Finished:
         p = self._p

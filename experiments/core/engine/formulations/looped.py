@@ -206,16 +206,20 @@ def _takes_channels_last(module: nn.Module, theta: Tensor, x: Tensor) -> bool:
         return False
     try:
         with torch.no_grad():
-            module.eval()(x[:2].to(memory_format=torch.channels_last, copy=True))
+            module.eval()(_channels_last(x[:2].clone()))
     except RuntimeError:
         return False
     return True
 
 
 def _layout(module: nn.Module, x: Tensor) -> Tensor:
-    if x.dim() == 4 and getattr(module, "_channels_last", False):
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
+    return _channels_last(x) if x.dim() == 4 and getattr(module, "_channels_last", False) else x
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """[n, C, H, W] with strides that say so: those of one channel may read either way, and PyTorch takes the other."""
+    n, c, h, w = x.shape
+    return x.contiguous(memory_format=torch.channels_last).as_strided((n, c, h, w), (h * w * c, 1, w * c, c))
 
 
 def _row(weight: Tensor | None, b: int) -> Tensor | None:

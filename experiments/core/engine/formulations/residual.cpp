@@ -11,24 +11,49 @@
 #define NCONV 0
 #include "residual_backward.h"
 
+static void prepare(const Work& k, const T* theta, bool train) {
+  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.prepare(theta, train);
+}
+
 extern "C" {  // 0, or 1 when out of memory
 
 // theta [size], whose running statistics move; x [n][H][W][C]; y, share [n + more]: of each sample's loss in the mean.
-// cut, sampled, features: see Pass; more 0 and features null for nothing.
+// cut, sampled, features: see Pass; more 0 and features null for nothing. grad: zeros.
 int gradient(const int64_t* plan, int64_t count, const double* reals, T* theta, const T* x, const int64_t* y,
              const T* share, int64_t n, T* grad, int64_t cut, const T* sampled, int64_t more, T* features) {
-  if (!work.ready(plan, count, reals, n + more)) return 1;
-  const Pass pass = {x, n, more, cut, sampled, features};
-  forward(work, theta, pass, true);
-  backward(work, theta, pass, y, share, grad);
+  Work& k = work;
+  k.read(plan, reals);
+  const int64_t size = k.batched() ? n + more : k.piece();
+  if (!k.ready(plan, count, reals, size)) return 1;
+  prepare(k, theta, true);
+  const auto pass = [&](const Pass& p, int64_t at) {
+    forward(k, theta, p, true);
+    backward(k, theta, p, y + at, share + at, grad);
+  };
+  if (k.batched()) {
+    pass({x, n, more, cut, sampled, features}, 0);
+  } else {
+    const int64_t inputs = k.image.size(), there = k.cells(cut);
+    chunks(n, size, [&](int64_t s, int64_t here) {
+      pass({x + s * inputs, here, 0, cut, nullptr, features ? features + s * there : nullptr}, s);
+    });
+    chunks(more, size, [&](int64_t s, int64_t here) { pass({x, 0, here, cut, sampled + s * there, nullptr}, n + s); });
+  }
+  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.finish(grad);
   return 0;
 }
 
 // out [n][classes], in evaluation mode; theta stays as it is.
 int outputs(const int64_t* plan, int64_t count, const double* reals, T* theta, const T* x, int64_t n, T* out) {
-  if (!work.ready(plan, count, reals, n)) return 1;
-  forward(work, theta, {x, n, 0, 0, nullptr, nullptr}, false);
-  memcpy(out, work.logits, n * work.classes * sizeof(T));
+  Work& k = work;
+  k.read(plan, reals);
+  const int64_t size = k.piece();
+  if (!k.ready(plan, count, reals, size)) return 1;
+  prepare(k, theta, false);
+  chunks(n, size, [&](int64_t s, int64_t here) {
+    forward(k, theta, {x + s * k.image.size(), here, 0, 0, nullptr, nullptr}, false);
+    memcpy(out + s * k.classes, k.logits, here * k.classes * sizeof(T));
+  });
   return 0;
 }
 }

@@ -23,8 +23,6 @@ from experiments.core.engine.split import path_of
 SOURCE = Path(__file__).with_name("residual.cpp")
 _TYPES = {torch.float32: ("float", 16), torch.float64: ("double", 8)}
 """Name in C++, and what all channels are a multiple of: lanes of the widest vectors there are."""
-_TOGETHER = 256
-"""Samples of one call in evaluation mode."""
 
 
 class Residual(Formulation):
@@ -94,8 +92,7 @@ class Residual(Formulation):
         theta, images = theta.detach().contiguous(), _channels_last(x, theta)
         out = torch.empty(len(theta), len(x), self.layout.head.out_features, dtype=theta.dtype)
         for row, to in zip(theta, out, strict=True):
-            for part, into in zip(images.split(_TOGETHER), to.split(_TOGETHER), strict=True):
-                self._call("outputs", row, part, part, len(part), into)
+            self._call("outputs", row, images, images, len(images), to)
         return out
 
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:

@@ -18,8 +18,6 @@ static void derive(const Unit& u, const T* theta, T* grad, int64_t n) {
 static void head_backward(const Work& k, const T* theta, const int64_t* y, const T* share, const Pass& p, T* grad,
                           T* g) {
   const Image& m = k.last();
-  memset(grad + k.weight, 0, k.classes * m.C * sizeof(T));
-  if (k.bias >= 0) memset(grad + k.bias, 0, k.classes * sizeof(T));
   for (int64_t s = 0; s < p.n + p.more; s++) {
     T *z = k.logits + s * k.classes, *d = k.dpooled + s * m.C, largest = z[0], total = 0;
     for (int64_t o = 1; o < k.classes; o++) largest = z[o] > largest ? z[o] : largest;
@@ -107,6 +105,7 @@ static void block_backward(const Work& k, const T* theta, const Pass& p, int64_t
   });
 }
 
+// Adds to the gradient of all but the convolutions, whose sums are in their own places.
 static void backward(const Work& k, const T* theta, const Pass& p, const int64_t* y, const T* share, T* grad) {
   const Unit& stem = k.unit[0];
   T *g = k.g[0], *before = k.g[1];
@@ -121,5 +120,4 @@ static void backward(const Work& k, const T* theta, const Pass& p, const int64_t
     pad(k, p.x, s0, count);
     unit_backward(k, stem, g, stem.input, k.image.padded(), s0, count);
   });
-  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.finish(grad);
 }

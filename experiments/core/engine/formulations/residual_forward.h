@@ -144,7 +144,6 @@ static void block_forward(const Work& k, T* theta, const Pass& p, int64_t b, boo
 }
 
 static void forward(const Work& k, T* theta, const Pass& p, bool train) {
-  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.prepare(theta, train);
   const Unit& stem = k.unit[0];
   chunks(p.n, k.chunk(stem.conv.out), [&](int64_t s0, int64_t count) {
     pad(k, p.x, s0, count);

@@ -82,12 +82,12 @@ struct Norm {
     for (int64_t c = 0; c < C; c++) set(theta, 0, c, theta[average + c], theta[variance + c]);
   }
 
-  // Gradients by gamma and beta, and the coefficients of the one by z, once s1 and s2 are there.
+  // Adds the gradients by gamma and beta; the coefficients of the one by z, once s1 and s2 are there.
   void derive(const T* theta, T* grad, int64_t n, int64_t positions) const {
     for (int64_t c = 0; c < C; c++) {
       double by_gamma = 0, by_beta = 0;
       for (int64_t s = 0; s < n; s++) by_gamma += double(s2[s * C + c]) * rstd[row(s) + c], by_beta += s1[s * C + c];
-      grad[gamma + c] = by_gamma, grad[beta + c] = by_beta;
+      grad[gamma + c] += by_gamma, grad[beta + c] += by_beta;
       if (!groups) slopes(theta, 0, c, by_beta * theta[gamma + c], by_gamma * theta[gamma + c], double(n) * positions);
     }
     const int64_t G = groups ? C / groups : C;

@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "residual_norm.h"
 
 struct Unit {  // a convolution and the normalisation after it
@@ -17,6 +21,7 @@ struct Block {  // relu(unit 2 (relu(unit 1 (x))) + shortcut), the shortcut a un
 };
 
 constexpr int MOST_UNITS = 256, UNIT_NUMBERS = 14, HEAD_NUMBERS = 9;
+constexpr int64_t ROWS = 96, PAGE = 1 << 21;
 
 struct Work {
   char* base = nullptr;
@@ -31,11 +36,26 @@ struct Work {
 
   ~Work() { free(base); }
 
+  int64_t cells(int64_t cut) const {  // of one sample's features at a cut (see Pass)
+    if (cut < 0 || cut > blocks) return features;
+    return cut < blocks ? unit[block[cut].first].conv.in.size() : last().size();
+  }
   const Image& last() const { return unit[block[blocks - 1].second].conv.out; }
 
-  // How many samples go together: enough rows for products with large matrices, few enough for the cache.
+  bool batched() const {  // whether what becomes of a sample in training depends on the others
+    for (int64_t i = 0; i < units; i++)
+      if (!unit[i].norm.groups) return true;
+    return false;
+  }
+  // How many samples go through the whole net together where they do not depend on one another, to stay in the cache.
+  int64_t piece() const {
+    int64_t most = 4;
+    for (int64_t i = 0; i < units; i++) most = ROWS / unit[i].conv.out.tiles() > most ? ROWS / unit[i].conv.out.tiles() : most;
+    return most;
+  }
+  // How many samples go together through a unit: enough rows for products with large matrices, few enough for the cache.
   int64_t chunk(const Image& image) const {
-    const int64_t most = 96 / image.tiles();
+    const int64_t most = ROWS / image.tiles();
     return most < 1 ? 1 : most > n ? n : most;
   }
 
@@ -96,7 +116,10 @@ struct Work {
     memcpy(plan, from, count * sizeof(*from));
     lay();
     void* p = nullptr;
-    if (posix_memalign(&p, 64, used)) return false;
+    if (posix_memalign(&p, used < PAGE ? 64 : PAGE, used)) return false;
+#if defined(__linux__)
+    if (used >= PAGE) madvise(p, used, MADV_HUGEPAGE);
+#endif
     memset(p, 0, used);
     base = (char*)p;
     lay();

@@ -144,3 +144,17 @@ def test_nan_stays_visible() -> None:
         grad, out = ALL[name](net).gradient(theta, x, y, None), ALL[name](net).outputs(theta, x)
         assert grad[0].isfinite().all() and not grad[1].isfinite().all(), name
         assert out[0].isfinite().all() and not out[1].isfinite().all(), name
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_looped_convolves_with_channels_last(channels: int) -> None:
+    net = cases.Net.of(
+        torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    )
+    looped, seen = ALL["looped"](net), []
+    x, y = torch.randn(5, channels, 8, 8), torch.tensor([0, 1, 1, 0, 1])
+    looped.outputs(net.flat()[None], x)
+    looped._module(net.flat()[None], x)[0].register_forward_hook(lambda *given: seen.append(given[2]))  # type: ignore[attr-defined]
+    found = looped.gradient(net.flat()[None], x, y, None)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) and not seen[0].is_contiguous()
+    assert cases.close(found, cases.plain_gradient(net, net.flat()[None], x, y, None)[0], 1e-5)
