@@ -10,6 +10,7 @@ from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
+from experiments.core.study.ccvr import calibrated
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import Context
 from experiments.impro.cells import cells, compute
@@ -217,3 +218,15 @@ def test_the_configuration_is_told(found, watched):
     held = [len(set(problem.federation.of(k)[1].tolist())) for k in range(8)]
     assert told["labels_per_client"] == pytest.approx(np.mean(held))
     assert found["learning_rate", "", None]["value"] == 0.1
+
+
+def test_the_last_model_is_calibrated_where_asked(tmp_path, watched):
+    problem, seen = watched
+    tmp_path.mkdir(exist_ok=True)
+    rows = compute(spec(ccvr={"samples": 30, "decay": 0.01}), "", 0, Context(tmp_path))
+    mine = {row["metric"]: row["value"] for row in rows if row["method"] == "fedavg+ccvr"}
+    state, numbers = calibrated(problem, seen[-1].after, 30, 0.01)
+    data = problem.federation
+    right = (problem.net.call(state, data.test_x).argmax(1) == data.test_y).double().mean()
+    assert mine["last_accuracy"] == pytest.approx(100 * float(right), abs=1e-6)
+    assert mine["upload_bytes"] == state.element_size() * numbers == state.element_size() * CLASSES * (1 + HIDDEN + 78)

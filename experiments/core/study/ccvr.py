@@ -100,7 +100,7 @@ def fitted(
     bias = None if bias is None else bias.to(features).clone().requires_grad_()
     trained = [weight] if bias is None else [weight, bias]
     optimiser = torch.optim.LBFGS(
-        trained, max_iter=1000, tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+        trained, max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-13, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
