@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -69,9 +70,10 @@ class DistanceMeasure(Measure):
     def _correlate(
         self, record: Round, values: list[float], contributions: dict[int, float], space: str, how: str
     ) -> None:
-        """Correlations of the participants' distances with their contributions."""
-        distance = [values[m] for m in record.participants]
-        for metric, value, n in agreement(distance, list(contributions.values()), "contribution_{}"):
+        """Correlations of the participants' distances, those that are defined, with their contributions."""
+        pairs = [(values[m], contributions[m]) for m in record.participants if math.isfinite(values[m])]
+        distance, contribution = ([pair[i] for pair in pairs] for i in (0, 1))
+        for metric, value, n in agreement(distance, contribution, "contribution_{}"):
             self.add(metric, value, "", t=record.index, n=n, space=space, how=how)
 
     def _distances(self, clients: list[Client], features: Features, t: int) -> dict[str, list[Conditional]]:

@@ -59,6 +59,25 @@ def test_the_correlation_is_over_the_rounds_participants(measured):
     assert found["contribution_spearman", "task=toy space=features how=exact", 3] == pytest.approx(wanted)
 
 
+def test_clients_without_a_distance_are_left_out_of_the_correlation(measured):
+    one, rounds, _ = measured
+    alone = DistanceMeasure(DistanceSpec(split="1"), "fedavg", "", one, Looped(one.net), None)
+    contributions = {m: float(m) for m in rounds[0].participants}
+    alone._correlate(rounds[0], [3.0, float("nan"), 1.0, 0.5], contributions, "input", "exact")
+    found = {row["metric"]: (row["value"], row["n"]) for row in alone.rows}
+    assert found["contribution_spearman"] == (pytest.approx(-1.0), 3)
+
+
+def test_label_distances_are_halves_of_absolute_differences(measured):
+    one, _, measure = measured
+    counts = one.federation.label_counts().double()
+    rest = counts.sum(0) - counts
+    wanted = ((counts / counts.sum(1, keepdim=True) - rest / rest.sum(1, keepdim=True)).abs().sum(1) / 2).tolist()
+    found = values(measure.rows)
+    subjects = [f"task=toy client=c{m} space=labels how=discrete" for m in range(len(SIZES))]
+    assert [found["wasserstein", subject, 1] for subject in subjects] == pytest.approx(wanted)
+
+
 def test_rounds_that_are_not_due_have_no_rows_and_a_stopped_run_goes_on(measured):
     one, _, measure = measured
     assert {row["round"] for row in measure.rows} == {1, 2, 3}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -76,16 +78,21 @@ def _size(
 ) -> Size | None:
     """The spec's model counted on one input of `shape`; None where it cannot be built for it."""
     try:
-        with torch.device("meta"):
-            module = spec.model.build(shape, classes)
-            kind = torch.int64 if spec.data.integers else torch.get_default_dtype()
-            x = torch.zeros(2, *shape, dtype=kind)
-            forward = operations(module, x[:1])
+        module, x, forward = _counted(spec.model, shape, classes, spec.data.integers)
     except Exception:  # a model that does not fit, or a user's own that fails: said by the run itself, with its place
         return None
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     setup = Setup(parameters, clients, classes, 0, lambda block: feature_shape(module, block, x))
     return Size(forward, parameters, samples, classes, clients, math.prod(shape), setup)
+
+
+@lru_cache(maxsize=16)
+def _counted(model: Any, shape: tuple[int, ...], classes: int, integers: bool) -> tuple[nn.Module, torch.Tensor, float]:
+    """A model on the meta device, two inputs for it and the operations of one; once for all cells of a grid."""
+    with torch.device("meta"):
+        module = model.build(shape, classes)
+        x = torch.zeros(2, *shape, dtype=torch.int64 if integers else torch.get_default_dtype())
+        return module, x, operations(module, x[:1])
 
 
 def of_run(spec: RunSpec) -> Price:
