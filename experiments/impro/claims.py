@@ -1,4 +1,7 @@
-"""What the claims about final accuracies need: IM1, IM2, IM4, IM6, IM7, IM11. Effects over seeds, no verdicts."""
+"""What the claims about final accuracies need: IM1, IM2, IM4, IM6, IM7, IM11. Effects over seeds, no verdicts.
+
+`runs` are a line a point and seed, as `reading.finals` makes them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pandas as pd
 from experiments.core.subject import words
 from experiments.impro import printed
 from experiments.impro.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
-from experiments.impro.reading import BASIC, at_cell, axes, cells, family, finals, methods, ordered
+from experiments.impro.reading import BASIC, at_cell, axes, cells, family, methods, ordered
 
 Lines = Iterator[dict[str, Any]]
 OURS = "fedimpro"
@@ -35,9 +38,8 @@ def best_other(of: dict[str, pd.Series], highest: bool = True) -> str:
     return (max if highest else min)(means, key=lambda m: means[m])
 
 
-def ahead(rows: pd.DataFrame, claim: str = "IM1") -> Lines:
+def ahead(runs: pd.DataFrame, claim: str = "IM1") -> Lines:
     """IM1: FedImpro less the best other algorithm (by its mean over seeds) and less each other one, by cell."""
-    runs = finals(rows)
     for column in (c for c in _COLUMNS if c in runs):
         first = []
         for cell in cells(runs):
@@ -53,9 +55,8 @@ def ahead(rows: pd.DataFrame, claim: str = "IM1") -> Lines:
             yield line(claim, share, "%", share="cells", metric=_METRIC[column], where="fedimpro_is_first")
 
 
-def heterogeneity(rows: pd.DataFrame) -> Lines:
+def heterogeneity(runs: pd.DataFrame) -> Lines:
     """IM2: the gain over FedAvg, and over the best other, at a = 0.05 less that at 0.1, paired by seed."""
-    runs = finals(rows)
     if "best" not in runs or "fl" not in axes(runs):
         return
     for cell in cells(runs):
@@ -71,9 +72,8 @@ def heterogeneity(rows: pd.DataFrame) -> Lines:
                 yield line("IM2", over_seeds(paired(*gains)), "points", **severe, less="a0.1", gain_over=against)
 
 
-def scaffold(rows: pd.DataFrame) -> Lines:
+def scaffold(runs: pd.DataFrame) -> Lines:
     """IM4: SCAFFOLD less FedAvg by cell, and how many of its runs left the finite numbers."""
-    runs = finals(rows)
     for cell in cells(runs):
         of_cell = at_cell(runs, cell)
         for column in (c for c in _COLUMNS if c in runs):
@@ -89,9 +89,8 @@ def scaffold(rows: pd.DataFrame) -> Lines:
             yield line("IM4", told, "runs", metric="diverged", **words(cell), of="scaffold")
 
 
-def depth(rows: pd.DataFrame) -> Lines:
+def depth(runs: pd.DataFrame) -> Lines:
     """IM6: FedImpro split after each block less split after the last one, and less FedAvg where the setting has it."""
-    runs = finals(rows)
     if "best" not in runs or "split" not in axes(runs):
         return
     runs = runs.assign(rest=runs["cell"].map(lambda cell: _without(cell, "split")))
@@ -113,9 +112,8 @@ def _without(cell: str, key: str) -> str:
     return " ".join(word for word in cell.split(" ") if word.partition("=")[0] != key)
 
 
-def noise(rows: pd.DataFrame) -> Lines:
+def noise(runs: pd.DataFrame) -> Lines:
     """IM7: the slope of FedImpro's best accuracy over the noise's deviation, and each noise less none."""
-    runs = finals(rows)
     if "best" not in runs or "noise" not in axes(runs):
         return
     runs = runs[(runs["method"] == OURS) & runs["best"].notna()]
@@ -135,13 +133,13 @@ def _noiseless(cell: str) -> str:
     return _without(cell, "noise")
 
 
-def order(rows: pd.DataFrame) -> Lines:
+def order(runs: pd.DataFrame) -> Lines:
     """IM11: FedImpro less the others, and the rank correlation of our algorithms' order with the paper's, by cell."""
-    setting = family(str(rows["setting"].iloc[0]))
+    setting = family(str(runs["setting"].iloc[0])) if len(runs) else ""
     if setting not in TABLES:
         return
-    yield from ahead(rows, "IM11")
-    runs, theirs = finals(rows), printed.table(setting)
+    yield from ahead(runs, "IM11")
+    theirs = printed.table(setting)
     theirs = theirs[theirs["what"] == "acc"] if "what" in theirs else theirs
     if "best" not in runs:
         return

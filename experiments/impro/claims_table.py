@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from experiments.core.names import natural
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.tables import about
 from experiments.core.subject import words
 from experiments.impro import claims as accuracy
 from experiments.impro import claims_measures, claims_rounds
-from experiments.impro.reading import ALGORITHMS
+from experiments.impro.reading import ALGORITHMS, finals
 
 _CAPTION = (
     "What the rules of the claims IM1 to IM13 need: effects over seeds with Student's 95 % interval (none for one "
@@ -21,21 +22,23 @@ _BLANKS = {
     **dict.fromkeys(("low", "high"), "one seed, or a count or share"), "value": "undefined: too few, or all equal",
     "unit": "a number without one",
 }  # fmt: skip
-_LINES = (
-    accuracy.ahead, accuracy.heterogeneity, claims_rounds.speed, accuracy.scaffold, claims_rounds.divergence,
-    accuracy.depth, accuracy.noise, claims_rounds.by_depth, claims_measures.variance, claims_measures.generalisation,
-    accuracy.order, claims_measures.inversion, claims_measures.cost,
+_OF_RUNS = (
+    accuracy.ahead, accuracy.heterogeneity, accuracy.scaffold, accuracy.depth, accuracy.noise, accuracy.order,
 )  # fmt: skip
-"""In the order of IM1 to IM13; each yields lines of `effects.line`."""
+_OF_ROWS = (
+    claims_rounds.speed, claims_rounds.divergence, claims_rounds.by_depth, claims_measures.variance,
+    claims_measures.generalisation, claims_measures.inversion, claims_measures.cost,
+)  # fmt: skip
+"""What yields lines of `effects.line`, from final numbers and from all rows."""
 
 
 def claims(rows: pd.DataFrame, name: str) -> Artefact | None:
-    """The table of one setting; None where its rows have numbers for no claim."""
-    head = about(rows)
-    lines = [{**head, **line} for make in _LINES for line in make(rows)]
+    """The table of one setting, in the order of the claims; None where its rows have numbers for no claim."""
+    runs = finals(rows)
+    lines = [line for make in _OF_RUNS for line in make(runs)] + [line for make in _OF_ROWS for line in make(rows)]
     if not lines:
         return None
-    frame = pd.DataFrame(lines)
+    frame = pd.DataFrame([{**about(rows), **line} for line in sorted(lines, key=lambda line: natural(line["claim"]))])
     return Artefact(
         name, frame, None, _CAPTION, table_md=True, excerpt=frame[frame["what"].map(_matters)], blanks=_BLANKS
     )

@@ -70,21 +70,23 @@ _WITHOUT_PRINTED: dict[str, Maker] = {
 }
 """What a setting has under these names where the paper has none for it."""
 
+_DRIFT = {"divergence", "layers"}  # the paper shows it of Table 1's runs alone
 _COVERED = {
     "table1": {*_WITHOUT_PRINTED},
-    **{key: {"accuracy"} for key in ("table3", "table6", "table9", "table10", "table11")},
-    **{key: {"accuracy", "convergence"} for key in ("table7", "table8")},
-    "long": {"accuracy", "convergence"},
-    "centralized": {"accuracy"},
+    **{
+        key: {"accuracy", *_DRIFT}
+        for key in ("table3", "table6", "table9", "table10", "table11", "centralized", "presets")
+    },
+    **{key: {"accuracy", "convergence", *_DRIFT} for key in ("table7", "table8", "long")},
 }
-"""Setting -> what the paper's own tables and figures of it show already."""
+"""Setting -> what the paper's own tables and figures of it show already, or would not be looked for in it."""
 
 
 def report(metrics: pd.DataFrame, folders: list[Path]) -> list[Artefact]:
     """Tables and figures of every setting in `metrics` (rows with sweep's COLUMNS, of one scale).
 
     Args:
-        metrics: the rows. folders: those of the cells behind them, for their learning rates and images.
+        metrics: the rows. folders: those of the cells behind them, for their images.
     """
     return catalogue(metrics, folders, partial(_makers, folders), parse, joint="-")
 

@@ -55,6 +55,7 @@ class InversionSpec(Block):
     mean_of: int | None = Field(1000, ge=1, description="training images of a class behind its means; null = all")
     among: int = Field(100, ge=1, description="images of its class that what comes of a mean is compared with")
     steps: int = Field(1000, ge=1, description="steps of Adam on the pixels")
+    starts: int = Field(2, ge=1, description="drawn images to start from; of each image found, the best is kept")
     lr: float = Field(0.05, gt=0, description="its learning rate, for pixels in 0..1, falling to 0 (cosine)")
     smooth: float = Field(0.02, ge=0, description="weight of the total variation of the image")
     noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(

@@ -80,6 +80,7 @@ def differences(rows: pd.DataFrame, column: str = "best") -> pd.DataFrame:
 
 def presets(rows: pd.DataFrame, name: str) -> Artefact | None:
     """What each difference of the paper's text, the released code and ours is worth: accuracy less `released`'s."""
+    runs = finals(rows)
     each = differences(rows)
     if each.empty:
         return None
@@ -87,7 +88,7 @@ def presets(rows: pd.DataFrame, name: str) -> Artefact | None:
     lines = []
     for key, part in each.groupby(by, sort=False):
         line = dict(zip(by, key, strict=True))
-        lines.append({**line, **_worth(rows, line), **_spread(part["difference"])})
+        lines.append({**line, **_worth(runs, line), **_spread(part["difference"])})
     frame = filled(worded(pd.DataFrame(lines)))
     caption = (
         "What the differences between the paper's text and its released code are worth: each variant's best test "
@@ -98,9 +99,8 @@ def presets(rows: pd.DataFrame, name: str) -> Artefact | None:
     return Artefact(name, frame, lambda: figure_presets.draw(each), caption, table_md=True, blanks=blanks)
 
 
-def _worth(rows: pd.DataFrame, line: dict[str, Any]) -> dict[str, float]:
+def _worth(runs: pd.DataFrame, line: dict[str, Any]) -> dict[str, float]:
     """Mean best and last-ten accuracy of one variant."""
-    runs = finals(rows)
     at = runs[(runs[[*line]] == pd.Series(line)).all(axis=1)]
     return {column: float(at[column].mean()) for column in ("best", "last ten") if column in at}
 
