@@ -46,7 +46,8 @@ def of_seeds(part: pd.DataFrame) -> dict[str, Any]:
     best, last, ten = (part.get(column, _EMPTY) for column in ("best", "last", "last ten"))
     return {
         "best": float(best.mean()), "sd": float(best.std()), "last": float(last.mean()), "last ten": float(ten.mean()),
-        "seeds": int(best.notna().sum()), "diverged": int(part.get("diverged", _EMPTY).notna().sum()),
+        "seeds": int(max(best.notna().sum(), last.notna().sum())),
+        "diverged": int(part.get("diverged", _EMPTY).notna().sum()),
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.simulate import Problem, simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.errors import NumericalError
+from experiments.core.study.ccvr import calibrated
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import build, checkpoint, formulation, progress_of
@@ -41,7 +42,7 @@ def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Ro
             _describe(spec, recorder.metrics, problem)
         diverged = False
         try:
-            simulate(
+            (final,) = simulate(
                 problem,
                 [BASE],
                 built.start,
@@ -55,6 +56,8 @@ def compute(spec: ImproSpec, point: str, seed: int, context: Context) -> list[Ro
             diverged = True
             context.warn(f"{spec.algorithm.kind} diverged: {fault.what}; its accuracies from there on are NaN")
         recorder.summary(diverged)
+        if spec.ccvr is not None and not diverged:
+            recorder.calibrated(*calibrated(problem, final, spec.ccvr.samples, spec.ccvr.decay))
     keep_clients(problem.federation, context)
     keep(measures, context)
     rows = [*recorder.metrics.rows, *(row for measure in measures for row in measure.rows)]

@@ -62,8 +62,9 @@ def _frame(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _draw(shown: list[Inverted]) -> Figure:
     figure, panels = new_figure(len(shown), 1)
     drawn = [_montage(one) for one in shown]
-    width, height = 6.4, sum(5.4 * image.shape[0] / image.shape[1] for image, _ in drawn)
-    figure.set_size_inches(width, height + 0.3 * len(shown))
+    height = sum(5.2 * image.shape[0] / image.shape[1] for image, _ in drawn)
+    figure.set_size_inches(6.6, height + 0.4 * len(shown))
+    figure.set_layout_engine("compressed")  # for panels that keep their shape
     for ax, one, (image, labels) in zip(panels, shown, drawn, strict=True):
         _panel(ax, image, labels)
         ax.set_title(point_words(one.point))

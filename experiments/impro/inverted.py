@@ -120,20 +120,34 @@ class InversionMeasure(Measure):
             return self._halves.features(theta, self.problem.federation.x[rows])
 
     def _invert(self, theta: Tensor, target: _Target, t: int) -> Tensor:
-        """[n, C, H, W] pixels in 0..1; from the same grey start with a little noise for all targets."""
-        shape, block = self.problem.federation.x.shape[1:], self._block
-        noise = torch.from_numpy(stream(self.problem.seed, "inversion_start").standard_normal(tuple(shape)))
-        start = (0.5 + 0.01 * noise).clamp(0, 1).to(theta)
-        pieces = [
-            invert(
-                lambda u: self._halves.features(theta, self._pixels.seen(u)),
-                part, start.repeat(len(part), 1, 1, 1), block.steps, block.lr, block.smooth,
-            )
-            for part in target.features.split(_AT_ONCE)
-        ]  # fmt: skip
+        """[n, C, H, W] pixels in 0..1."""
+        pieces = [self._found(theta, part) for part in target.features.split(_AT_ONCE)]
         images, residual = (torch.cat(parts) for parts in zip(*pieces, strict=True))
         self.add("feature_residual", float(residual.mean()), "", t=t, n=len(residual), **target.words)
         return images
+
+    def _found(self, theta: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [n, C, H, W] and what they miss of the features [n]: of each the best of several starts.
+
+        The starts are drawn pixel by pixel, the same for all targets: from an even grey, a network's units can all be
+        off, and nothing tells the way.
+        """
+        shape, block = self.problem.federation.x.shape[1:], self._block
+        found: tuple[Tensor, Tensor] | None = None
+        for number in range(block.starts):
+            drawn = stream(self.problem.seed, "inversion_start", number=number).random(tuple(shape))
+            start = torch.from_numpy(drawn).to(theta).repeat(len(wanted), 1, 1, 1)
+            images, residual = invert(
+                lambda u: self._halves.features(theta, self._pixels.seen(u)),
+                wanted, start, block.steps, block.lr, block.smooth,
+            )  # fmt: skip
+            if found is not None:
+                better = residual < found[1]
+                images = torch.where(better[:, None, None, None], images, found[0])
+                residual = torch.where(better, residual, found[1])
+            found = images, residual
+        assert found is not None
+        return found
 
     def _score_own(self, found: Tensor, originals: Tensor, t: int) -> None:
         """Images against the ones whose features they were found from."""

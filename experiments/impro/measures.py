@@ -46,6 +46,13 @@ class DistanceSpec(_AtRounds):
             _installed("ot", "POT", "distance.exact")
 
 
+class CcvrSpec(Block):
+    """Classifier calibration after the last round (CCVR, Luo et al. 2021)."""
+
+    samples: int = Field(2000, ge=1, description="virtual features of a class, on average; by the class's share")
+    decay: float = Field(1e-4, gt=0, description="weight of half the squared norm of the last layer's weights")
+
+
 class InversionSpec(Block):
     """Model inversion of features, their class means and noised means, after the last round (Fig. 11-13)."""
 
@@ -55,6 +62,7 @@ class InversionSpec(Block):
     mean_of: int | None = Field(1000, ge=1, description="training images of a class behind its means; null = all")
     among: int = Field(100, ge=1, description="images of its class that what comes of a mean is compared with")
     steps: int = Field(1000, ge=1, description="steps of Adam on the pixels")
+    starts: int = Field(2, ge=1, description="drawn images to start from; of each image found, the best is kept")
     lr: float = Field(0.05, gt=0, description="its learning rate, for pixels in 0..1, falling to 0 (cosine)")
     smooth: float = Field(0.02, ge=0, description="weight of the total variation of the image")
     noise: tuple[Annotated[float, Field(gt=0)], ...] = Field(

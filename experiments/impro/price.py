@@ -56,4 +56,4 @@ def _inversion(spec: ImproSpec, size: Size) -> float:
     if block is None:
         return 0.0
     images = (block.classes or size.classes) * (block.per_class + 1 + len(block.noise))
-    return block.steps * images * 3 * size.forward / _RATE
+    return block.steps * block.starts * images * 3 * size.forward / _RATE

@@ -62,8 +62,8 @@ def look_of(method: str) -> int:
 
 
 def label_of(method: str) -> str:
-    """The name of an algorithm, or the word itself."""
-    return ALGORITHMS.get(method, method)
+    """The name of an algorithm, or the word itself; of "fedavg+ccvr" both names."""
+    return " + ".join(ALGORITHMS.get(part, part) for part in method.split("+"))
 
 
 def parse(metrics: pd.DataFrame) -> pd.DataFrame:

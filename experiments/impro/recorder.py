@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.device import Workers
@@ -92,6 +93,13 @@ class Recorder:
             add("rounds_to_target", reached, "rounds", n=self.seen, target=f"{target:g}")
         add("diverged", self.seen + 1 if diverged else math.nan, "rounds", n=rounds)
         self._costs()
+
+    def calibrated(self, state: Tensor, numbers: int) -> None:
+        """The accuracy of the last state [size] after calibration, and what each client sent for it, once."""
+        data, method = self._problem.federation, f"{self._method}+ccvr"
+        accuracy = float(evaluate(self._formulation, state[None], data.test_x, data.test_y, self._workers).accuracy[0])
+        self.metrics.add(method, "last_accuracy", 100 * accuracy, "%", n=len(data.test_y))
+        self.metrics.add(method, "upload_bytes", numbers * state.element_size(), "bytes")
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs."""

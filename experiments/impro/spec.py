@@ -11,7 +11,7 @@ from experiments.core.block import Block
 from experiments.core.spec.fields import RunSpec, raised
 from experiments.core.spec.grid import Axes, at, fault_at, faults_of_grid
 from experiments.core.spec.role import Role
-from experiments.impro.measures import DistanceSpec, InversionSpec, VarianceSpec
+from experiments.impro.measures import CcvrSpec, DistanceSpec, InversionSpec, VarianceSpec
 
 ORDER = ("task", "fl", "split", "noise", "per_round", "variant", "schedule", "algorithm")
 WORDS = {"clients_per_round": "per_round"}
@@ -52,6 +52,7 @@ class ImproSpec(RunSpec):
     layers_every: int = Field(1, ge=1, description="rounds between these; the last round always counts")
     variance: VarianceSpec | None = Field(None, description="measure client gradient variance (Theorem 4.2)")
     distance: DistanceSpec | None = Field(None, description="measure distances of clients, contributions (Theorem 4.1)")
+    ccvr: CcvrSpec | None = Field(None, description="calibrate the last layer after the last round (CCVR)")
     inversion: InversionSpec | None = Field(None, description="invert features after the last round (Fig. 11-13)")
 
     def tuned(self) -> ImproSpec:

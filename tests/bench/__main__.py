@@ -7,7 +7,7 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, influence, privacy, retraining, setup, state, tracing
+from tests.bench import engine, fedavg, formulations, impro, influence, privacy, retraining, setup, state, tracing
 
 
 def main() -> None:
@@ -28,6 +28,7 @@ def main() -> None:
     except MissingError as fault:
         print(f"estimator: skipped, {fault.what}")
     fedavg.main()
+    impro.main()
     retraining.main()
     privacy.main()
     try:

@@ -10,7 +10,7 @@ from torch import nn
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.scores.images import best, psnr, ssim
 from experiments.core.sweep.cell import Context
-from experiments.impro import measures
+from experiments.impro import inverted, measures
 from experiments.impro.inverted import InversionMeasure
 from experiments.impro.measures import DistanceSpec, InversionSpec
 from experiments.impro.pixels import Pixels, keep_images
@@ -105,3 +105,20 @@ def test_a_missing_package_is_named_before_anything_is_computed(monkeypatch):
     DistanceSpec(split="0", exact=0).require(None)
     with pytest.raises(MissingError, match="pip install scikit-image"):
         InversionSpec(split="0").require(None)
+
+
+def test_of_several_starts_the_one_that_misses_least_is_kept(measured, monkeypatch):
+    measure, _ = measured
+    images = [torch.full((2, *SHAPE), 0.1), torch.full((2, *SHAPE), 0.9)]
+    missed = [torch.tensor([0.3, 0.1]), torch.tensor([0.2, 0.4])]
+    starts = []
+
+    def pretended(features, wanted, start, *settings):
+        starts.append(start)
+        return images[len(starts) - 1], missed[len(starts) - 1]
+
+    monkeypatch.setattr(inverted, "invert", pretended)
+    found, residual = measure._found(measure.problem.net.flat(), torch.zeros(2, 64))
+    assert residual.tolist() == pytest.approx([0.2, 0.1])
+    assert [float(image.mean()) for image in found] == pytest.approx([0.9, 0.1])
+    assert not torch.equal(*starts)

@@ -7,9 +7,15 @@ from experiments.core.errors import SpecError
 from experiments.core.spec.grid import at, points
 from experiments.core.spec.load import load
 from experiments.impro.spec import ORDER, WORDS
-from tests.toys.impro import SPEC, spec
+from tests.toys import impro
+from tests.toys.impro import SPEC
 
+LOCAL = {**SPEC["local"], "lr": 0.1}
 SCAFFOLD = {"algorithm": {"kind": "scaffold"}}
+
+
+def spec(**more):
+    return impro.spec(**{"local": LOCAL, **more})
 
 
 def rates(own):

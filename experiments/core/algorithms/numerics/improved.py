@@ -52,7 +52,7 @@ class Improved(Local):
             return None
         mean, spread = (self._own if self._rules.source == "local" else self._shared).unbind(1)
         drawn = normal(self._setup, batch, self._turn, len(labels), mean[0])
-        features = torch.addcmul(mean[:, labels], self._rules.deviation(spread)[:, labels], drawn)
+        features = mean[:, labels].addcmul_(self._rules.deviation(spread)[:, labels], drawn)
         weight = batch.weight if self._rules.labels == "batch" else None
         targets = labels if batch.y.dim() == 1 else F.one_hot(labels, batch.y.shape[1]).to(batch.y)
         return Sampled(features.unflatten(2, self._shape), targets, weight, shares)
@@ -79,5 +79,5 @@ def moments(features: Tensor, y: Tensor, weight: Tensor | None, classes: int) ->
         member = member * (weight != 0)[:, None]
     count = member.sum(2)
     mean = (member @ features) / count.clamp(min=1)[..., None]
-    squares = member @ (features - mean[:, y]).square()
+    squares = member @ mean[:, y].sub_(features).square_()  # in place: these are as large as the batch's features
     return count, mean, squares / (count - 1).clamp(min=1)[..., None]
