@@ -31,8 +31,8 @@ def by_algorithm(rows: pd.DataFrame, name: str) -> Artefact | None:
     caption = (
         "Figure 2b: weight divergence over the rounds, the mean over the participants of the L2 distance of their "
         "local models to their FedAvg mean, parameters only. Thin lines as measured, thick ones smoothed, bands the "
-        "range over seeds; what a run does on its way out of the finite numbers may lie above the axis. FedNova, which the paper leaves out because its divergence is much larger, has the panels "
-        "below."
+        "range over seeds; what a run does on its way out of the finite numbers may lie above the axis. FedNova, which "
+        "the paper leaves out because its divergence is much larger, has the panels below."
     )
     return Artefact(name, tidy(measured, "round"), lambda: _draw_algorithms(by_series(measured)), caption)
 
