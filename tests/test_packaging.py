@@ -40,7 +40,7 @@ def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {name: [re.split(r"[><=!~ \[]", line)[0].lower() for line in lines] for name, lines in
              {"": project["dependencies"], **project["optional-dependencies"]}.items()}  # fmt: skip
-    named = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn"}
+    named = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "ot": "pot"}
 
     def imported(*folders):
         trees = [ast.parse(path.read_text()) for folder in folders for path in (ROOT / folder).rglob("*.py")]

@@ -1,0 +1,48 @@
+"""Every number that the paper's README prints of our results stands in the CSV that it names."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+import experiments.impro
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "small" / "impro"
+README = (Path(experiments.impro.__file__).parent / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## What the claims show so far")[2].partition("\n## ")[0]
+LINES = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in SECTION.splitlines()
+    if re.match(r"\| IM\d+ \|", line)
+]
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
+
+
+def published(name, what):
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["what"] == what]
+    assert len(rows) == 1, f"{name}.csv has {len(rows)} rows {what!r}"
+    return rows[0]
+
+
+def test_every_claim_has_a_line():
+    assert {line[0] for line in LINES} == {f"IM{i}" for i in range(1, 14)}
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line[0]} {line[3]}")
+def test_a_line_says_what_its_row_says(line):
+    """Columns: claim, sentence without numbers of ours, `value [low, high], n`, the artefact and its row."""
+    claim, _, shown, source = line
+    name, what = re.fullmatch(r"`([^`]+)`: `([^`]+)`", source).groups()
+    row = published(name, what)
+    assert row["claim"] == claim
+    expected = [row[key] for key in ("value", "low", "high", "n") if row[key]]
+    found = numbers(shown)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
