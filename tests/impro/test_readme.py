@@ -23,9 +23,13 @@ def numbers(text):
     return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
 
 
-def published(name, what):
+def published(name, claim, what, unit):
     with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["what"] == what]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["claim"], row["what"]) == (claim, what) and unit in ("", row["unit"])
+        ]
     assert len(rows) == 1, f"{name}.csv has {len(rows)} rows {what!r}"
     return rows[0]
 
@@ -38,9 +42,8 @@ def test_every_claim_has_a_line():
 def test_a_line_says_what_its_row_says(line):
     """Columns: claim, sentence without numbers of ours, `value [low, high], n`, the artefact and its row."""
     claim, _, shown, source = line
-    name, what = re.fullmatch(r"`([^`]+)`: `([^`]+)`", source).groups()
-    row = published(name, what)
-    assert row["claim"] == claim
+    name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
+    row = published(name, claim, what, unit)
     expected = [row[key] for key in ("value", "low", "high", "n") if row[key]]
     found = numbers(shown)
     assert len(found) == len(expected)
