@@ -49,3 +49,25 @@ def test_a_line_says_what_its_row_says(line):
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
+
+
+def column(name, key, value, **where):
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if all(row[k] == v for k, v in where.items())]
+    return {row[key]: float(row[value]) for row in rows}
+
+
+def test_what_is_said_of_the_presets():
+    """In words: their order, and which single differences recover most."""
+    best, single = column("presets", "variant", "best"), column("presets", "variant", "difference")
+    lowest, highest = column("presets", "variant", "low"), column("presets", "variant", "high")
+    assert best["paper"] > best["fedavg"] > best["released"] and lowest["paper"] > highest["fedavg"]
+    largest = sorted((name for name in single if name.startswith("released_")), key=single.__getitem__)[-2:]
+    assert set(largest) == {"released_momentum", "released_clipped"}
+
+
+@pytest.mark.parametrize("fl", ["a 0.05, E 1, M 10", "a 0.1, E 1, M 10"])
+def test_what_is_said_of_scaffolds_learning_rate(fl):
+    best = column("accuracy-scaffold", "variant", "best", fl=fl)
+    assert 1 < best["fedavg"] - best["released_small_steps"] < 6
+    assert best["fedavg"] - best["released"] > 30 and best["fedavg"] - best["published"] > 30
