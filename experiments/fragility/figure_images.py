@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +13,9 @@ import pandas as pd
 from experiments.core.errors import MissingError
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import hide
+from experiments.core.report.stored_arrays import TODO, arrays_of
 from experiments.core.report.style import new_figure
 from experiments.core.report.tables import KEYS
-from experiments.core.sweep.whole import read_json
 from experiments.fragility.figure_scatter import panels_of
 from experiments.fragility.reading import (
     METHODS,
@@ -48,24 +47,15 @@ def load(folders: Sequence[Path], setting: str, seed: int) -> Images:
         MissingError: a file that cannot be read, or that holds something else.
     """
     images: Images = {}
-    for folder in folders:
-        cell = read_json(folder / "cell.json") or {}
-        if (cell.get("setting"), cell.get("seed")) == (setting, seed) and (folder / FILE).is_file():
-            images |= _read(folder / FILE)
+    for _, where, arrays in arrays_of(folders, setting, seed, FILE, "the images"):
+        images |= {key: _checked(key, image, where) for key, image in arrays.items()}
     return images
 
 
-def _read(path: Path) -> Images:
-    where, todo = f"{path.parent.name}/{FILE}", "remove the cell's folder and run the setting again"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise MissingError("the images cannot be read", where, todo) from error
-    for key, image in images.items():
-        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-            raise MissingError(f"{key!r} is no image: {image.dtype} {list(image.shape)}", where, todo)
-    return images
+def _checked(key: str, image: np.ndarray, where: str) -> np.ndarray:
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise MissingError(f"{key!r} is no image: {image.dtype} {list(image.shape)}", where, TODO)
+    return image
 
 
 _PICK = ["method", "test", "train"]

@@ -12,12 +12,12 @@ from experiments.core.study.clients import keep_clients
 from experiments.core.study.federated import build, checkpoint, formulation, progress_of
 from experiments.core.study.privacy import privacy_rows
 from experiments.core.study.quality import quality
+from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.impro import PAPER
 from experiments.impro.observers import keep, measures_of
 from experiments.impro.price import price
 from experiments.impro.recorder import Recorder
-from experiments.impro.rows import Rows
 from experiments.impro.spec import ORDER, WORDS, ImproSpec
 
 

@@ -17,9 +17,9 @@ from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.simulate import Problem, Round
 from experiments.core.study.quality import status
+from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row
 from experiments.impro import drift
-from experiments.impro.rows import Rows
 from experiments.impro.spec import ImproSpec
 
 

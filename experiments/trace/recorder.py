@@ -17,6 +17,7 @@ from experiments.core.engine.simulate import Problem, Round
 from experiments.core.estimators.numerics.tracefl import Contributions, contributions, normalised
 from experiments.core.estimators.provenance import FaultFinder, ProvenanceMethod, Traced
 from experiments.core.study.quality import status
+from experiments.core.study.rows import Rows
 from experiments.trace import inputs, rows
 from experiments.trace.picture import PictureData
 from experiments.trace.spec import TraceSpec
@@ -50,7 +51,7 @@ class Recorder:
         self.label_counts = problem.federation.label_counts()
         named = spec.faults.clients if spec.faults else ()
         self._faulty = frozenset(problem.federation.positions(named, "faults.clients"))
-        self.metrics = rows.Rows(point)
+        self.metrics = Rows(point, finite=True)
         self.picture: PictureData | None = None
 
     def observe(self, record: Round) -> None:

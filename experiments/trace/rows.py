@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,35 +10,7 @@ from torch import Tensor
 
 from experiments.core.scores.localization import chance, localized, rank
 from experiments.core.scores.rows import agreement
-from experiments.core.subject import subject
-from experiments.core.sweep.cell import Row
-
-
-@dataclass
-class Rows:
-    """Rows whose subjects all begin with the cell's point of the grid."""
-
-    point: str
-    rows: list[Row] = field(default_factory=list)
-
-    def add(
-        self,
-        method: str,
-        metric: str,
-        value: float,
-        unit: str = "",
-        *,
-        t: int | None = None,
-        n: int | None = None,
-        **words: object,
-    ) -> None:
-        """One number of round t; `words` complete the subject. A value that is not finite gets no row."""
-        if not np.isfinite(value):
-            return
-        about = " ".join(filter(None, [self.point, subject(**words)]))
-        row: Row = {"method": method, "metric": metric, "subject": about, "value": float(value)}
-        optional = {"unit": unit or None, "round": t, "n": n}
-        self.rows.append({**row, **{key: value for key, value in optional.items() if value is not None}})
+from experiments.core.study.rows import Rows
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.core.errors import MissingError
-from experiments.core.sweep.whole import read_json
+from experiments.core.report.stored_arrays import TODO, arrays_of
 
 FILE = "inputs.npz"
-_TODO = "remove the cell's folder and run the setting again"
 _SHAPES = {
     "scope": "n", "label": "n", "predicted": "n", "clients": "K", "names": "K", "sizes": "K", "faulty": "K",
     "scores": "nK", "raw": "nK", "histogram": "KC",
@@ -73,22 +71,8 @@ def load(folders: Sequence[Path], setting: str, seed: int) -> dict[str, Traced]:
     Raises:
         MissingError: a file cannot be read, or has other contents.
     """
-    by_point: dict[str, Traced] = {}
-    for folder in folders:
-        cell = read_json(folder / "cell.json") or {}
-        if (cell.get("setting"), cell.get("seed")) == (setting, seed) and (folder / FILE).is_file():
-            method = str(cell.get("method", ""))
-            point = method if "=" in method else ""
-            by_point[point] = _checked(_read(folder / FILE), point, f"{folder.name}/{FILE}")
-    return by_point
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise MissingError("the traced inputs cannot be read", f"{path.parent.name}/{FILE}", _TODO) from error
+    stored = arrays_of(folders, setting, seed, FILE, "the traced inputs")
+    return {point: _checked(arrays, point, where) for point, where, arrays in stored}
 
 
 def _checked(arrays: dict[str, NDArray[Any]], point: str, where: str) -> Traced:
@@ -97,12 +81,12 @@ def _checked(arrays: dict[str, NDArray[Any]], point: str, where: str) -> Traced:
     for key, letters in {**_SHAPES, **_OPTIONAL}.items():
         if key not in arrays:
             if key in _SHAPES:
-                raise MissingError(f"the traced inputs have no {key!r}", where, _TODO)
+                raise MissingError(f"the traced inputs have no {key!r}", where, TODO)
             continue
         shape = arrays[key].shape
         if len(shape) != len(letters) or any(sizes.setdefault(a, s) != s for a, s in zip(letters, shape, strict=True)):
-            raise MissingError(f"{key!r} of the traced inputs has shape {list(shape)}, not [{letters}]", where, _TODO)
+            raise MissingError(f"{key!r} of the traced inputs has shape {list(shape)}, not [{letters}]", where, TODO)
     if not sizes["n"] or max(arrays["label"].max(), arrays["predicted"].max()) >= sizes["C"]:
-        raise MissingError("the traced inputs name a class that the histograms do not have, or none", where, _TODO)
+        raise MissingError("the traced inputs name a class that the histograms do not have, or none", where, TODO)
     known = {key: arrays.get(key) for key in (*_SHAPES, *_OPTIONAL)}
     return Traced(point=point, round=int(arrays.get("round", np.array(0))), **known)  # type: ignore[arg-type]

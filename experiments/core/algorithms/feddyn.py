@@ -91,7 +91,7 @@ class _PlainDyn(Plain):
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         import torch
 
-        linear, at = self._of(f"client {client}", torch.cat([anchor.flatten() for anchor in start])), 0
+        linear, at = self.remembered(f"client {client}", torch.cat([anchor.flatten() for anchor in start])), 0
         for parameter, anchor in zip(trained, start, strict=True):
             part = linear[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
@@ -99,15 +99,12 @@ class _PlainDyn(Plain):
             parameter.grad = added if parameter.grad is None else parameter.grad + added
 
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
-        w, h = before[: self.p], self._of("server", before[: self.p]).clone()
+        w, h = before[: self.p], self.remembered("server", before[: self.p]).clone()
         for reply in replies:
             drift = self._alpha * (reply.model[: self.p] - w)
             h -= drift / self.clients
-            self.memory[f"client {reply.client}"] = self._of(f"client {reply.client}", w) - drift
+            self.memory[f"client {reply.client}"] = self.remembered(f"client {reply.client}", w) - drift
         self.memory["server"] = h
         after = mean([r.model for r in replies], [1] * len(replies))
         after[: self.p] -= h / self._alpha
         return after
-
-    def _of(self, name: str, like: Tensor) -> Tensor:
-        return self.memory.get(name, like.new_zeros(len(like)))

@@ -108,26 +108,23 @@ class _PlainScaffold(Plain):
         import torch
 
         like = torch.cat([anchor.flatten() for anchor in start])
-        shift, at = self._of("server", like) - self._of(f"client {client}", like), 0
+        shift, at = self.remembered("server", like) - self.remembered(f"client {client}", like), 0
         for parameter in trained:
             part = shift[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
             parameter.grad = part.clone() if parameter.grad is None else parameter.grad + part
 
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
-        w, c = before[: self.p], self._of("server", before[: self.p])
+        w, c = before[: self.p], self.remembered("server", before[: self.p])
         by_samples = self._scaffold.average == "samples"
         after = mean([r.model for r in replies], [r.samples if by_samples else 1 for r in replies])
         after[: self.p] = w + self._scaffold.lr * (after[: self.p] - w)
         count = self.clients if self._scaffold.variates == "all" else len(replies)
         moved = c.clone()
         for reply in replies if turn.lr else ():
-            old = self._of(f"client {reply.client}", w)
+            old = self.remembered(f"client {reply.client}", w)
             new = old - c + (w - reply.model[: self.p]) / (reply.steps * turn.lr)
             moved += (new - old) / count
             self.memory[f"client {reply.client}"] = new
         self.memory["server"] = moved
         return after
-
-    def _of(self, name: str, like: Tensor) -> Tensor:
-        return self.memory.get(name, like.new_zeros(len(like)))

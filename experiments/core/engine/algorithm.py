@@ -162,6 +162,10 @@ class Plain:
     def correct(self, client: int, trained: Sequence[Any], start: Sequence[Tensor]) -> None:
         """Change the `.grad` of the parameters `trained`, which were `start` when the round began."""
 
+    def remembered(self, name: str, like: Tensor) -> Tensor:
+        """What `memory` has under `name`; before that zeros like `like` [p]."""
+        return self.memory.get(name, like.new_zeros(len(like)))
+
     def server(self, before: Tensor, replies: Sequence[Reply], turn: Turn) -> Tensor:
         """The next global state [size] from the clients' replies (at least one) in round `turn`."""
         return mean([r.model for r in replies], [r.samples for r in replies])
