@@ -12,6 +12,7 @@ from experiments.core.algorithms.fedavg import FedAvg
 from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.algorithms.numerics.improved import Improved, moments
 from experiments.core.engine.algorithm import Batch, Setup, Turn
+from experiments.core.engine.examine import examine
 from experiments.core.engine.formulations import Sampled, formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
@@ -64,6 +65,33 @@ def test_every_rule_is_the_same_in_the_plain_form(model, options):
     worlds = worlds_for(model)
     for row, world in zip(run(p, worlds), worlds, strict=True):
         *_, (_, plain) = simulate_plain(p, world, p.net.flat())
+        torch.testing.assert_close(row, plain, rtol=1e-9, atol=1e-12)
+
+
+class Own(nn.Module):
+    """A user's module: no Sequential, with dropout on both sides of the split and a frozen layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.low, self.drop = nn.Linear(6, 5), nn.Dropout(0.3)
+        self.high = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 3))
+        self.low.weight.requires_grad_(False)
+
+    def forward(self, x):
+        return self.high(self.drop(torch.tanh(self.low(x))))
+
+
+@pytest.mark.parametrize("split", ["drop", "high.1"])
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_a_module_with_dropout_and_a_frozen_layer(split, preset):
+    """What it draws is the same in both forms and in every world, those without a sample included."""
+    torch.manual_seed(0)
+    p = problem(algorithm=FedImpro(split=split, preset=preset, until=2))
+    net = examine(Net.of(Own().double()), p.federation)
+    assert net.draws and net.frozen == ("low.weight",)
+    p = dataclasses.replace(p, net=net, local=LocalTraining(0.05, epochs=2, batch_size=3))
+    for row, world in zip(run(p, WORLDS), WORLDS, strict=True):
+        *_, (_, plain) = simulate_plain(p, world, net.flat())
         torch.testing.assert_close(row, plain, rtol=1e-9, atol=1e-12)
 
 
