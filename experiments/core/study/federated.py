@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.core.block import Block
+from experiments.core.engine.accounting import accountants
 from experiments.core.engine.augment import Augment
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import available_on, resolve_device
@@ -20,7 +21,7 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone, initialise
 from experiments.core.engine.packed import packed
-from experiments.core.engine.privacy import Privacy, accountants
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
 from experiments.core.engine.simulate import Problem
