@@ -48,7 +48,7 @@ class ResNet9(Block):
         from experiments.core.models._blocks import with_blocks
         from experiments.core.models._images import require_images
         from experiments.core.models._normalisation import normalisation
-        from experiments.core.models._residual import Residual
+        from experiments.core.models.numerics.residual import Residual
 
         require_images(shape, 16, "ResNet-9")
         w, norm = self.width, normalisation(self.norm, self.norm_groups)
