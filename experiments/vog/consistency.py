@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,7 @@ from experiments.core.report.numbers import number
 from experiments.core.report.tables import about
 from experiments.core.subject import words
 from experiments.vog.likeness import GRID, METRICS, TOP, chance
-from experiments.vog.pairs import ALL, SEED, of_seeds
+from experiments.vog.pairs import ALL, SEED, data_of, of_seeds
 from experiments.vog.reading import NONE, by_place, label_of, methods, named, ordered
 
 BY = ["between", "where", "first", "second", "first_point", "second_point", "seeds", "pick", "class", "method"]
@@ -40,7 +41,7 @@ def averaged(lines: pd.DataFrame, floors: pd.DataFrame | None = None) -> pd.Data
 
     Args:
         lines: as `pairs.measured` makes them.
-        floors: columns class, metric, value: what random images of a class have (see `likeness.floor`).
+        floors: data, class, metric, value: what random images of a class have (see `likeness.floor`).
 
     Returns:
         BY, metric, n (samples), pairs, value, low, high, ceiling, ceiling_low, ceiling_high, here, chance.
@@ -57,11 +58,14 @@ def averaged(lines: pd.DataFrame, floors: pd.DataFrame | None = None) -> pd.Data
     return frame.assign(chance=_chances(frame, floors))
 
 
-def _base(long: pd.DataFrame) -> dict[tuple[str, ...], pd.Series]:
-    """(point, pick, class, method, metric) -> the values of its pairs of seeds."""
-    keys = ["first_point", "pick", "class", "method", "metric"]
+def _base(long: pd.DataFrame) -> dict[tuple[str, ...], list[float]]:
+    """(point, pick, class, method, metric) -> the numbers of its pairs of seeds."""
     seeds = long[long["between"] == SEED]
-    return {key: values for key, values in seeds.groupby(keys, sort=False)["value"]}
+    found: dict[tuple[str, ...], list[float]] = {}
+    columns = [seeds[key] for key in ("first_point", "pick", "class", "method", "metric", "value")]
+    for *key, value in zip(*columns, strict=True):
+        found.setdefault(tuple(map(str, key)), []).append(float(value))
+    return found
 
 
 def plain(point: str) -> str:
@@ -70,27 +74,29 @@ def plain(point: str) -> str:
     return " ".join(f"{key}={value}" for key, value in told.items())
 
 
-def _beside(line: dict[str, Any], base: dict[tuple[str, ...], pd.Series]) -> dict[str, float]:
+def _beside(line: dict[str, Any], base: dict[tuple[str, ...], list[float]]) -> dict[str, float]:
     rest = tuple(line[key] for key in ("pick", "class", "method", "metric"))
-    ends = list(dict.fromkeys([line["first_point"], line["second_point"]]))
-    without = [base[key] for p in dict.fromkeys(map(plain, ends)) if (key := (p, *rest)) in base]
-    here = [base[key] for p in ends if (key := (p, *rest)) in base]
-    joined = pd.concat(without) if without else pd.Series([math.nan])
-    return {
-        "ceiling": float(joined.mean()), "ceiling_low": float(joined.min()), "ceiling_high": float(joined.max()),
-        "here": float(pd.concat(here).mean()) if here else math.nan,
-    }  # fmt: skip
+    ends = dict.fromkeys([line["first_point"], line["second_point"]])
+    without = [value for point in dict.fromkeys(map(plain, ends)) for value in base.get((point, *rest), [])]
+    here = [value for point in ends for value in base.get((point, *rest), [])]
+    mean, low, high = (f(without) if without else math.nan for f in (fmean, min, max))
+    return {"ceiling": mean, "ceiling_low": low, "ceiling_high": high, "here": fmean(here) if here else math.nan}
 
 
 def _chances(frame: pd.DataFrame, floors: pd.DataFrame | None) -> list[float]:
-    known: dict[tuple[str, str], float] = {}
-    if floors is not None and len(floors):
-        known = {(str(f["class"]), str(f["metric"])): float(f["value"]) for f in floors.to_dict("records")}
-    none = dict.fromkeys(("pearson_top", "pearson", "spearman"), 0.0)
-    return [
-        chance(int(n)) if metric == "overlap" else none.get(metric, known.get((label, metric), math.nan))
-        for n, metric, label in zip(frame["n"], frame["metric"], frame["class"], strict=True)
-    ]
+    known: dict[tuple[str, ...], float] = {}
+    if floors is not None:
+        keys = [floors[key] for key in ("data", "class", "metric")]
+        known = dict(zip(zip(*keys, strict=True), floors["value"], strict=True))
+    columns = [frame[key] for key in ("metric", "n", "first_point", "class")]
+    return [_chance(metric, int(n), (data_of(point), label, metric), known)
+            for metric, n, point, label in zip(*columns, strict=True)]  # fmt: skip
+
+
+def _chance(metric: str, n: int, where: tuple[str, str, str], floors: dict[tuple[str, ...], float]) -> float:
+    if metric == "overlap":
+        return chance(n)
+    return floors.get(where, math.nan) if metric in ("ssim", "bd") else 0.0
 
 
 def consistency(lines: pd.DataFrame, floors: pd.DataFrame, rows: pd.DataFrame, name: str) -> Artefact | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.core.engine.seeds import stream
-from experiments.core.scores.images import bhattacharyya, grid, ssim
+from experiments.core.scores.images import bhattacharyya, grey, grid, overlap, ssim
 from experiments.vog.stored_scores import Scored
 
 TOP = 1000
@@ -54,12 +54,12 @@ def comparable(a: Scored, b: Scored) -> bool:
 
 def grid_of(pictures: Floats | None) -> Floats | None:
     """Images [k, C, H, W] in reading order as one grey image [1, H, W]; None without any."""
-    return None if pictures is None or not len(pictures) else grid(pictures)
+    return None if pictures is None or not len(pictures) else grey(grid(pictures))
 
 
 def correlations(a: Side, b: Side, label: int | None) -> dict[str, float]:
     """`pearson` and `spearman` of a class (None: all samples), `pearson_top` of all; NaN where undefined."""
-    x, y = a.values(label), b.values(label)
+    x, y = both(a, b, label)
     told = {"pearson": pearson(x, y), "spearman": pearson(_ranks(x), _ranks(y))}
     return told | ({"pearson_top": pearson_top(a, b, TOP)} if label is None else {})
 
@@ -73,12 +73,21 @@ def pearson_top(a: Side, b: Side, most: int, lowest: bool = False) -> float:
     if most >= a.scored.n:
         return math.nan
     x, y = a.values(), b.values()
-    return float(np.mean([pearson(x[rows], y[rows]) for rows in (s.leading(None, most, lowest) for s in (a, b))]))
+    known = np.isfinite(x) & np.isfinite(y)
+    picked = [rows[known[rows]] for rows in (side.leading(None, most, lowest) for side in (a, b))]
+    return float(np.mean([pearson(x[rows], y[rows]) for rows in picked]))
+
+
+def both(a: Side, b: Side, label: int | None) -> tuple[Floats, Floats]:
+    """The scaled scores of the samples of a class (None: all) that have one on both sides."""
+    x, y = a.values(label), b.values(label)
+    known = np.isfinite(x) & np.isfinite(y)
+    return x[known], y[known]
 
 
 def pearson(x: Floats, y: Floats) -> float:
-    """Pearson's r of two lists; NaN of fewer than three, of constant ones and of what is not finite."""
-    if len(x) < 3 or not (np.isfinite(x).all() and np.isfinite(y).all()) or np.ptp(x) == 0 or np.ptp(y) == 0:
+    """Pearson's r of two lists of finite numbers; NaN of fewer than three, and of constant ones."""
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan
     return float(np.corrcoef(x, y)[0, 1])
 
@@ -89,11 +98,11 @@ def _ranks(values: Floats) -> Floats:
     return np.asarray(stats.rankdata(values), dtype=np.float64)
 
 
-def grids(a: Side, b: Side, label: int | None, lowest: bool = False) -> dict[str, float]:
-    """`overlap` (samples in both grids), `ssim` and `bd` of the grids; NaN without images."""
+def grids(a: Side, b: Side, label: int | None, lowest: bool = False, images: bool = True) -> dict[str, float]:
+    """`overlap` (samples in both grids), `ssim` and `bd` of the grids; these are NaN without `images`."""
     rows = [side.leading(label, GRID, lowest).tolist() for side in (a, b)]
-    told = {"overlap": float(len(set(rows[0]) & set(rows[1])))}
-    pictures = a.grid(label, lowest), b.grid(label, lowest)
+    told = {"overlap": float(overlap(*rows))}
+    pictures = (a.grid(label, lowest), b.grid(label, lowest)) if images else (None, None)
     if pictures[0] is None or pictures[1] is None or pictures[0].shape != pictures[1].shape:
         return told | {"ssim": math.nan, "bd": math.nan}
     return told | {"ssim": ssim(*pictures), "bd": bhattacharyya(*pictures)}

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.core.subject import words
-from experiments.vog.likeness import METRICS, Side, comparable, correlations, grids
-from experiments.vog.reading import names_of, ordered
+from experiments.vog.likeness import METRICS, Side, both, comparable, correlations, grids
+from experiments.vog.reading import PAPERS, names_of, ordered
 from experiments.vog.stored_scores import Scored
 
 SEED = "seed"
@@ -87,7 +87,7 @@ def measured(cells: Sequence[Scored]) -> pd.DataFrame:
     """How alike the scores of every pair are.
 
     Highest scores of each class and of all, of pairs with one seed and pairs of seeds; of pairs that differ in both,
-    and for lowest scores, of all classes alone.
+    and for lowest scores, of all classes alone. Grids of single classes are drawn of the paper's methods.
 
     Returns:
         COLUMNS, then a column for each of METRICS (NaN: undefined).
@@ -108,11 +108,17 @@ def _lines(pair: Pair) -> Iterator[dict[str, Any]]:
     for method in [name for name in a.methods if name in b.methods]:
         sides = Side(a, method), Side(b, method)
         for label in labels:
-            named = {"class": ALL if label is None else str(label), "method": method, "n": int(a.of_class(label).sum())}
-            numbers = correlations(*sides, label) | grids(*sides, label)
+            named = {"class": ALL if label is None else str(label), "method": method, "n": len(both(*sides, label)[0])}
+            images = label is None or method in PAPERS
+            numbers = correlations(*sides, label) | grids(*sides, label, images=images)
             yield {**about, "pick": "highest", **named, **numbers}
             if label is None:
                 yield {**about, "pick": "lowest", **named, **grids(*sides, label, lowest=True)}
+
+
+def data_of(point: str) -> str:
+    """The data of a point's task; "" where all points have the same."""
+    return names_of(words(point))[1]
 
 
 def of_seeds(lines: pd.DataFrame) -> pd.DataFrame:

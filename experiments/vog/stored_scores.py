@@ -55,20 +55,16 @@ class Scored:
 
     @cached_property
     def scaled(self) -> dict[str, NDArray[np.float64]]:
-        """Method -> its scores [n] scaled within each class."""
-        import torch
-
-        labels = torch.from_numpy(self.labels.astype(np.int64))
-        known = zip(self.methods, self.raw.astype(np.float64), strict=True)
-        return {name: scaled(torch.from_numpy(raw), labels, self.how).numpy() for name, raw in known}
+        """Method -> its scores [n] scaled within each class; NaN in a class where they have no scale."""
+        return {name: scaled(raw, self.labels, self.how)[0] for name, raw in zip(self.methods, self.raw, strict=True)}
 
     @cached_property
-    def _orders(self) -> dict[str, NDArray[np.int64]]:
-        return {name: np.array(ranked(values, largest=True)) for name, values in self.scaled.items()}
+    def _falling(self) -> dict[str, NDArray[np.int64]]:
+        return {name: _order(values, largest=True) for name, values in self.scaled.items()}
 
     @cached_property
     def _rising(self) -> dict[str, NDArray[np.int64]]:
-        return {name: np.array(ranked(values)) for name, values in self.scaled.items()}
+        return {name: _order(values, largest=False) for name, values in self.scaled.items()}
 
     def of_class(self, label: int | None) -> NDArray[np.bool_]:
         """[n] whether a sample is of the class; None: all are."""
@@ -76,7 +72,7 @@ class Scored:
 
     def leading(self, method: str, label: int | None, most: int, lowest: bool = False) -> NDArray[np.int64]:
         """The rows of the `most` highest scaled scores of a class (None: of all), in their order; ties by number."""
-        order = (self._rising if lowest else self._orders)[method]
+        order = (self._rising if lowest else self._falling)[method]
         return order[self.of_class(label)[order]][:most]
 
     @cached_property
@@ -89,6 +85,12 @@ class Scored:
         if not places or None in places:
             return None
         return self.images[np.array(places)].astype(np.float64) / 255
+
+
+def _order(values: NDArray[np.float64], largest: bool) -> NDArray[np.int64]:
+    """The samples with a scaled score in its order; ties by number."""
+    order = np.array(ranked(values, largest=largest), dtype=np.int64)
+    return order[np.isfinite(values[order])]
 
 
 def load(folders: Sequence[Path], setting: str, seeds: Sequence[int]) -> list[Scored]:

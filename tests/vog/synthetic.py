@@ -1,0 +1,170 @@
+"""Rows and scores shaped like those of `fedlab vog`, with known answers, nothing like real numbers; nothing trained."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+
+from experiments.core.sweep.cell import COLUMNS
+from experiments.vog.stored_scores import Scored
+
+SCORES = ("loss", "grad_norm", "vog", "plis", "el2n", "grand", "forgetting")
+EPS = ("1", "4", "8", "none")
+GRIDS = {
+    "table1": {"task": ("lenet_cifar10", "resnet8_cifar10"), "eps": EPS},
+    "models": {"model": ("resnet9", "resnet18"), "eps": ("4", "none")},
+    "size": {"samples": ("400", "800"), "eps": ("4", "8")},
+    "xray": {"eps": ("1", "8")},
+    "difficulty": {"eps": ("1", "none")},
+    "truth": {"task": ("iris", "digits")},
+    "audit": {"eps": ("1", "4")},
+    "mine": {},
+}
+DATASETS = {"xray": "pneumoniamnist", "truth": "digits", "audit": "digits", "mine": "mnist"}
+NOISE = {"vog": 0.2, "plis": 0.5, "loss": 2.0, "grad_norm": 1.5}
+"""How far a method's scores of one training are from those of another, in standard deviations of what they share."""
+
+LEVEL = {"loss": 8.0, "grad_norm": 6.0, "vog": 2.0, "plis": 1.0, "el2n": 5.0, "grand": 4.0, "forgetting": 3.0}
+"""Accuracies after removal above 40, in points: far apart, so that nobody takes them for results."""
+
+CLASSES, SIDE = 3, 8
+
+
+def points(setting):
+    axes = GRIDS[setting]
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def label(point):
+    return " ".join(f"{key}={value}" for key, value in point.items())
+
+
+def frame(rows, setting="mine", seed=0):
+    """Rows given as dictionaries, completed to sweep's COLUMNS."""
+    common = {"paper": "vog", "setting": setting, "scale": "small", "seed": seed, "dataset": "cifar10_subset"}
+    common |= {"model": "lenet", "partition": "iid", "subject": "", "unit": "", "dataset": DATASETS.get(setting, "cifar10")}
+    told = pd.DataFrame([{**common, **row} for row in rows])
+    return told.reindex(columns=list(COLUMNS)).astype({"round": float, "value": float, "n": float})
+
+
+def metrics(setting="table1", seeds=(0, 1, 2)):
+    """All rows of a setting."""
+    parts = [frame(list(_point(point, setting, seed)), setting, seed) for seed in seeds for point in points(setting)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _point(point, setting, seed):
+    eps = point.get("eps", "none")
+    for row in _rows(setting, eps, seed):
+        yield {**row, "subject": " ".join(filter(None, [label(point), row.get("subject", "")]))}
+
+
+def accuracy(method, eps, seed, pick="highest", draw=0):
+    """After removal: far above what a model of no value has, the random one between."""
+    base = 40.0 + {"1": 0, "4": 5, "8": 7, "none": 10}[eps] + seed
+    if method in ("none", "random"):
+        return base + (12.0 if method == "none" else 9.0 + draw / 10)
+    return base + (LEVEL[method] if pick == "highest" else 10.0)
+
+
+def _rows(setting, eps, seed):
+    for t in (1, 2, 3):
+        yield {"method": "train", "metric": "test_accuracy", "round": t, "value": 30.0 + 5 * t + seed, "unit": "%", "n": 100}
+        yield {"method": "train", "metric": "train_accuracy", "round": t, "value": 35.0 + 5 * t, "unit": "%", "n": 500}
+        yield {"method": "train", "metric": "test_loss", "round": t, "value": 2.0 / t, "unit": "nats", "n": 100}
+    for key, value in {"rounds": 3, "batch_size": 64, "checkpoints": 3}.items():
+        yield {"method": "config", "metric": "config", "subject": f"key={key}", "value": value}
+    if eps != "none":
+        for metric, value in {"epsilon": float(eps) - 0.01, "noise": 4 / float(eps), "rate": 0.1, "steps": 30}.items():
+            yield {"method": "privacy", "metric": metric, "value": value}
+    for place, method in enumerate(SCORES):
+        yield {"method": method, "metric": "score_mean", "value": 1.0 + place, "n": 500}
+        yield {"method": method, "metric": "seconds", "subject": "of=scores", "value": 0.5 * (1 + place), "unit": "s", "n": 500}
+    if setting in ("table1", "mine"):
+        yield from _removal(eps, seed)
+    if setting == "difficulty":
+        yield from _difficulty(eps, seed)
+    if setting == "truth":
+        yield from _truth(seed)
+    if setting == "audit":
+        for metric, value in {"stated_epsilon": float(eps), "audit_epsilon": float(eps) / 2, "runs": 200, "tpr": 0.3, "fpr": 0.1}.items():
+            yield {"method": "audit", "metric": metric, "value": value}
+
+
+def _removal(eps, seed):
+    worlds = [("none", "none", 0, 0)] + [("random", "random", draw, 0.25) for draw in range(3)]
+    worlds += [(method, pick, 0, 0.25) for method in SCORES for pick in ("highest", "lowest")]
+    for method, pick, draw, share in worlds:
+        about = f"pick={pick} draw={draw} share={share:g}"
+        value = accuracy(method, eps, seed, pick, draw)
+        yield {"method": method, "metric": "removal_accuracy", "subject": about, "value": value, "unit": "%", "n": 100, "round": 5}
+        yield {"method": method, "metric": "removal_loss", "subject": about, "value": 3 - value / 50, "unit": "nats", "n": 100}
+        yield {"method": method, "metric": "removal_train_accuracy", "subject": about, "value": value + 5, "unit": "%", "n": 500}
+
+
+def _difficulty(eps, seed):
+    lower = 0.2 if eps == "1" else 0.0
+    for place, method in enumerate(SCORES):
+        for against in ("held_out_loss", "held_out_error"):
+            value = 0.1 * place + lower + 0.01 * seed
+            yield {"method": method, "metric": "difficulty_spearman", "subject": f"against={against}", "value": value, "n": 500}
+        yield {"method": method, "metric": "noise_auroc", "value": 0.5 + 0.05 * place + 0.01 * seed, "n": 500}
+
+
+def _truth(seed):
+    for about in ("truth=sample", "truth=group size=10", "truth=group size=50"):
+        for place, method in enumerate(SCORES):
+            value = 0.1 * place - 0.2 + 0.01 * seed
+            for metric in ("truth_spearman", "truth_pearson"):
+                yield {"method": method, "metric": metric, "subject": about, "value": value, "n": 120}
+                yield {"method": method, "metric": f"{metric}_low", "subject": about, "value": value - 0.1, "n": 120}
+                yield {"method": method, "metric": f"{metric}_high", "subject": about, "value": value + 0.1, "n": 120}
+        for metric, value in {"null_spread": 1e-6, "truth_spread": 1e-3, "ceiling_spearman": 0.6}.items():
+            yield {"method": "train", "metric": metric, "subject": about, "value": value, "n": 120}
+
+
+@functools.cache
+def images(n):
+    """[n, 1, SIDE, SIDE] bytes: brightness and stripes by sample and class."""
+    draw = np.random.default_rng(7)
+    return draw.integers(0, 256, size=(n, 1, SIDE, SIDE), dtype=np.uint8)
+
+
+def scored(point="", seed=0, n=240, noise=NOISE, scores=SCORES, kept=True, same=0):
+    """Scores that share a part with every other training and add noise of their own, more with privacy."""
+    shared = np.random.default_rng(100 + same)
+    more = 2.0 if "eps=1" in point else 1.0
+    raw = []
+    for place, method in enumerate(scores):
+        own = np.random.default_rng([abs(hash_of(point)), seed, place])
+        raw.append(shared.standard_normal(n) + more * noise.get(method, 0.8) * own.standard_normal(n))
+    labels = np.arange(n) % CLASSES
+    rows = np.arange(n) if kept else np.zeros(0, dtype=np.int64)
+    shown = images(n) if kept else np.zeros((0, 1, 1, 1), dtype=np.uint8)
+    values = np.array(raw, dtype=np.float32)
+    return Scored(point, seed, tuple(scores), values, labels, np.zeros(n, dtype=bool), "minmax", rows, shown)
+
+
+def hash_of(text):
+    return sum((place + 1) * ord(letter) for place, letter in enumerate(text))
+
+
+def store(folder, setting="table1", seeds=(0, 1, 2), n=240):
+    """Cells' folders with scores.npz, as a run leaves them."""
+    folders = []
+    for seed, point in itertools.product(seeds, points(setting)):
+        one = scored(label(point), seed, n)
+        cell = folder / f"{setting}_s{seed}_{label(point).replace(' ', '_').replace('=', '-')}"
+        cell.mkdir(parents=True)
+        about = {"setting": setting, "seed": seed, "method": label(point) or "vog"}
+        (cell / "cell.json").write_text(json.dumps(about), encoding="utf-8")
+        np.savez_compressed(
+            cell / "scores.npz", methods=np.array(one.methods), raw=one.raw, labels=one.labels, flipped=one.flipped,
+            classes=np.array(CLASSES), image_rows=one.image_rows, images=one.images,
+        )  # fmt: skip
+        folders.append(cell)
+    return folders
