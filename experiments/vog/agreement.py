@@ -97,4 +97,3 @@ def _excerpt(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
     wide = wide.pivot_table("value", [*axes, "first", "second"], "label", "first", sort=False).reset_index()
     named = {column: wide[column].map(label_of) for column in ("first", "second")}
     return wide.rename_axis(columns=None).assign(**named)
-

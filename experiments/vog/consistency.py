@@ -14,7 +14,7 @@ from experiments.core.report.tables import about
 from experiments.core.subject import words
 from experiments.vog.likeness import GRID, METRICS, TOP, chance
 from experiments.vog.pairs import ALL, SEED, data_of, of_seeds
-from experiments.vog.reading import NONE, by_place, label_of, methods, named, ordered
+from experiments.vog.reading import NONE, label_of, methods, named, ordered
 
 BY = ["between", "where", "first", "second", "first_point", "second_point", "seeds", "pick", "class", "method"]
 """What one line of the table is of."""
@@ -117,8 +117,9 @@ def consistency(lines: pd.DataFrame, floors: pd.DataFrame, rows: pd.DataFrame, n
 def arranged(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` by what is compared where, the paper's methods first, all classes before single ones."""
     orders = {
-        "method": methods(frame["method"]), "metric": list(METRICS), "class": [ALL, *ordered(set(frame["class"]) - {ALL})],
-        "between": ordered(set(frame["between"]) - {SEED}) + [SEED],
+        "method": methods(frame["method"]), "metric": list(METRICS),
+        "class": [ALL, *ordered(set(frame["class"]) - {ALL})],
+        "between": [*ordered(set(frame["between"]) - {SEED}), SEED],
     }  # fmt: skip
     keys = ["between", "where", "first", "second", "seeds", "pick", "class", "method", "metric"]
     ranks = {key: {v: i for i, v in enumerate(orders.get(key) or ordered(frame[key].unique()))} for key in keys}

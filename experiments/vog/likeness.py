@@ -101,11 +101,11 @@ def _ranks(values: Floats) -> Floats:
 def grids(a: Side, b: Side, label: int | None, lowest: bool = False, images: bool = True) -> dict[str, float]:
     """`overlap` (samples in both grids), `ssim` and `bd` of the grids; these are NaN without `images`."""
     rows = [side.leading(label, GRID, lowest).tolist() for side in (a, b)]
-    told = {"overlap": float(overlap(*rows))}
-    pictures = (a.grid(label, lowest), b.grid(label, lowest)) if images else (None, None)
-    if pictures[0] is None or pictures[1] is None or pictures[0].shape != pictures[1].shape:
-        return told | {"ssim": math.nan, "bd": math.nan}
-    return told | {"ssim": ssim(*pictures), "bd": bhattacharyya(*pictures)}
+    told = {"overlap": float(overlap(*rows)), "ssim": math.nan, "bd": math.nan}
+    one, other = (side.grid(label, lowest) if images else None for side in (a, b))
+    if one is None or other is None or one.shape != other.shape:
+        return told
+    return told | {"ssim": ssim(one, other), "bd": bhattacharyya(one, other)}
 
 
 def chance(n: int) -> float:

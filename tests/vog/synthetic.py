@@ -45,8 +45,8 @@ def label(point):
 
 def frame(rows, setting="mine", seed=0):
     """Rows given as dictionaries, completed to sweep's COLUMNS."""
-    common = {"paper": "vog", "setting": setting, "scale": "small", "seed": seed, "dataset": "cifar10_subset"}
-    common |= {"model": "lenet", "partition": "iid", "subject": "", "unit": "", "dataset": DATASETS.get(setting, "cifar10")}
+    common = {"paper": "vog", "setting": setting, "scale": "small", "seed": seed, "model": "lenet", "subject": ""}
+    common |= {"dataset": DATASETS.get(setting, "cifar10_subset"), "partition": "iid", "unit": ""}
     told = pd.DataFrame([{**common, **row} for row in rows])
     return told.reindex(columns=list(COLUMNS)).astype({"round": float, "value": float, "n": float})
 
@@ -71,60 +71,63 @@ def accuracy(method, eps, seed, pick="highest", draw=0):
     return base + (LEVEL[method] if pick == "highest" else 10.0)
 
 
+def row(method, metric, value, subject="", unit="", n=None, t=None):
+    return {"method": method, "metric": metric, "value": value, "subject": subject, "unit": unit, "n": n, "round": t}
+
+
 def _rows(setting, eps, seed):
     for t in (1, 2, 3):
-        yield {"method": "train", "metric": "test_accuracy", "round": t, "value": 30.0 + 5 * t + seed, "unit": "%", "n": 100}
-        yield {"method": "train", "metric": "train_accuracy", "round": t, "value": 35.0 + 5 * t, "unit": "%", "n": 500}
-        yield {"method": "train", "metric": "test_loss", "round": t, "value": 2.0 / t, "unit": "nats", "n": 100}
+        yield row("train", "test_accuracy", 30.0 + 5 * t + seed, unit="%", n=100, t=t)
+        yield row("train", "train_accuracy", 35.0 + 5 * t, unit="%", n=500, t=t)
+        yield row("train", "test_loss", 2.0 / t, unit="nats", n=100, t=t)
     for key, value in {"rounds": 3, "batch_size": 64, "checkpoints": 3}.items():
-        yield {"method": "config", "metric": "config", "subject": f"key={key}", "value": value}
+        yield row("config", "config", value, f"key={key}")
     if eps != "none":
         for metric, value in {"epsilon": float(eps) - 0.01, "noise": 4 / float(eps), "rate": 0.1, "steps": 30}.items():
-            yield {"method": "privacy", "metric": metric, "value": value}
+            yield row("privacy", metric, value)
     for place, method in enumerate(SCORES):
-        yield {"method": method, "metric": "score_mean", "value": 1.0 + place, "n": 500}
-        yield {"method": method, "metric": "seconds", "subject": "of=scores", "value": 0.5 * (1 + place), "unit": "s", "n": 500}
-    if setting in ("table1", "mine"):
-        yield from _removal(eps, seed)
-    if setting == "difficulty":
-        yield from _difficulty(eps, seed)
-    if setting == "truth":
-        yield from _truth(seed)
-    if setting == "audit":
-        for metric, value in {"stated_epsilon": float(eps), "audit_epsilon": float(eps) / 2, "runs": 200, "tpr": 0.3, "fpr": 0.1}.items():
-            yield {"method": "audit", "metric": metric, "value": value}
+        yield row(method, "score_mean", 1.0 + place, n=500)
+        yield row(method, "seconds", 0.5 * (1 + place), "of=scores", "s", 500)
+    measures = {"table1": _removal, "mine": _removal, "difficulty": _difficulty, "truth": _truth, "audit": _audit}
+    if setting in measures:
+        yield from measures[setting](eps, seed)
 
 
 def _removal(eps, seed):
-    worlds = [("none", "none", 0, 0)] + [("random", "random", draw, 0.25) for draw in range(3)]
+    worlds = [("none", "none", 0, 0), *(("random", "random", draw, 0.25) for draw in range(3))]
     worlds += [(method, pick, 0, 0.25) for method in SCORES for pick in ("highest", "lowest")]
     for method, pick, draw, share in worlds:
         about = f"pick={pick} draw={draw} share={share:g}"
         value = accuracy(method, eps, seed, pick, draw)
-        yield {"method": method, "metric": "removal_accuracy", "subject": about, "value": value, "unit": "%", "n": 100, "round": 5}
-        yield {"method": method, "metric": "removal_loss", "subject": about, "value": 3 - value / 50, "unit": "nats", "n": 100}
-        yield {"method": method, "metric": "removal_train_accuracy", "subject": about, "value": value + 5, "unit": "%", "n": 500}
+        yield row(method, "removal_accuracy", value, about, "%", 100, 5)
+        yield row(method, "removal_loss", 3 - value / 50, about, "nats", 100, 5)
+        yield row(method, "removal_train_accuracy", value + 5, about, "%", 500, 5)
 
 
 def _difficulty(eps, seed):
     lower = 0.2 if eps == "1" else 0.0
     for place, method in enumerate(SCORES):
+        value = 0.1 * place + lower + 0.01 * seed
         for against in ("held_out_loss", "held_out_error"):
-            value = 0.1 * place + lower + 0.01 * seed
-            yield {"method": method, "metric": "difficulty_spearman", "subject": f"against={against}", "value": value, "n": 500}
-        yield {"method": method, "metric": "noise_auroc", "value": 0.5 + 0.05 * place + 0.01 * seed, "n": 500}
+            yield row(method, "difficulty_spearman", value, f"against={against}", n=500)
+        yield row(method, "noise_auroc", 0.5 + value / 4, n=500)
 
 
-def _truth(seed):
+def _truth(eps, seed):
     for about in ("truth=sample", "truth=group size=10", "truth=group size=50"):
         for place, method in enumerate(SCORES):
             value = 0.1 * place - 0.2 + 0.01 * seed
             for metric in ("truth_spearman", "truth_pearson"):
-                yield {"method": method, "metric": metric, "subject": about, "value": value, "n": 120}
-                yield {"method": method, "metric": f"{metric}_low", "subject": about, "value": value - 0.1, "n": 120}
-                yield {"method": method, "metric": f"{metric}_high", "subject": about, "value": value + 0.1, "n": 120}
+                for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
+                    yield row(method, f"{metric}{end}", value + more, about, n=120)
         for metric, value in {"null_spread": 1e-6, "truth_spread": 1e-3, "ceiling_spearman": 0.6}.items():
-            yield {"method": "train", "metric": metric, "subject": about, "value": value, "n": 120}
+            yield row("train", metric, value, about, n=120)
+
+
+def _audit(eps, seed):
+    numbers = {"stated_epsilon": float(eps), "audit_epsilon": float(eps) / 2, "runs": 200, "tpr": 0.3, "fpr": 0.1}
+    for metric, value in numbers.items():
+        yield row("audit", metric, value)
 
 
 @functools.cache
