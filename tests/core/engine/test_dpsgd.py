@@ -122,7 +122,9 @@ def test_one_sample_moves_the_sum_by_the_clip_at_most():
 def test_a_step_without_a_name_is_refused():
     p = problem()
     with pytest.raises(RuntimeError, match="name"):
-        Private(Looped(p.net), Mechanism(1.0, 1.0), 1.0).gradient(p.net.flat()[None], p.federation.x, p.federation.y, None)
+        Private(Looped(p.net), Mechanism(1.0, 1.0), 1.0).gradient(
+            p.net.flat()[None], p.federation.x, p.federation.y, None
+        )
 
 
 def test_poisson_batches_hold_each_sample_at_the_rate_and_independently():
