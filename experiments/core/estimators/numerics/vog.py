@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.core.engine.net import Net
+from experiments.core.engine.net import Net, clone
 from experiments.core.errors import SpecError
 from experiments.core.estimators.inverse_hessian import Progress
 from experiments.core.estimators.sample_score import Trail
@@ -77,3 +77,21 @@ _TARGETS = {
     "logit": lambda net, outputs, y: _of_label(outputs, y),
     "probability": lambda net, outputs, y: _of_label(F.softmax(outputs, -1), y),
 }
+
+
+def vog_one_by_one(trail: Trail, target: Target = "loss") -> Tensor:
+    """VoG as anybody writes it down: sample by sample, a module with the weights loaded, all gradients kept: [n]."""
+    found = []
+    for i in range(len(trail.y)):
+        seen = []
+        for theta in trail.states:
+            module = clone(trail.net.module).eval()
+            module.load_state_dict({k: v.clone() for k, v in trail.net.views(theta).items()}, strict=False)
+            x = trail.x[i : i + 1].clone().requires_grad_()
+            value = _TARGETS[target](trail.net, module(x), trail.y[i : i + 1]).sum()
+            gradient = torch.autograd.grad(value, x)[0][0]
+            seen.append(gradient.mean(0) if gradient.dim() == 3 else gradient)
+        s = torch.stack(seen)
+        mu = s.mean(0)
+        found.append(((s - mu) ** 2).mean(0).sqrt().mean())
+    return torch.stack(found)
