@@ -35,7 +35,10 @@ LOCALS = {
 }
 
 
-def problem(model="mlp", local="small batches", algorithm=None, mechanism=Mechanism(0.3, 0.7), rounds=4, shape=None):
+SOME = Mechanism(0.3, 0.7)
+
+
+def problem(model="mlp", local="small batches", algorithm=None, mechanism=SOME, rounds=4):
     build, shape = MODELS[model]
     module = build().double()
     initialise(module, 0, "default")
