@@ -6,7 +6,8 @@ from torch import Tensor
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
