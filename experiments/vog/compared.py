@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.vog import pairs
+from experiments.vog import between_methods, pairs
 from experiments.vog.likeness import floor
 from experiments.vog.reading import points
 from experiments.vog.stored_scores import Scored, load
@@ -42,6 +42,11 @@ class Compared:
     def lines(self) -> pd.DataFrame:
         """How alike the scores of every two cells are; see `pairs.measured`."""
         return pairs.measured(self.cells)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """How alike the scores of every two methods of a cell are; see `between_methods.lines`."""
+        return between_methods.lines(self.cells, self.rows)
 
     @cached_property
     def floors(self) -> pd.DataFrame:

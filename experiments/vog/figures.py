@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
-from experiments.vog import agreement, consistency
+from experiments.vog import between_methods, consistency
 from experiments.vog.compared import Compared
 from experiments.vog.reading import parse
 
@@ -29,4 +29,4 @@ def _makers(folders: list[Path], rows: pd.DataFrame, name: str) -> Iterator[tupl
     compared = Compared(folders, rows)
     yield "base_model", base_model
     yield "consistency", lambda rows, name: consistency.consistency(compared.lines, compared.floors, rows, name)
-    yield "agreement", lambda rows, name: agreement.agreement(agreement.lines(compared.cells), rows, name)
+    yield "agreement", lambda rows, name: between_methods.agreement(compared.methods, rows, name)

@@ -88,6 +88,12 @@ def _rows(setting, eps, seed):
     for place, method in enumerate(SCORES):
         yield row(method, "score_mean", 1.0 + place, n=500)
         yield row(method, "seconds", 0.5 * (1 + place), "of=scores", "s", 500)
+    for first, second in itertools.combinations(SCORES, 2):
+        for pick, value in {"all": 0.5, "extremes": 0.3}.items():
+            about = f"against={second} pick={pick}"
+            for metric in ("scores_pearson", "scores_spearman"):
+                for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
+                    yield row(first, f"{metric}{end}", value + more + 0.01 * seed, about, n=240)
     measures = {"table1": _removal, "mine": _removal, "difficulty": _difficulty, "truth": _truth, "audit": _audit}
     if setting in measures:
         yield from measures[setting](eps, seed)
