@@ -1,0 +1,111 @@
+"""What may be measured once all samples have their scores: each block of the spec is one measure. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from experiments.core.block import Block
+
+if TYPE_CHECKING:
+    from experiments.core.sweep.cell import Row
+    from experiments.vog.study import Study
+
+
+class Measure(Block):
+    """A block that measures something of a finished training and its scores.
+
+    Its rows are kept when it is done, so that a killed cell does not measure it again; one that takes long keeps
+    checkpoints of its own (`study.federated.checkpoint`).
+    """
+
+    @abstractmethod
+    def measure(self, study: Study) -> list[Row]:
+        """The rows, without the columns that all of a cell's rows share."""
+
+
+class RemovalSpec(Measure):
+    """Samples of the highest scores are left out after a warm-up, and training goes on (Table 1), with controls."""
+
+    share: float = Field(0.25, gt=0, lt=1, description="of the training samples that is left out")
+    after: int = Field(ge=1, description="rounds of warm-up, whose checkpoints are scored")
+    random: int = Field(3, ge=0, description="draws of as many samples at random, to compare with")
+    lowest: bool = Field(True, description="also leave out those of the lowest scores")
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.removal`."""
+        from experiments.vog.removal import measure
+
+        return measure(self, study)
+
+
+class DifficultySpec(Measure):
+    """Scores against the loss that each training sample has in a model trained without it and its fold."""
+
+    folds: int = Field(5, ge=2, description="parts that the training samples are dealt to, each left out once")
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.difficulty`."""
+        from experiments.vog.difficulty import measure
+
+        return measure(self, study)
+
+
+class GroupsSpec(Block):
+    """Groups of samples that are left out together."""
+
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="samples of a group")
+    count: int = Field(10, ge=1, description="groups of each size, drawn at random")
+
+
+class TruthSpec(Measure):
+    """Scores against what leaving a sample, or a group of samples, out of training does to the mean test loss."""
+
+    samples: Literal["all"] | int = Field("all", description="how many samples are left out one by one, or all")
+    groups: GroupsSpec | None = Field(None, description="groups left out together; null: none")
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.truth`."""
+        from experiments.vog.truth import measure
+
+        return measure(self, study)
+
+
+class ReleaseSpec(Measure):
+    """Scores released privately (section 4.7), against those that are not."""
+
+    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 4.0, 8.0), min_length=1, description="privacy budgets of one release, each tried alone"
+    )
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.release`."""
+        from experiments.vog.release import measure
+
+        return measure(self, study)
+
+
+class RewardsSpec(Measure):
+    """What each client's own scores, released privately, say of its worth, against leaving it out of training."""
+
+    epsilon: float = Field(4.0, gt=0, description="privacy budget of each client's release")
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.rewards`."""
+        from experiments.vog.rewards import measure
+
+        return measure(self, study)
+
+
+class AuditSpec(Measure):
+    """A lower bound on epsilon from telling trainings with a canary from trainings without one."""
+
+    runs: int = Field(200, ge=10, description="trainings with the canary, and as many without")
+
+    def measure(self, study: Study) -> list[Row]:
+        """See `experiments.vog.audit`."""
+        from experiments.vog.audit import measure
+
+        return measure(self, study)
