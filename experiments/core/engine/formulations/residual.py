@@ -98,11 +98,13 @@ class Residual(Formulation):
     def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
         """See `Formulation.clipped`. The norm of a sample of weight 0 is 0.
 
-        One sample after another; the gradients are clipped and summed in the kernel.
+        One sample after another; the gradients are clipped and summed in the kernel. With BatchNorm, the general way.
 
         Raises:
             IndexError: on a label outside the outputs.
         """
+        if self.net.buffers or not self._fits(x, weight):
+            return super().clipped(theta, x, y, weight, clip)
         theta, images, labels = theta.detach().contiguous(), _channels_last(x, theta), self._labels(y)
         w = theta.new_ones(1, 1) if weight is None else weight.to(theta.dtype)
         w = w.expand(len(theta), len(x)).contiguous()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from experiments.core.engine.formulations import _build, formulations
+from experiments.core.engine.formulations import Formulation, _build, formulations
 from experiments.core.engine.net import Net
 from tests.core.engine.formulations import cases
 
@@ -19,11 +18,6 @@ ALL = formulations()
 NATIVE = [c for c in cases.CASES if c not in cases.NORMS]
 PAIRS = [("native", c) for c in NATIVE] + [("residual", "residual group")]
 SHORT = [("native", "tanh 3"), ("native", "cnn2 small odd"), ("residual", "residual group")]
-
-
-def kernel_of(name: str, net: Net) -> Any:
-    """`clipped` is the kernel's own."""
-    return ALL[name](net)
 
 
 def judged(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -45,8 +39,9 @@ def clipped(gradients: Tensor, weight: Tensor | None, clip: float) -> tuple[Tens
 
 
 @pytest.mark.parametrize(("name", "case"), PAIRS)
-def test_sums_and_norms_equal_single_backwards(name: str, case: str) -> None:
+def test_sums_and_norms_equal_single_backwards(name: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = cases.net_of(case)
+    monkeypatch.setattr("experiments.core.engine.clipped.clipped", None)  # the kernel's own, not the general way
     for background in cases.BACKGROUNDS:
         x, y = cases.batch(case, background, 11)
         theta = cases.states(net, 3)
@@ -54,7 +49,7 @@ def test_sums_and_norms_equal_single_backwards(name: str, case: str) -> None:
         clip = float(gradients[:2].norm(dim=2).median())
         for kind in cases.WEIGHTS:
             w = cases.weights(kind, 3, len(x))
-            total, norms = kernel_of(name, net).clipped(theta, x, y, w, clip)
+            total, norms = ALL[name](net).clipped(theta, x, y, w, clip)
             expected, sizes = clipped(gradients, w, clip)
             assert cases.close(total, expected, 1e-9) and cases.close(norms, sizes, 1e-9), (background, kind)
 
@@ -65,7 +60,7 @@ def test_a_clip_that_nothing_reaches_leaves_the_gradient_and_a_tight_one_bounds_
     x, y = cases.batch(case, "random", 11)
     theta, w = cases.states(net, 2), cases.weights("zeros", 2, 11)
     assert w is not None
-    kernel = kernel_of(name, net)
+    kernel = ALL[name](net)
     whole = kernel.gradient(theta, x, y, w) * w.sum(1, keepdim=True)
     for loose in (math.inf, 1e9):
         assert cases.close(kernel.clipped(theta, x, y, w, loose)[0], whole, 1e-9)
@@ -80,8 +75,8 @@ def test_float32_is_float64_to_single_precision(name: str, case: str) -> None:
         net = Net.of(cases.ResNet(depth=8, width=16, norm="group").build((3, 8, 8), 4).double())
     x, y = cases.batch(case, "random", 20)
     theta, w = cases.states(net, 3)[:2].float(), cases.weights("positive", 2, 20)
-    expected = kernel_of(name, net).clipped(theta.double(), x.float(), y, w, 0.7)
-    for found, exact in zip(kernel_of(name, net).clipped(theta, x.float(), y, w, 0.7), expected, strict=True):
+    expected = ALL[name](net).clipped(theta.double(), x.float(), y, w, 0.7)
+    for found, exact in zip(ALL[name](net).clipped(theta, x.float(), y, w, 0.7), expected, strict=True):
         assert found.dtype == torch.float32 and cases.close(found.double(), exact, 1e-4)
 
 
@@ -90,7 +85,7 @@ def test_models_and_samples_do_not_see_their_neighbours(name: str, case: str) ->
     net = cases.net_of(case)
     x, y = cases.batch(case, "random", 300 if name == "native" else 9)
     theta = cases.states(net, 3)
-    kernel = kernel_of(name, net)
+    kernel = ALL[name](net)
     total, norms = kernel.clipped(theta, x, y, None, 0.5)
     assert torch.equal(total[1:2], kernel.clipped(theta[1:2], x, y, None, 0.5)[0])
     parts = [kernel.clipped(theta, x[i : i + 4], y[i : i + 4], None, 0.5) for i in range(0, len(x), 4)]
@@ -102,7 +97,7 @@ def test_models_and_samples_do_not_see_their_neighbours(name: str, case: str) ->
 def test_two_threads_clip_differently_at_once(name: str, case: str) -> None:
     net = cases.net_of(case)
     x, y = cases.batch(case, "random", 11)
-    theta, kernel = cases.states(net, 2), kernel_of(name, net)
+    theta, kernel = cases.states(net, 2), ALL[name](net)
     clips = (0.1, 3.0)
     expected = [kernel.clipped(theta, x, y, None, clip) for clip in clips]
     found: dict[int, list[tuple[Tensor, Tensor]]] = {0: [], 1: []}
@@ -124,8 +119,17 @@ def test_two_threads_clip_differently_at_once(name: str, case: str) -> None:
 def test_no_samples_give_zeros_and_a_wrong_label_is_an_error(name: str, case: str) -> None:
     net = cases.net_of(case)
     x, y = cases.batch(case, "random", 3)
-    theta, kernel = cases.states(net, 2), kernel_of(name, net)
+    theta, kernel = cases.states(net, 2), ALL[name](net)
     total, norms = kernel.clipped(theta, x[:0], y[:0], None, 1.0)
     assert torch.equal(total, torch.zeros(2, net.p, dtype=torch.float64)) and norms.shape == (2, 0)
     with pytest.raises(IndexError):
         kernel.clipped(theta, x, torch.full_like(y, 99), None, 1.0)
+
+
+def test_with_batchnorm_the_residual_kernel_takes_the_general_way() -> None:
+    net = cases.net_of("residual batch")
+    x, y = cases.batch("residual batch", "random", 3)
+    theta = cases.states(net, 1)
+    expected = Formulation.clipped(ALL["residual"](net), theta.clone(), x, y, None, 0.5)
+    for found, judge in zip(ALL["residual"](net).clipped(theta.clone(), x, y, None, 0.5), expected, strict=True):
+        assert torch.equal(found, judge)
