@@ -14,7 +14,8 @@ from torch import Tensor
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round, simulate
 from experiments.core.engine.truth import moved, truth
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.study.cells import cells_of
 from experiments.core.study.clients import keep_clients
@@ -16,6 +17,8 @@ from experiments.core.study.quality import quality
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.vog import PAPER
+from experiments.vog.agreement import agreements
+from experiments.vog.blocks import Measure
 from experiments.vog.checkpoints import Checkpoints
 from experiments.vog.diary import Diary
 from experiments.vog.price import price, worlds_of
@@ -51,12 +54,7 @@ def compute(spec: VogSpec, point: str, seed: int, context: Context) -> list[Row]
         rows += _of_scores(study)
         for name, block in spec.measures.items():
             context.partial([{**built.columns, **row} for row in rows])
-            saved = checkpoint(spec, context, f"rows-{name}")
-            content = saved.load()
-            if content is None:
-                content = {"rows": block.measure(study)}
-                saved.save(content)
-            rows += content["rows"]
+            rows += _measured(name, block, study)
     return [{**built.columns, **row} for row in rows]
 
 
@@ -81,10 +79,22 @@ def _trained(
     return kept, final
 
 
+def _measured(name: str, block: Measure, study: Study) -> list[Row]:
+    """The rows of one block, kept when it is done."""
+    saved = checkpoint(study.spec, study.context, f"rows-{name}")
+    content = saved.load()
+    if content is None:
+        content = {"rows": block.measure(study)}
+        saved.save(content)
+    rows: list[Row] = content["rows"]
+    return rows
+
+
 def _of_scores(study: Study) -> list[Row]:
-    """Mean of each method's raw scores, and what they took."""
+    """Mean of each method's raw scores, what they took, and how far every two agree."""
     rows = Rows(study.point)
     for name, scores in study.raw.items():
         rows.add(name, "score_mean", float(scores.mean()), n=len(scores))
         rows.add(name, "seconds", study.seconds[name], "s", n=len(scores), of="scores")
-    return rows.rows
+    scaled = {name: study.scaled(scores) for name, scores in study.raw.items()}
+    return [*rows.rows, *agreements(scaled, study.point)]

@@ -9,7 +9,8 @@ from typing import Any
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.study.quality import status
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Context
@@ -85,6 +86,8 @@ class Diary:
             "batch_size": spec.local.batch_size or max(data.sizes),
             "learning_rate": spec.local.lr,
             "planted": spec.planted,
+            **({"image_size": data.x.shape[-1]} if data.x.dim() == 4 else {}),
+            **({"resumed_rounds": spec.rounds - spec.removal.after} if spec.removal else {}),
         }
         for key, value in facts.items():
             self.metrics.add("config", "config", float(value), key=key)

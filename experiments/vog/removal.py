@@ -126,16 +126,17 @@ def _left(pick: Pick, study: Study) -> Tensor:
 
 
 def _rows(block: RemovalSpec, study: Study, picks: list[Pick], states: Tensor) -> list[Row]:
-    """Accuracy and loss on the test set, accuracy on all training samples, and classes left, of every world."""
+    """Loss and accuracy on the test set, accuracy on the training samples that are left, their classes: by world."""
     data, rows, t = study.problem.federation, study.rows(), study.spec.rounds
     test = evaluate(study.formulation, states, data.test_x, data.test_y, study.workers)
-    train = evaluate(study.formulation, states, data.x, data.y, study.workers)
     for i, pick in enumerate(picks):
         left = _left(pick, study)
+        x, y = (values[left.to(values.device)] for values in (data.x, data.y))
+        train = evaluate(study.formulation, states[i : i + 1], x, y, study.workers)
         found = (
             ("removal_accuracy", 100 * float(test.accuracy[i]), "%", len(data.test_y)),
             ("removal_loss", float(test.loss[i]), "nats", len(data.test_y)),
-            ("removal_train_accuracy", 100 * float(train.accuracy[i]), "%", len(data.y)),
+            ("removal_train_accuracy", 100 * float(train.accuracy[0]), "%", len(y)),
             ("classes_left", float(len(study.labels[left].unique())), "classes", int(left.sum())),
         )
         share = f"{block.share if pick.rows else 0:g}"

@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.core.data.faults import wrong_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem
+from experiments.core.engine.problem import Problem
 from experiments.core.errors import SpecError
 from experiments.core.estimators.sample_score import SampleScore, Trail
 from experiments.core.scores.per_class import scaled

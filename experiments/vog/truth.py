@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.truth import moved, truth
 from experiments.core.engine.worlds import BASE, World, without_sample, without_samples
 from experiments.core.errors import SpecError
