@@ -20,7 +20,8 @@ def keep_scores(study: Study) -> None:
     """Write scores.npz.
 
     Arrays: `methods` [M] names, `raw` [M, n] float32, `labels` [n], `flipped` [n] bool, `classes` (their number),
-    `steps` [K] rounds of the checkpoints; of images also `image_rows` [m] and `images` [m, C, H, W] uint8.
+    `steps` [K] rounds of the checkpoints, `scaling` within classes; of images also `image_rows` [m] and `images`
+    [m, C, H, W] uint8.
     """
     labels = study.labels.numpy()
     raw = np.stack([scores.numpy() for scores in study.raw.values()])
@@ -31,6 +32,7 @@ def keep_scores(study: Study) -> None:
         "flipped": study.flipped.numpy(),
         "classes": np.array(study.problem.federation.classes),
         "steps": np.array(study.spec.kept()),
+        "scaling": np.array(study.spec.scaling),
         **_images(study, labels),
     }
     out = io.BytesIO()
