@@ -12,6 +12,8 @@ from experiments.core.block import Block
 from experiments.core.spec.fields import raised
 
 if TYPE_CHECKING:
+    from experiments.core.engine.problem import Problem
+    from experiments.core.spec.fields import RunSpec
     from experiments.core.sweep.cell import Row
     from experiments.vog.study import Study
 
@@ -22,6 +24,13 @@ class Measure(Block):
     Its rows are kept when it is done, so that a killed cell does not measure it again; one that takes long keeps
     checkpoints of its own (`study.federated.checkpoint`).
     """
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """Refuse, before anything is trained, what the data or the model do not allow.
+
+        Raises:
+            SpecError: it cannot be measured.
+        """
 
     @abstractmethod
     def measure(self, study: Study) -> list[Row]:
@@ -55,6 +64,12 @@ class RemovalSpec(Measure):
     after: int = Field(ge=1, description="rounds of warm-up, whose checkpoints are scored")
     random: int = Field(3, ge=0, description="draws of as many samples at random, to compare with")
     lowest: bool = Field(True, description="also leave out those of the lowest scores")
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.removal import check
+
+        check(self, spec, problem)
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.removal`."""
