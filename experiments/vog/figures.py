@@ -11,10 +11,18 @@ import pandas as pd
 from experiments.core.report.artefacts import Artefact, family
 from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
-from experiments.vog import between_methods, consistency, figure_consistency, figure_grids, figure_scores, tables
+from experiments.vog import (
+    between_methods,
+    consistency,
+    figure_consistency,
+    figure_grids,
+    figure_scores,
+    tables,
+    tables_more,
+)
 from experiments.vog.compared import Compared
 from experiments.vog.grid_pairs import FIGURES, Wanted, usual
-from experiments.vog.reading import parse
+from experiments.vog.reading import axes, parse
 
 Stored = Callable[[Compared, pd.DataFrame, str], Artefact | None]
 """Makes an artefact of the scores that cells stored, too."""
@@ -34,6 +42,10 @@ _OF_ROWS: dict[str, Maker] = {
     "accuracy": tables.accuracy,
     "configuration": tables.configuration,
     "cost": tables.cost,
+    "difficulty": tables_more.difficulty,
+    "truth": tables_more.truth,
+    "release": tables_more.release,
+    "audit": tables_more.audit,
 }
 """What every setting has, a user's own too, of its rows."""
 
@@ -52,6 +64,10 @@ def _consistency(compared: Compared, rows: pd.DataFrame, name: str) -> Artefact 
 
 def _agreement(compared: Compared, rows: pd.DataFrame, name: str) -> Artefact | None:
     return between_methods.agreement(compared.methods, rows, name)
+
+
+def _size(compared: Compared, rows: pd.DataFrame, name: str) -> Artefact | None:
+    return tables_more.size(compared.lines, rows, name) if "samples" in axes(rows) else None
 
 
 def _grids(wanted: Wanted | None, compared: Compared, rows: pd.DataFrame, name: str) -> Artefact | None:
@@ -74,6 +90,7 @@ def _stored(printed: str) -> dict[str, Stored]:
         "figure3" if printed == "table1" else "picks": _figure3,
         "consistency": _consistency,
         "agreement": _agreement,
+        "size": _size,
         **{word: partial(_grids, wanted) for word, wanted in own.items()},
         **({} if own else {"grids": partial(_grids, None)}),
     }
