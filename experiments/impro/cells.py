@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from experiments.core.engine.device import Workers
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.errors import NumericalError
 from experiments.core.study.ccvr import calibrated

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.core.report.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
 from experiments.core.subject import words
 from experiments.impro import printed
-from experiments.impro.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
 from experiments.impro.reading import BASIC, at_cell, axes, cells, family, methods, ordered
 
 Lines = Iterator[dict[str, Any]]

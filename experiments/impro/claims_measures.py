@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from experiments.core.report.effects import by_seed, line, over_seeds, paired, rank_correlation
 from experiments.core.subject import words
 from experiments.impro.claims import OURS, Lines
-from experiments.impro.effects import by_seed, line, over_seeds, paired, rank_correlation
 from experiments.impro.reading import at_cell, cells, pick, without
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.core.report.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
 from experiments.core.subject import words
 from experiments.impro.claims import OURS, Lines, best_other
-from experiments.impro.effects import by_seed, count, line, over_seeds, paired, rank_correlation, slope
 from experiments.impro.figure_divergence import is_weight, layers
 from experiments.impro.reading import at_cell, cells, curves, methods
 from experiments.impro.targets import to_targets

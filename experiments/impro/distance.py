@@ -12,7 +12,8 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.halves import Halves
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.scores.rows import agreement
 from experiments.core.scores.transport import Conditional
 from experiments.impro.distances import Client, Features, by_closed_form, by_labels, by_transport

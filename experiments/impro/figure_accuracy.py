@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.core.report.axis import name_positions
+from experiments.core.report.panels import grid, legend, seeds_note
 from experiments.core.report.parts import outer_labels
 from experiments.impro.accuracies import axes_in
-from experiments.impro.figure_parts import grid, legend, seeds_note, star, style
+from experiments.impro.figure_parts import star, style
 from experiments.impro.reading import DATA, MODELS, fl_words, label_of, methods, named, ordered
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from experiments.core.names import natural
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.panels import PANELS, grid, legend, seeds_note
 from experiments.core.report.parts import outer_labels
-from experiments.impro.figure_parts import PANELS, grid, legend, seeds_note
 from experiments.impro.figure_rounds import by_series, looks, panels_of, smooth, smoothed_line
 from experiments.impro.reading import BASIC, at_cell, cells, curves, panel_words, pick, tidy
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from experiments.core.report.panels import grid, legend, seeds_note
 from experiments.core.report.style import look
-from experiments.impro.figure_parts import grid, legend, seeds_note
 from experiments.impro.reading import DATA, MODELS
 
 if TYPE_CHECKING:

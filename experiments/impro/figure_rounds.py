@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.panels import PANELS, grid, legend, seeds_note
 from experiments.core.report.parts import outer_labels
 from experiments.core.report.style import look
-from experiments.impro.figure_parts import PANELS, grid, legend, seeds_note, style
+from experiments.impro.figure_parts import style
 from experiments.impro.reading import (
     BASIC,
     axes,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from experiments.core.report import panels as shared
 from experiments.core.report.artefacts import Artefact
+from experiments.core.report.effects import rank_correlation
 from experiments.core.report.parts import line, outer_labels
 from experiments.core.report.style import PALETTE, look
-from experiments.impro import figure_parts
-from experiments.impro.effects import rank_correlation
 from experiments.impro.reading import label_of, pick, point_words, tidy
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def variance_left(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def _draw_left(left: pd.DataFrame, bound: pd.DataFrame) -> Figure:
     points, overs = list(left["point"].unique()), [over for over in _OVER if over in set(left["over"])]
-    figure, panels, columns = figure_parts.grid(len(points) * len(overs), len(points), 2.2, sharey=True, sharex=True)
+    figure, panels, columns = shared.grid(len(points) * len(overs), len(points), 2.2, sharey=True, sharex=True)
     for ax, (over, point) in zip(panels, [(o, p) for o in overs for p in points], strict=True):
         here = left[(left["point"] == point) & (left["over"] == over)]
         for index, (way, label) in enumerate(_WAYS.items()):
@@ -59,7 +59,7 @@ def _draw_left(left: pd.DataFrame, bound: pd.DataFrame) -> Figure:
         ax.set_title(f"{point_words(point)}\n{_OVER[over]}" if point else _OVER[over])
     outer_labels(panels, columns, "round", "share of the variance left")
     seeds = left["seed"].nunique()
-    figure_parts.legend(figure, panels, figure_parts.seeds_note(seeds, "mean and range"), columns=3)
+    shared.legend(figure, panels, shared.seeds_note(seeds, "mean and range"), columns=3)
     return figure
 
 
@@ -107,7 +107,7 @@ def joined(rows: pd.DataFrame) -> pd.DataFrame:
 def _draw_scatter(both: pd.DataFrame) -> Figure:
     kinds = [kind for kind in _KINDS if kind in set(zip(both["space"], both["how"], strict=True))]
     points = list(both["point"].unique())
-    figure, panels, columns = figure_parts.grid(len(points) * len(kinds), len(kinds), 2.1, sharey="row")
+    figure, panels, columns = shared.grid(len(points) * len(kinds), len(kinds), 2.1, sharey="row")
     for ax, (point, (space, how)) in zip(panels, [(p, k) for p in points for k in kinds], strict=True):
         here = both[(both["point"] == point) & (both["space"] == space) & (both["how"] == how)]
         rounds = sorted(here["round"].unique())
@@ -120,7 +120,7 @@ def _draw_scatter(both: pd.DataFrame) -> Figure:
         method = label_of(str(here["method"].iloc[0]))
         ax.set_title(f"{method}: {_KINDS[space, how]}\n{_correlation_words(here)}", fontsize=7)
     outer_labels(panels, columns, "distance of the client from the others", "contribution [nats]")
-    figure_parts.legend(figure, panels, columns=8)
+    shared.legend(figure, panels, columns=8)
     return figure
 
 

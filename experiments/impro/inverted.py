@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.halves import Halves
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.simulate import Round
 from experiments.core.errors import SpecError
 from experiments.core.scores.images import best, psnr, ssim
 from experiments.impro.inversion import invert

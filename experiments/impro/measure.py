@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.simulate import Round
 from experiments.core.subject import subject
 from experiments.core.sweep.cell import Row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem
+from experiments.core.engine.problem import Problem
 from experiments.core.sweep.cell import Context
 from experiments.impro.distance import DistanceMeasure
 from experiments.impro.inverted import InversionMeasure

@@ -15,7 +15,8 @@ from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.study.quality import status
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.halves import Halves
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.engine.split import path_of
 from experiments.core.scores.transport import Moments
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from experiments.core.algorithms.fedimpro import FedImpro
 from experiments.core.engine.halves import Halves
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.simulate import Round
 from experiments.core.scores.dissimilarity import GradientVariance, bound
 from experiments.impro.gradients import HIGH, LOW, Client, Sampled, Variances, variances
 from experiments.impro.measure import Measure

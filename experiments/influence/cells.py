@@ -9,8 +9,9 @@ from experiments.core.engine.examine import must_stand_still
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.net import Net
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.training import trained_as
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
@@ -93,7 +94,7 @@ def _as_trained(problem: Problem, start: Tensor, chosen: Formulation) -> Net:
     """
     client = problem.schedule[0][0]
     x, y = problem.federation.of(client)
-    rows = problem.local.batches(len(y), problem.seed, client, 1)[0]
+    rows = problem.batches(client, 1)[0]
     x, y = (x, y) if rows is None else (x[rows], y[rows])
     return trained_as(problem.net, chosen, start, x, y, problem.draws_of(client, 1))
 

@@ -7,8 +7,9 @@ from torch import Tensor
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.study.federated import checkpoint, progress_of
 from experiments.core.study.removal import leading, ranked

@@ -12,7 +12,8 @@ from torch import Tensor
 from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.engine.truth import Truth, parameter_change, truth
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant, tensor_norms
 from experiments.core.scores.rows import agreement

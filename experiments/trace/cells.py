@@ -7,7 +7,8 @@ from dataclasses import replace
 from experiments.core.data.faults import flip_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.examine import must_stand_still
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 from experiments.core.estimators.provenance import Inputs
 from experiments.core.study.cells import cells_of

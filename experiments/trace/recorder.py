@@ -13,7 +13,8 @@ from torch import Tensor
 from experiments.core.engine.device import Workers
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round
 from experiments.core.estimators.numerics.tracefl import Contributions, contributions, normalised
 from experiments.core.estimators.provenance import FaultFinder, ProvenanceMethod, Traced
 from experiments.core.study.quality import status

@@ -14,7 +14,8 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.simulate import Problem, Round, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import Round, simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, without_clients
 from experiments.core.names import folder_of

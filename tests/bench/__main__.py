@@ -7,7 +7,19 @@ import os
 import torch
 
 from experiments.core.errors import MissingError
-from tests.bench import engine, fedavg, formulations, impro, influence, privacy, retraining, setup, state, tracing
+from tests.bench import (
+    engine,
+    fedavg,
+    formulations,
+    impro,
+    influence,
+    privacy,
+    retraining,
+    scores,
+    setup,
+    state,
+    tracing,
+)
 
 
 def main() -> None:
@@ -31,6 +43,7 @@ def main() -> None:
     impro.main()
     retraining.main()
     privacy.main()
+    scores.main()
     try:
         influence.main()
     except MissingError as fault:

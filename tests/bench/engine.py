@@ -12,7 +12,8 @@ import torch
 from experiments.core.engine import simulate as simulation
 from experiments.core.engine.calibrate import choose
 from experiments.core.engine.device import Workers
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World, leave_one_out
 from experiments.core.estimators.numerics.closed_forms import algorithm3

@@ -73,8 +73,9 @@ def ours(threads: int) -> dict[str, float]:
     from experiments.core.engine.federation import Federation
     from experiments.core.engine.local import LocalTraining
     from experiments.core.engine.net import Net
+    from experiments.core.engine.problem import Problem
     from experiments.core.engine.schedule import draw_schedule
-    from experiments.core.engine.simulate import Problem, simulate
+    from experiments.core.engine.simulate import simulate
     from experiments.core.engine.worlds import BASE
 
     x, y = _data()

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.core.report.effects import over_seeds, paired, rank_correlation, slope
 from experiments.core.subject import words
 from experiments.impro import claims, claims_measures, claims_rounds
 from experiments.impro.claims_table import claims as table_of
-from experiments.impro.effects import over_seeds, paired, rank_correlation, slope
 from experiments.impro.reading import finals, parse
 from tests.impro import synthetic
 

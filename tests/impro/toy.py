@@ -8,8 +8,9 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 
 SIZES = (24, 10, 14, 8)

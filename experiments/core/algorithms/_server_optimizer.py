@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -19,8 +19,10 @@ class ServerOptimizer(Block, Algorithm):
     """Delta = sum_k n_k / N (w_k - w), given to an optimiser on the server (FedOpt, Reddi et al. 2021, Algorithm 1).
 
     Means are weighted by samples, as in FedAvg (Algorithm 1 writes them unweighted). Buffers are averaged as in FedAvg.
-    With privacy it is rejected: the optimiser's memory would gather updates without noise.
+    With private averaging it is rejected: the optimiser's memory would gather updates without noise.
     """
+
+    one_gradient: ClassVar[bool] = True
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Plain local training."""

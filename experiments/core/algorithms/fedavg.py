@@ -19,6 +19,7 @@ class FedAvg(Block, Algorithm):
 
     kind: Literal["fedavg"] = "fedavg"
     private: ClassVar[bool] = True
+    one_gradient: ClassVar[bool] = True
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Plain local training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,12 +31,13 @@ class FedDyn(Block, Algorithm):
     Clients train on f_k(theta) - <g_k, theta> + alpha / 2 |theta - w|^2 and then set g_k to g_k - alpha (theta_k - w);
     the server sets h to h - alpha / N sum_k (theta_k - w), and w to the participants' plain mean minus h / alpha. All
     begin at zero. The paper minimises exactly; here a client takes its local steps, by any local optimiser. Weight
-    decay counts as part of f_k. Buffers are averaged plainly, each client alike. With privacy it is rejected: h gathers
-    updates without noise.
+    decay counts as part of f_k. Buffers are averaged plainly, each client alike. With private averaging it is
+    rejected: h gathers updates without noise.
     """
 
     kind: Literal["feddyn"] = "feddyn"
     alpha: float = Field(gt=0, description="strength of the regulariser")
+    one_gradient: ClassVar[bool] = True
 
     @property
     def weighting(self) -> Weighting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from experiments.core.block import Block
 from experiments.core.engine.algorithm import Algorithm, Finished, Local, Plain, Reply, Setup, Turn, mean
@@ -18,11 +18,12 @@ class FedNova(Block, Algorithm):
     w - tau_eff sum_k p_k d_k, with p_k = n_k / N over the participants, d_k = (w - w_k) / |a_k|_1 (the learning rate
     within it) and tau_eff = sum_k p_k |a_k|_1, where |a_k|_1 is the weight of client k's gradients in its update: its
     steps tau, or (tau - rho (1 - rho^tau) / (1 - rho)) / (1 - rho) with momentum rho. Weight decay counts as part of
-    each client's objective. Buffers are averaged as in FedAvg. With privacy it is rejected: what is averaged is not the
-    update that is clipped.
+    each client's objective. Buffers are averaged as in FedAvg. With private averaging it is rejected:
+    what is averaged is not the update that is clipped.
     """
 
     kind: Literal["fednova"] = "fednova"
+    one_gradient: ClassVar[bool] = True
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Plain local training; the normalised update, the buffers and |a_k|_1 are sent."""

@@ -20,6 +20,7 @@ class FedProx(Block, Algorithm):
     kind: Literal["fedprox"] = "fedprox"
     mu: float = Field(gt=0, description="weight of the proximal term")
     private: ClassVar[bool] = True
+    one_gradient: ClassVar[bool] = True
 
     def local(self, turn: Turn, start: Tensor, server: Tensor, client: Tensor) -> Local:
         """Local training with the gradient of the proximal term in every step."""

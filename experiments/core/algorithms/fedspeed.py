@@ -42,8 +42,8 @@ class FedSpeed(Block, Algorithm):
     lambda's correction at the server, averaged over all clients, and clips gradients, which this does not.
 
     Weight decay counts as part of each client's objective, beside g_1 and g_2. Buffers are moved at theta alone, and
-    averaged plainly. Two gradients a step take twice the time. With privacy it is rejected: what is sent is not the
-    model that is clipped.
+    averaged plainly. Two gradients a step take twice the time. With privacy it is rejected: what is sent
+    is not the model that is clipped, and a step takes two gradients of a sample.
     """
 
     kind: Literal["fedspeed"] = "fedspeed"

@@ -31,7 +31,7 @@ class Scaffold(Block, Algorithm):
     Clients step along g - c_k + c; then c_k becomes c_k - c + (w - w_k) / (steps * eta_l). The server goes lr times the
     plain mean of the clients' updates, and moves c by |S| / N times the mean change of c_k. All variates begin at zero.
     Weight decay counts as part of each client's objective, so that the variates hold its gradient, too. Buffers are
-    averaged as the models. With privacy it is rejected: variates are not clipped.
+    averaged as the models. With private averaging it is rejected: variates are not clipped.
 
     The code released with FedImpro (Tang et al. 2024) does otherwise: `average: samples` weighs the clients' models by
     n_k, and `variates: participants` moves c by the whole mean change, as if every client took part (so that c is not
@@ -46,6 +46,7 @@ class Scaffold(Block, Algorithm):
     )
     rest: ClassVar[Weighting | None] = "clients"
     broadcasts: ClassVar[bool] = True
+    one_gradient: ClassVar[bool] = True
 
     @property
     def weighting(self) -> Weighting:

@@ -212,12 +212,19 @@ class Algorithm(ABC):
         broadcasts: clients are sent the server's state beside the model.
         private: whether clipping the local models and noise on the next global one give DP-FedAvg's guarantee: only
             where a client sends nothing but its model, and the server keeps nothing that escapes the noise.
+        one_gradient: whether all that a client sends and keeps follows from one gradient a local step, so that DP-SGD's
+            noise on it protects the client's samples.
     """
 
     rest: ClassVar[Weighting | None] = None
     splits: ClassVar[bool] = False
     broadcasts: ClassVar[bool] = False
     private: ClassVar[bool] = False
+    one_gradient: ClassVar[bool] = False
+
+    def protected_by(self, privacy: str) -> bool:
+        """Whether the guarantee of a kind of privacy ("average", "sgd") holds for what it sends and keeps."""
+        return {"average": self.private, "sgd": self.one_gradient}[privacy]
 
     @property
     def weighting(self) -> Weighting:

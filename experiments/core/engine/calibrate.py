@@ -30,7 +30,7 @@ from experiments.core.sealed import seal, unseal
 _log = logging.getLogger(__name__)
 _FIXED = ("dense", "looped")
 _OUTCOME = ("gradients", "buffers", "outputs")
-_MOST_MODELS, _SHOWN = 32, 64
+_MOST_MODELS, _MOST_SAMPLES, _SHOWN = 32, 512, 64
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,15 @@ class Choice:
 
 
 def choose(
-    net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto", splits: bool = False
-) -> Choice:
+    net: Net, federation: Federation, worlds: int, threads: int, wanted: str = "auto", splits: bool = False,
+    clip: float | None = None,
+) -> Choice:  # fmt: skip
     """The formulation called `wanted`; for "auto" the fastest here; for "fixed" the same on every machine.
 
     "auto" times one gradient of every candidate on a client of median size, for the share of the `worlds` models that
     one thread gets, and remembers the result in the user's cache folder. Whatever is picked has first computed what
     plain autograd does, on that client: a candidate that fails or computes something else is out of the race. With
-    `splits` only those that can split the network are in it.
+    `splits` only those that can split the network are in it. With `clip` it is about sums of clipped gradients.
 
     Raises:
         SpecError: an unknown formulation, or one that cannot compute this model here.
@@ -64,7 +65,7 @@ def choose(
     device, dtype = federation.x.device, _real(net, federation)
     known = formulations()
     candidates = {name: kind for name, kind in known.items() if kind.runs(net, device, dtype) and kind.splits >= splits}
-    trial = _Trial(net, federation, min(_MOST_MODELS, max(1, -(-worlds // threads))))
+    trial = _Trial(net, federation, min(_MOST_MODELS, max(1, -(-worlds // threads))), clip)
     if wanted not in ("auto", "fixed"):
         if wanted not in known:
             raise SpecError(f"unknown formulation {wanted!r}", "formulation", f"use auto or one of {', '.join(known)}")
@@ -100,12 +101,12 @@ def _real(net: Net, federation: Federation) -> torch.dtype:
 
 
 class _Trial:
-    """One gradient of `models` models on a client of median size."""
+    """One gradient of `models` models on a client of median size, or on as many of its samples as tell enough."""
 
-    def __init__(self, net: Net, federation: Federation, models: int) -> None:
-        sizes = federation.sizes
+    def __init__(self, net: Net, federation: Federation, models: int, clip: float | None = None) -> None:
+        sizes, self.clip = federation.sizes, clip
         client = sorted(range(len(sizes)), key=sizes.__getitem__)[len(sizes) // 2]
-        self.net, (self.x, self.y) = net, federation.of(client)
+        self.net, (self.x, self.y) = net, (part[:_MOST_SAMPLES] for part in federation.of(client))
         self.theta: Tensor = net.flat().to(federation.x.device, _real(net, federation)).repeat(models, 1)
 
     def key(self, candidates: dict[str, type[Formulation]]) -> str:
@@ -119,6 +120,7 @@ class _Trial:
             str(self.theta.dtype),
             sorted(candidates),
             torch.__version__,
+            *([] if self.clip is None else ["clipped"]),
         ]
         where = torch.cuda.get_device_name(self.x.device) if self.x.is_cuda else f"{os.cpu_count()} cpu"
         return hashlib.sha256(json.dumps([*parts, where]).encode()).hexdigest()[:20]
@@ -131,7 +133,7 @@ class _Trial:
             for trial in range(6):
                 began = time.perf_counter()
                 with warnings.catch_warnings(action="ignore"):  # about what vmap batches slowly: the clock shows that
-                    formulation.gradient(self.theta.clone(), self.x, self.y, None)
+                    self._gradient(formulation, self.theta.clone())
                 if self.x.is_cuda:
                     torch.cuda.synchronize(self.x.device)
                 if trial:  # the first call builds and warms up
@@ -163,9 +165,15 @@ class _Trial:
         theta = self.theta[:1] * torch.tensor([[1.0], [0.9]]).to(self.theta)
         theta[:, self.net.real :] = self.theta[0, self.net.real :]
         seeded, p = formulation.at(0), self.net.p
-        gradients = [seeded.gradient(theta, self.x, self.y, None) for _ in range(2)]
+        gradients = [self._gradient(seeded, theta) for _ in range(2)]
         outputs = seeded.outputs(theta, self.x[:_SHOWN])
         return torch.stack(gradients), theta[:, p:], outputs
+
+    def _gradient(self, formulation: Formulation, theta: Tensor) -> Tensor:
+        """What a step takes from the formulation: a gradient, or with `clip` a sum of clipped ones."""
+        if self.clip is None:
+            return formulation.gradient(theta, self.x, self.y, None)
+        return formulation.clipped(theta, self.x, self.y, None, self.clip)[0]
 
 
 def cache_folder() -> Path:

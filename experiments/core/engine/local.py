@@ -82,6 +82,25 @@ class LocalTraining:
             steps += [torch.from_numpy(order[a : a + size].copy()) for a in range(0, n, size)]
         return steps
 
+    def count(self, n: int) -> int:
+        """The local steps of a round with n samples."""
+        return self.steps if self.steps is not None else (self.epochs or 1) * -(-n // (self.batch_size or n))
+
+    def rate(self, n: int) -> float:
+        """q, the probability with which a sample of a client's n is in a batch that Poisson sampling draws."""
+        return 1.0 if self.steps is not None else min(1.0, (self.batch_size or n) / n)
+
+    def poisson_batches(self, n: int, seed: int, client: int, t: int) -> list[Tensor | None]:
+        """As `batches`, and as many, but each sample is in each batch with probability q, independently of all else.
+
+        Batches differ in size, and may be empty; q n samples are expected. None stands for all n, where q is 1.
+        """
+        rate, count = self.rate(n), self.count(n)
+        if rate == 1.0:
+            return [None] * count
+        drawn = (stream(seed, "batch", client=client, round=t, step=step).random(n) < rate for step in range(count))
+        return [torch.from_numpy(rows.nonzero()[0]) for rows in drawn]
+
 
 def train_stack(
     formulation: Formulation,

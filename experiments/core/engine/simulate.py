@@ -5,65 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from experiments.core.engine.algorithm import Algorithm, Setup, Turn
-from experiments.core.engine.augment import Augment
+from experiments.core.engine.algorithm import Algorithm, Turn
 from experiments.core.engine.checkpoint import Checkpoint
 from experiments.core.engine.device import Workers, free_bytes, halved
-from experiments.core.engine.draws import step_seed
-from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
-from experiments.core.engine.local import LocalTraining, train_stack
-from experiments.core.engine.net import Net
-from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.local import train_stack
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.remembered import Memory
-from experiments.core.engine.schedule import Schedule
-from experiments.core.engine.seeds import stream
 from experiments.core.engine.shares import counts_of, sample_weights, shares_of
-from experiments.core.engine.split import feature_shape
 from experiments.core.engine.uploads import Collected, Done
 from experiments.core.engine.worlds import World, check, fork_rounds
 from experiments.core.errors import NumericalError
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What defines the numbers of a simulation, apart from its worlds and its initial state."""
-
-    net: Net
-    federation: Federation
-    schedule: Schedule
-    local: LocalTraining
-    algorithm: Algorithm
-    seed: int
-    privacy: Privacy | None = None
-    augment: Augment | None = None
-
-    def shown(self, client: int, t: int, step: int, x: Tensor) -> Tensor:
-        """The inputs [n, ...] of a local step as the model sees them: changed by `augment`, the same in every world."""
-        if self.augment is None:
-            return x
-        return self.augment(x, stream(self.seed, "augment", client=client, round=t, step=step))
-
-    def draws_of(self, client: int, t: int) -> Callable[[int], int] | None:
-        """Step of round t -> the stream of what `client`'s model draws in it; None where the model draws nothing."""
-        return (lambda step: step_seed(self.seed, client=client, round=t, step=step)) if self.net.draws else None
-
-    def turn(self, t: int) -> Turn:
-        """What the algorithm is told of round t."""
-        return Turn(t, self.local.lr_at(t), self.local, self.setup)
-
-    @cached_property
-    def setup(self) -> Setup:
-        """What the algorithm is told before the first round."""
-        federation, module = self.federation, self.net.module
-        features = lru_cache(lambda block: feature_shape(module, block, federation.x[:2]))
-        return Setup(self.net.p, len(federation.sizes), federation.classes, self.seed, features)
 
 
 @dataclass
@@ -279,7 +237,7 @@ def _round(
     """Advance every live world by round t."""
     net, federation = problem.net, problem.federation
     drawn, lr = problem.schedule[t - 1], problem.local.lr_at(t)
-    batches = [problem.local.batches(federation.sizes[k], problem.seed, k, t) for k in drawn]
+    batches = [problem.batches(k, t) for k in drawn]
     iterates: list[list[Tensor]] = [[] for _ in drawn]
     algorithm, turn = problem.algorithm, problem.turn(t)
 
@@ -298,8 +256,9 @@ def _round(
             server = task.of(stack.memory.server, some)
             client = stack.memory.of(task.client, task.places[some])
             part = algorithm.local(turn, rows, server, client)
+            way = problem.way(formulation, task.client, weights)
             trained = train_stack(
-                formulation, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws, shown
+                way, rows, x, y, weights, steps, problem.local, lr, part, task.client, keep, draws, shown
             )
             if problem.privacy is not None:
                 problem.privacy.clipped(rows[:, : net.real], trained[:, : net.real])

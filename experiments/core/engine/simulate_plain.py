@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments.core.engine.algorithm import Batch, Plain, Reply
+from experiments.core.engine.dpsgd import plain_gradient
 from experiments.core.engine.draws import drawing
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone
-from experiments.core.engine.simulate import Problem
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.worlds import World, check
 from experiments.core.errors import NumericalError
 
@@ -67,21 +68,36 @@ def _train(problem: Problem, world: World, algorithm: Plain, state: Tensor, k: i
     gone = torch.tensor(
         [s - offsets[k] for s in sorted(world.samples) if offsets[k] <= s < offsets[k + 1]], dtype=torch.long
     )
-    batches, turn = local.batches(len(y), problem.seed, k, t), problem.turn(t)
+    batches, turn = problem.batches(k, t), problem.turn(t)
     for i, rows in enumerate(batches):
         optimiser.zero_grad()
         batch = _batch(Batch(k, i, local.epoch_of(i, len(batches)), x, y, None), rows, gone)
-        if batch is None:
+        if batch is not None:
+            batch = replace(batch, x=problem.shown(k, t, i, batch.x))
+        if draws is not None and problem.mechanism is not None:
+            _set_private(problem, module, batch, local.rate(len(y)) * (len(y) - len(gone)), draws(i))
+        elif batch is None:
             for p in trained:
                 p.grad = torch.zeros_like(p)
         else:
-            batch = replace(batch, x=problem.shown(k, t, i, batch.x))
             with nullcontext() if draws is None else drawing(draws(i), x.device):
                 algorithm.loss(problem.net, module, batch, turn).backward()
         algorithm.correct(k, trained, anchor)
         optimiser.step()
     after = _clipped(problem, state, flatten(problem.net, module))
     return Reply(k, len(y) - len(gone), len(batches), after)
+
+
+def _set_private(problem: Problem, module: nn.Module, batch: Batch | None, expected: float, seed: int) -> None:
+    """Set the private gradient of `batch` (None: no sample) in the parameters of `module`."""
+    counted = None if batch is None or batch.weight is None else batch.weight[0] != 0
+    x, y = (problem.federation.x[:0], problem.federation.y[:0]) if batch is None else (batch.x, batch.y)
+    x, y = (x, y) if counted is None else (x[counted], y[counted])
+    assert problem.mechanism is not None
+    gradient = plain_gradient(problem.net, module, x, y, problem.mechanism, expected, seed)
+    trained = [tensor for tensor in module.parameters() if tensor.requires_grad]
+    for tensor, slot in zip(trained, problem.net.params, strict=True):
+        tensor.grad = gradient[slot.start : slot.stop].reshape(slot.shape).clone()
 
 
 def _batch(whole: Batch, rows: Tensor | None, gone: Tensor) -> Batch | None:

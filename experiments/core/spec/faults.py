@@ -33,8 +33,8 @@ def faults_of(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[
 def _path(loc: tuple[int | str, ...], value: Any) -> Key:
     """Pydantic's location without the union tags that it inserts."""
     path: list[str] = []
-    for part in loc:
-        if value == part or (isinstance(value, dict) and part not in value and value.get("kind") == part):
+    for place, part in enumerate(loc, 1):
+        if value == part or (isinstance(value, dict) and part not in value and _is_tag(part, value, place < len(loc))):
             continue  # a word is short for the block of that kind
         path.append(str(part))
         if isinstance(value, list):
@@ -42,6 +42,11 @@ def _path(loc: tuple[int | str, ...], value: Any) -> Key:
         else:
             value = value.get(part) if isinstance(value, dict) else None
     return tuple(path)
+
+
+def _is_tag(part: int | str, value: dict[str, Any], inner: bool) -> bool:
+    """Whether `part` is the kind of the block `value`, or, within a location, the kind of one that names none."""
+    return value["kind"] == part if "kind" in value else inner
 
 
 def _crosswise(message: str, path: Key, tree: Tree) -> list[Fault]:

@@ -118,12 +118,41 @@ class LocalSpec(Block):
         return raised(self, faults)
 
 
-class PrivacySpec(Block):
+class AveragePrivacy(Block):
     """DP-FedAvg on the server (McMahan et al. 2018): clipped updates, Gaussian noise on their average."""
 
+    kind: Literal["average"] = "average"
     clip: float = Field(gt=0, description="largest norm of a client's update")
     noise: float = Field(ge=0, description="noise multiplier: deviation noise * clip / participants")
     delta: float = Field(1e-5, gt=0, lt=1, description="delta of the reported epsilon")
+
+
+class SgdPrivacy(Block):
+    """DP-SGD by each client (Abadi et al. 2016): clipped gradients of samples, Gaussian noise on their sum.
+
+    Batches are drawn by Poisson sampling; the sum is divided by the expected batch, local.batch_size, exactly.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    clip: float = Field(1.0, gt=0, description="largest norm of a sample's gradient")
+    noise: float | None = Field(
+        None, ge=0, description="noise multiplier: deviation noise * clip; null: the smallest that keeps to epsilon"
+    )
+    epsilon: float = Field(8.0, gt=0, description="what every client spends at most, where noise is null")
+    delta: float = Field(1e-5, gt=0, lt=1, description="delta of epsilon")
+    accountant: Literal["prv", "rdp"] = Field("prv", description="opacus': Gopi et al. 2021, or Mironov 2017")
+    fix_norm: bool = Field(False, description="replace BatchNorm, which mixes samples, by GroupNorm")
+
+
+def _average(value: Any) -> Any:
+    """A block of privacy without its kind is the older of the two."""
+    return {"kind": "average", **value} if isinstance(value, dict) else value
+
+
+if TYPE_CHECKING:
+    PrivacySpec = Any
+else:
+    PrivacySpec = Annotated[union([AveragePrivacy, SgdPrivacy]), BeforeValidator(_average)]
 
 
 class AugmentSpec(Block):
@@ -172,7 +201,9 @@ class RunSpec(SettingSpec):
     algorithm: AlgorithmSpec = Field(FedAvg(), description="the federated algorithm")
     local: LocalSpec = Field(description="local training")
     augment: AugmentSpec | None = Field(None, description="random changes of training images; null: none")
-    privacy: PrivacySpec | None = Field(None, description="differentially private averaging; null: none")
+    privacy: PrivacySpec | None = Field(
+        None, description="differential privacy: of the average (average), or of each local step (sgd); null: none"
+    )
     rounds: int = Field(ge=1, description="T, number of rounds")
     clients_per_round: int = Field(ge=1, description="participants of each round")
     loss: Literal["cross_entropy", "squared"] = Field("cross_entropy", description="loss of a sample")
@@ -217,7 +248,7 @@ class RunSpec(SettingSpec):
         if self.evaluate_every > self.rounds:
             faults.append(f"evaluate_every: {self.evaluate_every} is more than the {self.rounds} rounds")
         faults += self.algorithm.unfit(self.local)
-        if self.privacy is not None and not self.algorithm.private:
+        if self.privacy is not None and not self.algorithm.protected_by(self.privacy.kind):
             faults.append(f"privacy: clipping and noise do not protect all that {self.algorithm.kind} sends or keeps")
         return raised(self, faults)
 

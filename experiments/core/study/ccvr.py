@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.core.engine.net import Net
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem
 from experiments.core.engine.simulate_plain import load
 from experiments.core.errors import SpecError
 

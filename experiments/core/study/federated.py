@@ -20,15 +20,15 @@ from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, clone, initialise
 from experiments.core.engine.packed import packed
-from experiments.core.engine.privacy import Privacy, accountants
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import seeded
-from experiments.core.engine.simulate import Problem
 from experiments.core.errors import SpecError
 from experiments.core.memory import LOWER, require
 from experiments.core.models import build as build_model
 from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import CustomModel, RunSpec
+from experiments.core.study.dpsgd import averaged, fit_for_steps, mechanism_of
 from experiments.core.study.formulation import formulation as chosen
 from experiments.core.study.price import of_states
 from experiments.core.sweep.cell import Context
@@ -50,7 +50,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
         MissingError: data, device or accountants missing. SpecError: more clients per round than clients, a model that
             does not fit.
     """
-    privacy, device, dtype = _privacy(spec), resolve_device(context.device), getattr(torch, spec.dtype)
+    privacy, device, dtype = averaged(spec.privacy), resolve_device(context.device), getattr(torch, spec.dtype)
     federation: Federation = spec.partition.split(spec.data.load(seed, context.data_dir), seed)
     count = len(federation.sizes)
     if spec.clients_per_round > count:
@@ -60,6 +60,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
             "lower clients_per_round, or split the data over more clients",
         )
     module = initial_module(spec.model, spec.init, seed, tuple(federation.x.shape[1:]), federation.classes, context)
+    module = fit_for_steps(module, spec.privacy)
     net = Net.of(module.to(device, dtype), spec.loss)
     tell_data(federation, spec.loss, context)
     if spec.loss == "squared":
@@ -73,7 +74,8 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     context.facts["data"] = fingerprint(federation)
     context.facts["device"] = str(device)
     augment = None if spec.augment is None else Augment.of(federation, **spec.augment.model_dump())
-    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy, augment)
+    mechanism = mechanism_of(spec.privacy, net, federation, schedule, local)
+    problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy, augment, mechanism)
     _statistics_fit(problem, context)
     _classes_held(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
@@ -137,7 +139,8 @@ def formulation(spec: RunSpec, problem: Problem, worlds: int, context: Context, 
     """
     states = of_states(spec, problem.net.size, worlds, problem.setup)
     require_room(states + more, problem.federation.x.device)
-    return chosen(spec, problem.net, problem.federation, worlds, context, problem.algorithm.splits)
+    clip = problem.mechanism.clip if problem.mechanism else None
+    return chosen(spec, problem.net, problem.federation, worlds, context, problem.algorithm.splits, clip)
 
 
 def require_room(need: int, device: torch.device, todo: str = LOWER) -> None:
@@ -237,10 +240,3 @@ def one_hot(federation: Federation, dtype: torch.dtype) -> Federation:
         for labels in (federation.y, federation.test_y)
     )
     return replace(federation, y=y, test_y=test_y)
-
-
-def _privacy(spec: RunSpec) -> Privacy | None:
-    if spec.privacy is None:
-        return None
-    accountants()
-    return Privacy(spec.privacy.clip, spec.privacy.noise)

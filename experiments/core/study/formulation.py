@@ -19,18 +19,22 @@ NOTE = "formulation.json"
 
 
 def formulation(
-    spec: RunSpec | CentralSpec, net: Net, federation: Federation, worlds: int, context: Context, splits: bool = False
-) -> Formulation:
+    spec: RunSpec | CentralSpec, net: Net, federation: Federation, worlds: int, context: Context, splits: bool = False,
+    clip: float | None = None,
+) -> Formulation:  # fmt: skip
     """The spec's formulation for `worlds` worlds; where it says auto, the fastest one, or a fixed one at smoke scale.
 
-    `splits`: one that can split the network.
+    `splits`: one that can split the network. `clip`: the fastest at sums of clipped gradients.
 
     Raises:
         SpecError: as `choose`.
     """
     wanted = "fixed" if spec.scale == "smoke" and spec.formulation == "auto" else spec.formulation
-    device = federation.x.device.type
-    return settled(context, device, wanted, lambda name: choose(net, federation, worlds, context.threads, name, splits))
+
+    def pick(name: str) -> Choice:
+        return choose(net, federation, worlds, context.threads, name, splits, clip)
+
+    return settled(context, federation.x.device.type, wanted, pick)
 
 
 def settled(context: Context, device: str, wanted: str, choose: Callable[[str], Choice]) -> Formulation:

@@ -19,7 +19,8 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE
 from tests.core.engine.test_simulate import problem
 

@@ -24,7 +24,8 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World
 

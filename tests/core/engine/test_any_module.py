@@ -22,8 +22,9 @@ from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
 from experiments.core.engine.newton import inverse, minimise, newton_worlds
 from experiments.core.engine.objective import Objective
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import flatten, load, simulate_plain
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.estimators.numerics.explicit import hessian

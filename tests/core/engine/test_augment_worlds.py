@@ -15,8 +15,9 @@ from experiments.core.engine.augment import Augment
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World
 from tests.core.engine.test_simulate import WORLDS, make, problem

@@ -17,8 +17,9 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net
 from experiments.core.engine.packed import Packed, packed
 from experiments.core.engine.privacy import Privacy
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.estimators.numerics.fed_influence import FedInfluence, Variant
 from tests.core.engine.formulations import cases

@@ -17,8 +17,9 @@ from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.truth import truth
 from experiments.core.engine.worlds import BASE, World

@@ -14,9 +14,10 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.remembered import Memory
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE, without_client
 
 MANY, P = 20_000, 6

@@ -11,8 +11,9 @@ from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
 from experiments.core.engine.per_sample import per_sample_gradients
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.estimators.numerics.closed_forms import (
     explicit_fisher,

@@ -14,8 +14,9 @@ from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining, train_stack
 from experiments.core.engine.net import Net, initialise
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.schedule import draw_schedule
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.training import trained_as
 from experiments.core.engine.truth import truth
 from experiments.core.engine.worlds import leave_one_out

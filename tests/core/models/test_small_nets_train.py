@@ -14,10 +14,13 @@ from experiments.core.engine.examine import examine
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World
+from experiments.core.models.lenet import LeNet
 from experiments.core.models.resnet import ResNet
+from experiments.core.models.resnet9 import ResNet9
 from experiments.core.models.vgg9 import Vgg9
 from tests.core.models.test_torchvision_trains import federation
 
@@ -25,7 +28,16 @@ MODELS = {
     "batch norm": ResNet(depth=8, width=2),
     "group norm": ResNet(depth=8, width=2, norm="group"),
     "dropout": Vgg9(width=1),
+    "resnet9": ResNet9(width=2, norm="group"),
+    "lenet": LeNet(norm="group"),
+    "resnext": ResNet(depth=50, width=4, groups=2, width_per_group=16, norm="group"),
 }
+PLACES = {
+    "dropout": {"layer2": "conv4", "pool": "fc1"},
+    "lenet": {"layer2": "conv1", "pool": "fc1"},
+    "resnet9": {"layer2": "res1"},
+}
+"""Where nets without these blocks are split."""
 WORLDS = [BASE, World("without:1", frozenset({1})), World("sample", samples=frozenset({1}))]
 
 
@@ -33,8 +45,7 @@ WORLDS = [BASE, World("without:1", frozenset({1})), World("sample", samples=froz
 @pytest.mark.parametrize("model", list(MODELS))
 def test_the_engine_trains_what_plain_pytorch_trains(model, block):
     """With augmentation; by every formulation that can compute the model."""
-    if model == "dropout":
-        block = {"layer2": "conv4", "pool": "fc1"}.get(block, block)
+    block = PLACES.get(model, {}).get(block, block)
     whole = federation(13, 2, 6)
     data = replace(whole, x=whole.x[..., :16, :16], test_x=whole.test_x[..., :16, :16])
     module = MODELS[model].build((3, 16, 16), 2).double()

@@ -11,7 +11,8 @@ from experiments.core.data.pool import Pool
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net, initialise
-from experiments.core.engine.simulate import Problem, simulate
+from experiments.core.engine.problem import Problem
+from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.models.torchvision import Torchvision

@@ -1,12 +1,12 @@
 import pytest
 
-from experiments.core.spec.fields import CustomModel, LocalSpec, PrivacySpec, RunSpec
+from experiments.core.spec.fields import AveragePrivacy, CustomModel, LocalSpec, RunSpec, SgdPrivacy
 from experiments.core.spec.load import load
 from experiments.core.spec.override import read_overrides
 
 
 def test_every_field_is_described():
-    blocks = [RunSpec, LocalSpec, PrivacySpec, CustomModel]
+    blocks = [RunSpec, LocalSpec, AveragePrivacy, SgdPrivacy, CustomModel]
     assert all(f.description for b in blocks for key, f in b.model_fields.items() if key != "kind")
 
 

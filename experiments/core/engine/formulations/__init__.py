@@ -92,6 +92,23 @@ class Formulation(ABC):
         """
         raise NotImplementedError(f"{self.name} cannot split a network")
 
+    def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
+        """Sums of the samples' gradients, each scaled down to a norm of `clip` first (Abadi et al. 2016).
+
+        Each sample goes through the model alone, as far as numbers go, with nothing drawn: models without BatchNorm
+        and dropout.
+
+        Args:
+            theta, x, y, weight: as in `gradient`. clip: C.
+
+        Returns:
+            [B, p] sum_s w_s min(1, C / ||g_s||) g_s, and [B, n] the norms ||g_s|| before clipping (0 where a sample of
+            weight 0 was passed over).
+        """
+        from experiments.core.engine.clipped import clipped
+
+        return clipped(self.net, theta, x, y, weight, clip)
+
     @abstractmethod
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """Outputs in evaluation mode: theta [B, size], x [n, ...] -> [B, n, C]. No autograd graph is kept."""
