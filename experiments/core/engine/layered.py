@@ -7,7 +7,6 @@ output gradients of each of them. The sum of clipped gradients comes from these 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,10 +24,14 @@ class NotLayeredError(Exception):
 
 @dataclass(frozen=True)
 class Samples:
-    """Gradients of n samples, tensor by tensor; tensors that took no part are left out."""
+    """Gradients of n samples, tensor by tensor; tensors that took no part are left out.
+
+    `nbytes`: of the inputs of layers, the gradients in their outputs, and gradients written out.
+    """
 
     parts: dict[Slot, Part]
     n: int
+    nbytes: int
 
     def norms(self, like: Tensor) -> Tensor:
         """Norm of each sample's gradient in all parameters, [n]."""
@@ -62,7 +65,7 @@ def samples(net: Net, theta: Tensor, x: Tensor, y: Tensor, sums: bool = True) ->
         raise NotLayeredError
     loose = [leaves[slot.name] for slot in net.params if slot not in met]
     wanted = [call.edge for call in calls]
-    gradients = torch.autograd.grad(loss, [*wanted, *loose], allow_unused=True)  # type: ignore[list-item]
+    gradients = torch.autograd.grad(loss, [*wanted, *loose], allow_unused=True)  # type: ignore[arg-type]
     if any(g is not None for g in gradients[len(calls) :]):
         raise NotLayeredError
     parts: dict[Slot, Part] = {}
@@ -71,7 +74,7 @@ def samples(net: Net, theta: Tensor, x: Tensor, y: Tensor, sums: bool = True) ->
             if g is not None and own[call.name]:
                 found = parts_of(call, set(own[call.name]), g, sums)
                 parts.update({own[call.name][tensor]: part for tensor, part in found.items()})
-    return Samples(parts, len(x))
+    return Samples(parts, len(x), sum(c.nbytes for c in calls) + sum(part.nbytes for part in parts.values()))
 
 
 def _own(module: nn.Module, net: Net) -> dict[str, dict[str, Slot]]:

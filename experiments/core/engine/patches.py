@@ -69,10 +69,7 @@ def written(below: Tensor, g: Tensor, grid: Grid, out: Tensor | None) -> tuple[T
     for rows, patches in _patches(below, grid, inner):
         left = _places_last(g[rows])
         here = None if out is None else out[rows]
-        if here is None:
-            made = torch.bmm(left, patches)
-        else:
-            made = torch.bmm(left, patches, out=here)
+        made = torch.bmm(left, patches) if here is None else torch.bmm(left, patches, out=here)
         torch.linalg.vector_norm(made.view(len(made), wide * made.shape[2]), dim=1, out=squares[rows])
     return squares.square_(), inner
 

@@ -8,17 +8,23 @@ whichever is cheaper.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn import grad as of_layers
 
 from experiments.core.engine.calls import Call, is_conv1d, is_recorded
 from experiments.core.engine.patches import Grid, squares, written
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-_CONVOLUTIONS = {nn.Conv1d: nn.grad.conv1d_weight, nn.Conv2d: nn.grad.conv2d_weight, nn.Conv3d: nn.grad.conv3d_weight}
+_CONVOLUTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Conv1d: of_layers.conv1d_weight,
+    nn.Conv2d: of_layers.conv2d_weight,
+    nn.Conv3d: of_layers.conv3d_weight,
+}
 _WRITING = 40
 """Multiplications that cost as much as one number of a gradient written out, read for its norm and for the sum.
 
@@ -40,6 +46,11 @@ class Part(ABC):
     def squares(self) -> Tensor:
         """Their squared norms, [n]."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of gradients written out."""
+        return 0
+
     @abstractmethod
     def total(self, factor: Tensor) -> Tensor:
         """sum_s factor_s g_s in the tensor's shape or flat; factor [n]."""
@@ -56,6 +67,11 @@ class Rows(Part):
     def squares(self) -> Tensor:
         """See `Part`."""
         return torch.linalg.vector_norm(self.rows, dim=1).square_() if self.known is None else self.known
+
+    @property
+    def nbytes(self) -> int:
+        """See `Part`."""
+        return self.rows.nbytes
 
     def total(self, factor: Tensor) -> Tensor:
         """See `Part`."""
@@ -75,6 +91,11 @@ class Kernels(Part):
     def squares(self) -> Tensor:
         """See `Part`."""
         return self.squares_
+
+    @property
+    def nbytes(self) -> int:
+        """See `Part`."""
+        return self.rows.nbytes
 
     def total(self, factor: Tensor) -> Tensor:
         """See `Part`."""
