@@ -154,7 +154,9 @@ class _Attacked(Formulation):
         total, _ = self._inner.clipped(theta, x, y, drawn, clip)
         total = total + _noise(self._mechanism, self._seeds, theta, self.net.p, (self._t, self._step))
         own, _ = self._inner.clipped(theta, x[-1:], y[-1:], None, clip)
-        inner, norm = ((total * own).sum(1).double(), own.norm(dim=1).double())
+        rest, _ = self._inner.clipped(theta, x[:-1], y[:-1], None, clip)  # all of it known but which are drawn
+        inner = ((total - self._rate * rest) * own).sum(1).double()
+        norm = own.norm(dim=1).double()
         ratio = log_ratio(inner.cpu().numpy(), norm.cpu().numpy(), self._rate, clip * self._mechanism.noise)
         self._seen += torch.from_numpy(ratio)
         return total / (self._rate * len(y))
