@@ -17,6 +17,8 @@ from experiments.core.study.quality import quality
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Cell, Context, Row
 from experiments.vog import PAPER
+from experiments.vog.agreement import agreements
+from experiments.vog.blocks import Measure
 from experiments.vog.checkpoints import Checkpoints
 from experiments.vog.diary import Diary
 from experiments.vog.price import price, worlds_of
@@ -35,7 +37,9 @@ def compute(spec: VogSpec, point: str, seed: int, context: Context) -> list[Row]
     built = build(spec, seed, context)
     require_classes(built.problem)
     problem, flipped = planted(spec, built.problem)
-    chosen = formulation(spec, problem, worlds_of(spec), context)
+    for block in spec.measures.values():
+        block.check(spec, problem)
+    chosen = formulation(spec, problem, worlds_of(spec, len(problem.federation.y), problem.net.size), context)
     with Workers(context.threads) as workers:
         diary = Diary(spec, point, problem, chosen, workers, context, built.columns)
         kept, final = _trained(spec, built, problem, chosen, diary, context)
@@ -52,12 +56,7 @@ def compute(spec: VogSpec, point: str, seed: int, context: Context) -> list[Row]
         rows += _of_scores(study)
         for name, block in spec.measures.items():
             context.partial([{**built.columns, **row} for row in rows])
-            saved = checkpoint(spec, context, f"rows-{name}")
-            content = saved.load()
-            if content is None:
-                content = {"rows": block.measure(study)}
-                saved.save(content)
-            rows += content["rows"]
+            rows += _measured(name, block, study)
     return [{**built.columns, **row} for row in rows]
 
 
@@ -82,10 +81,22 @@ def _trained(
     return kept, final
 
 
+def _measured(name: str, block: Measure, study: Study) -> list[Row]:
+    """The rows of one block, kept when it is done."""
+    saved = checkpoint(study.spec, study.context, f"rows-{name}")
+    content = saved.load()
+    if content is None:
+        content = {"rows": block.measure(study)}
+        saved.save(content)
+    rows: list[Row] = content["rows"]
+    return rows
+
+
 def _of_scores(study: Study) -> list[Row]:
-    """Mean of each method's raw scores, and what they took."""
+    """Mean of each method's raw scores, what they took, and how far every two agree."""
     rows = Rows(study.point)
     for name, scores in study.raw.items():
         rows.add(name, "score_mean", float(scores.mean()), n=len(scores))
         rows.add(name, "seconds", study.seconds[name], "s", n=len(scores), of="scores")
-    return rows.rows
+    scaled = {name: study.scaled(scores) for name, scores in study.raw.items()}
+    return [*rows.rows, *agreements(scaled, study.point)]

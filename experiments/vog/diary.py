@@ -86,6 +86,8 @@ class Diary:
             "batch_size": spec.local.batch_size or max(data.sizes),
             "learning_rate": spec.local.lr,
             "planted": spec.planted,
+            **({"image_size": data.x.shape[-1]} if data.x.dim() == 4 else {}),
+            **({"resumed_rounds": spec.rounds - spec.removal.after} if spec.removal else {}),
         }
         for key, value in facts.items():
             self.metrics.add("config", "config", float(value), key=key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.core.data.pool import DataBlock
 from experiments.core.errors import SpecError
@@ -19,23 +19,58 @@ class KeptData(DataBlock):
     keep_train: int | None = Field(None, ge=1, description="training samples to keep, at random; default: all")
     keep_test: int | None = Field(None, ge=1, description="test samples to keep, at random; default: all")
     keep_seed: int = Field(0, ge=0, description="seed of that choice; not the run's seed")
+    keep_balanced: bool = Field(False, description="keep equally many samples of each class (to within one)")
 
-    def kept_rows(self, n: int, part: Literal["train", "test"]) -> np.ndarray | slice:
-        """Ascending row numbers of the samples kept out of n; a full slice where none is left out.
+    @model_validator(mode="after")
+    def _balances_something(self) -> KeptData:
+        if self.keep_balanced and self.keep_train is None and self.keep_test is None:
+            raise ValueError("keep_balanced: say how many samples to keep: keep_train or keep_test")
+        return self
+
+    def kept_rows(self, labels: np.ndarray, part: Literal["train", "test"]) -> np.ndarray | slice:
+        """Ascending row numbers of the samples kept out of those with `labels` [n]; a full slice where all are kept.
 
         Raises:
-            SpecError: more are to be kept than there are.
+            SpecError: more are to be kept than there are, or than a class has.
         """
         import numpy as np
 
         from experiments.core.engine.seeds import stream
 
-        count = self.keep_train if part == "train" else self.keep_test
+        count, n = self.keep_train if part == "train" else self.keep_test, len(labels)
         if count is None:
             return slice(None)
         if count > n:
             raise SpecError(f"there are {n} {part} samples, not {count}", f"data.keep_{part}", f"keep at most {n}")
-        return np.sort(stream(self.keep_seed, "keep", part=part).permutation(n)[:count])
+        order = stream(self.keep_seed, "keep", part=part).permutation(n)
+        if self.keep_balanced:
+            order = order[_in_turn(labels[order])]
+            _require_balanced(labels, labels[order[:count]], f"data.keep_{part}")
+        return np.sort(order[:count])
+
+
+def _in_turn(labels: np.ndarray) -> np.ndarray:
+    """An order of samples with `labels` [n] in which the classes take turns: first of each, second of each, ..."""
+    import numpy as np
+
+    by_class = np.argsort(labels, kind="stable")
+    sizes = np.unique(labels, return_counts=True)[1]
+    turn = np.empty(len(labels), np.int64)
+    turn[by_class] = np.concatenate([np.arange(size) for size in sizes])
+    return np.lexsort((labels, turn))
+
+
+def _require_balanced(labels: np.ndarray, kept: np.ndarray, where: str) -> None:
+    """Raise SpecError where the smallest class has too few samples for its share of those `kept`."""
+    import numpy as np
+
+    names, sizes = np.unique(labels, return_counts=True)
+    shares = np.array([(kept == name).sum() for name in names])
+    if shares.max() - shares.min() > 1:
+        least = int(shares.argmin())
+        what = f"{len(kept)} samples, equally many of {len(names)} classes: class {names[least]} has {sizes[least]}"
+        todo = f"keep at most {len(names) * sizes.min()}, or leave data.keep_balanced out"
+        raise SpecError(what, where, todo)
 
 
 def train_count(n: int, fraction: float) -> int:

@@ -53,9 +53,9 @@ class Cifar(ScaledImages):
         content = self._content(self._source(root))
         batches = [self._records(content[name], root / name) for name in TRAIN[self.classes]]
         records, tests = np.concatenate(batches), self._records(content[TEST[self.classes]], root / TEST[self.classes])
-        records, tests = records[self.kept_rows(len(records), "train")], tests[self.kept_rows(len(tests), "test")]
-        # The fine label is the last byte before the pixels; CIFAR-100 has a coarse one before it.
-        train, test = ((_images(part), part[:, -PIXELS - 1]) for part in (records, tests))
+        records = records[self.kept_rows(_labels(records), "train")]
+        tests = tests[self.kept_rows(_labels(tests), "test")]
+        train, test = ((_images(part), _labels(part)) for part in (records, tests))
         pool = make_pool(str(root), train, test, self.classes, f"cifar{self.classes}")
         return self.finished(pool, str(root))
 
@@ -104,6 +104,11 @@ class Cifar(ScaledImages):
             what = f"{len(raw)} bytes are not whole records of {length} bytes"
             raise SpecError(what, str(file), f"fetch CIFAR-{self.classes} again, or correct data.classes")
         return np.frombuffer(raw, np.uint8).reshape(-1, length)
+
+
+def _labels(records: np.ndarray) -> np.ndarray:
+    """[n]: the last byte before the pixels; CIFAR-100 has a coarse label before it."""
+    return records[:, -PIXELS - 1]
 
 
 def _images(records: np.ndarray) -> np.ndarray:

@@ -7,33 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.core.data._catalogue import CATALOGUE, Known
 from experiments.core.data._form import misfit
 from experiments.core.data._transfer import File, alone, receive, unsound
 from experiments.core.errors import MissingError, SpecError
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Known:
-    """One data set of the catalogue.
-
-    Attributes:
-        name: the word for `fedlab data --download`. what: one line about it. licence: its terms.
-        files: what to fetch; empty when nothing has to be.
-        kind: the block of a spec that reads it (with `path:` where it needs one).
-        how: another way to get it, or a remark.
-        needs: data sets it is made from by `build`; `built` are the resulting files.
-    """
-
-    name: str
-    what: str
-    licence: str
-    kind: str
-    files: tuple[File, ...] = ()
-    how: str = ""
-    needs: tuple[str, ...] = ()
-    built: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,218 +23,6 @@ class State:
     what: str
     state: str
     detail: str
-
-
-_OSSCI = "https://ossci-datasets.s3.amazonaws.com/mnist"
-_ZALANDO = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-_QMNIST = "https://raw.githubusercontent.com/facebookresearch/qmnist/master"
-_FEMNIST = "https://huggingface.co/datasets/flwrlabs/femnist/resolve/main/data"
-_TORONTO = "https://www.cs.toronto.edu/~kriz"
-_TEXTS = "https://s3.amazonaws.com/fast-ai-nlp"
-_AG_NEWS = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
-_HUB = "https://huggingface.co"
-_SVHN = "http://ufldl.stanford.edu/housenumbers"
-_ZENODO = "https://zenodo.org/records/10519652/files"
-
-
-def _idx(folder: str, base: str, *files: tuple[str, int, str]) -> tuple[File, ...]:
-    """The files of an IDX data set."""
-    return tuple(File(f"{folder}/raw/{name}", f"{base}/{name}", size, f"sha256:{sha}") for name, size, sha in files)
-
-
-def _checkpoint(folder: str, base: str, *vocabulary: tuple[str, int, str]) -> tuple[File, ...]:
-    """A model of the hub: its vocabulary with checksums, its configuration and weights without."""
-    words = (File(f"tokenizers/{folder}/{n}", f"{base}/{n}", size, f"sha256:{sha}") for n, size, sha in vocabulary)
-    weights = (File(f"models/{folder}/{n}", f"{base}/{n}", 0) for n in ("config.json", "model.safetensors"))
-    return (*words, *weights)
-
-
-CATALOGUE: tuple[Known, ...] = (
-    Known("leaf_synthetic", "LEAF's synthetic data: 60 features, 5 classes; needs no file", "none", "leaf_synthetic"),
-    Known("sklearn_digits", "scikit-learn's digits, enlarged: a stand-in, no file", "CC BY 4.0", "sklearn_digits"),
-    Known("iris", "Fisher's 150 iris flowers, from scikit-learn: 4 features, 3 classes, no file", "CC BY 4.0", "iris"),
-    Known(
-        "femnist",
-        "FEMNIST: 814,277 handwritten characters, 62 classes, by writer",
-        "BSD 2-clause",
-        "femnist",
-        (File("femnist/train-00000-of-00001.parquet", f"{_FEMNIST}/train-00000-of-00001.parquet", 200_734_290),),
-        "or run LEAF's data/femnist/preprocess.sh and put its data/train and data/test into femnist/; "
-        "no checksum is published, so size and form are checked; reading it needs the extra [parquet]",
-    ),
-    Known(
-        "mnist_by_writer",
-        "MNIST's digits by 150 NIST writers (LEAF JSON): the digits-only stand-in for FEMNIST",
-        "CC BY-SA 3.0 (images), BSD 3-clause (writer ids)",
-        "mnist_by_writer",
-        how="made here from mnist and qmnist_labels",
-        needs=("mnist", "qmnist_labels"),
-        built=(
-            "mnist_by_writer/train/all_data_0_niid_0_keep_0_train_9.json.gz",
-            "mnist_by_writer/test/all_data_0_niid_0_keep_0_test_9.json.gz",
-        ),
-    ),
-    Known(
-        "mnist",
-        "MNIST: 70,000 handwritten digits",
-        "CC BY-SA 3.0",
-        "idx, path: MNIST; or small_mnist",
-        _idx(
-            "MNIST", _OSSCI,
-            ("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-            ("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-            ("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-            ("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
-        ),
-    ),
-    Known(
-        "fashion_mnist",
-        "Fashion-MNIST: 70,000 images of clothes, 10 classes",
-        "MIT",
-        "idx, path: FashionMNIST",
-        _idx(
-            "FashionMNIST", _ZALANDO,
-            ("train-images-idx3-ubyte.gz", 26421880,
-             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-            ("train-labels-idx1-ubyte.gz", 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-            ("t10k-images-idx3-ubyte.gz", 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
-            ("t10k-labels-idx1-ubyte.gz", 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
-        ),
-    ),
-    Known(
-        "qmnist_labels",
-        "QMNIST's label file: the NIST writer of every MNIST training digit",
-        "BSD 3-clause",
-        "not read by itself; part of mnist_by_writer",
-        _idx(
-            "QMNIST", _QMNIST,
-            ("qmnist-train-labels-idx2-int.gz", 463024,
-             "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f"),
-        ),
-    ),
-    Known(
-        "cifar10",
-        "CIFAR-10, binary version: 60,000 colour images of 32x32, 10 classes",
-        "none stated; cite Krizhevsky 2009",
-        "cifar",
-        (
-            File(
-                "cifar/cifar-10-binary.tar.gz",
-                f"{_TORONTO}/cifar-10-binary.tar.gz",
-                170_052_171,
-                "md5:c32a1d4ab5d03f1284b67883e8d87530",
-            ),
-        ),
-        "it is read packed as it is",
-    ),
-    Known(
-        "cifar100",
-        "CIFAR-100, binary version: 60,000 colour images of 32x32, 100 classes",
-        "none stated; cite Krizhevsky 2009",
-        "cifar, classes: 100",
-        (
-            File(
-                "cifar/cifar-100-binary.tar.gz",
-                f"{_TORONTO}/cifar-100-binary.tar.gz",
-                168_513_733,
-                "md5:03b5dce01913d631647c71ecec9e9cb8",
-            ),
-        ),
-        "it is read packed as it is",
-    ),
-    Known(
-        "svhn",
-        "SVHN: 99,289 colour images of house numbers of 32x32, 10 classes, without the extra ones (Netzer et al. 2011)",
-        "non-commercial use only",
-        "svhn",
-        (
-            File("svhn/train_32x32.mat", f"{_SVHN}/train_32x32.mat", 182_040_794,
-                 "sha256:435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8"),
-            File("svhn/test_32x32.mat", f"{_SVHN}/test_32x32.mat", 64_275_384,
-                 "sha256:cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b"),
-        ),
-    ),
-    *(
-        Known(
-            name,
-            f"{what} (MedMNIST v2)",
-            "CC BY 4.0",
-            f"image_npz, path: medmnist/{name}.npz",
-            (File(f"medmnist/{name}.npz", f"{_ZENODO}/{name}.npz?download=1", 0, f"md5:{md5}"),),
-        )
-        for name, what, md5 in (
-            ("pneumoniamnist", "PneumoniaMNIST: 5,856 chest X-rays of 28x28, 2 classes",
-             "28209eda62fecd6e6a2d98b1501bb15f"),
-            ("pathmnist", "PathMNIST: 107,180 colour images of colon tissue of 28x28, 9 classes",
-             "a8b06965200029087d5bd730944a56c1"),
-            ("organamnist", "OrganAMNIST: 58,830 slices of abdominal CT of 28x28, 11 classes",
-             "68e3f8846a6bd62f0c9bf841c0d9eacc"),
-        )
-    ),
-    Known(
-        "dbpedia",
-        "DBpedia ontology: 630,000 short texts, 14 classes (Zhang et al. 2015)",
-        "CC BY-SA 3.0 and GFDL",
-        "text_csv, path: dbpedia_csv",
-        (
-            File(
-                "dbpedia_csv.tgz",
-                f"{_TEXTS}/dbpedia_csv.tgz",
-                0,
-                "sha256:42db5221ddedddb673a4cabcc5f3a7d869714c878bcfe4ba94b29d14aa38e417",
-            ),
-        ),
-        "it is read packed as it is; a folder dbpedia_csv beside it is read instead",
-    ),
-    Known(
-        "yahoo_answers",
-        "Yahoo! Answers topics: 1,460,000 questions and answers, 10 classes (Zhang et al. 2015)",
-        "non-commercial research only",
-        "text_csv, path: yahoo_answers_csv",
-        (
-            File(
-                "yahoo_answers_csv.tgz",
-                f"{_TEXTS}/yahoo_answers_csv.tgz",
-                0,
-                "sha256:2d4277855faf8b35259009425fa8f7fe1888b5644b47165508942d000f4c96ae",
-            ),
-        ),
-        "it is read packed as it is; a folder yahoo_answers_csv beside it is read instead",
-    ),
-    Known(
-        "ag_news",
-        "AG's News: 127,600 short texts, 4 classes (Zhang et al. 2015)",
-        "non-commercial use only",
-        "text_csv, path: ag_news_csv",
-        (
-            File("ag_news_csv/train.csv", f"{_AG_NEWS}/train.csv", 0, "md5:b1a00f826fdfbd249f79597b59e1dc12"),
-            File("ag_news_csv/test.csv", f"{_AG_NEWS}/test.csv", 1857427, "md5:d52ea96a97a2d943681189a97654912d"),
-        ),
-    ),
-    Known(
-        "bert",
-        "BERT, base size, lower case: vocabulary and weights (Devlin et al. 2019)",
-        "Apache 2.0",
-        "text_csv, tokenizer: tokenizers/bert-base-uncased; model: transformer, checkpoint: models/bert-base-uncased",
-        _checkpoint(
-            "bert-base-uncased", f"{_HUB}/google-bert/bert-base-uncased/resolve/main",
-            ("vocab.txt", 231508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-        ),
-        "no checksum of the weights is published with them",
-    ),
-    Known(
-        "gpt",
-        "GPT: vocabulary and weights (Radford et al. 2018)",
-        "MIT",
-        "text_csv, tokenizer: tokenizers/openai-gpt; model: transformer, arch: gpt, checkpoint: models/openai-gpt",
-        _checkpoint(
-            "openai-gpt", f"{_HUB}/openai-community/openai-gpt/resolve/main",
-            ("vocab.json", 815973, "fdf49b19e7de236852091da09b84a7a3cd5e7b0e79916376cf45f6b8127b8078"),
-            ("merges.txt", 458495, "0ea9b51ae695073cd871e0358f7016311d671a7ff3963e367d5236522f294725"),
-        ),
-        "no checksum of the weights is published with them",
-    ),
-)  # fmt: skip
 
 
 def catalogue() -> dict[str, Known]:
@@ -291,6 +58,8 @@ def download(name: str, data_dir: Path | None, progress: Progress | None = None)
     known = catalogue().get(name)
     if known is None:
         raise SpecError(f"no data set {name!r} is known", "--download", f"known: {', '.join(catalogue())}")
+    if known.place:
+        raise SpecError(f"{name} is not downloaded: get your own copy", "--download", known.how)
     if not known.files and not known.needs:
         raise SpecError(f"{name} needs no download", "--download", f"use it as data.kind: {known.kind}")
     if data_dir is None:
@@ -318,6 +87,10 @@ def checked(name: str) -> str:
 
 def _state(known: Known, data_dir: Path | None, verify: bool) -> State:
     """The state of one data set."""
+    if known.place and not (data_dir and (data_dir / known.place).is_dir()):
+        return State(known.name, known.what, "missing", known.how)
+    if known.place:
+        return State(known.name, known.what, "there", f"data.kind: {known.kind}")
     if not known.files and not known.built:
         return State(known.name, known.what, "built in", f"data.kind: {known.kind}")
     todo = f"fedlab data --download {known.name}" + (f"; {known.how}" if known.how else "")

@@ -45,7 +45,7 @@ class Idx(ShapedImages):
         folder = locate(self.path, data_dir)
         (x, y), (test_x, test_y) = read_parts(folder)
         classes = self.outputs or int(max(part.max(initial=1) for part in (y, test_y))) + 1
-        rows, test_rows = self.kept_rows(len(y), "train"), self.kept_rows(len(test_y), "test")
+        rows, test_rows = self.kept_rows(y, "train"), self.kept_rows(test_y, "test")
         train, test = (
             (self.shaped(pixels(images, str(folder)), str(folder)), labels)
             for images, labels in ((x[rows], y[rows]), (test_x[test_rows], test_y[test_rows]))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from experiments.core.data._labelled_files import Labelled
 from experiments.core.data._own_test import TestFile
 from experiments.core.data._split import KeptData
 from experiments.core.data.pool import Pool
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")
 """Accepted folder names of the two parts, in any case; the first that exists is used."""
-
-Labelled = tuple[Path, int]
-"""A file and the number of its class."""
 
 
 class ImageFolder(KeptData, TestFile):
@@ -32,6 +30,9 @@ class ImageFolder(KeptData, TestFile):
     their EXIF orientation, what is transparent on white; they may be normalised. Of a file with several pictures the
     first counts. Only kept images are read, and all of them are held in memory. Without natural clients: choose a
     partition. `test` names a folder of class folders.
+
+    With `label_pattern` the class is read off each image's path below train/ or test/ instead, as for the chest X-rays
+    of Kermany et al. (2018), PNEUMONIA/person1_bacteria_2.jpeg: `label_pattern: NORMAL|bacteria|virus`.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -39,6 +40,9 @@ class ImageFolder(KeptData, TestFile):
     name: str | None = Field(None, description="name in results; default: the folder's")
     height: int = Field(28, ge=1, description="pixels; images of another size are resized (bilinear)")
     width: int = Field(28, ge=1, description="pixels")
+    label_pattern: str | None = Field(
+        None, description="regular expression that finds the class (its group, if it has one) in an image's path"
+    )
     colour: Literal["grey", "rgb"] = Field("grey", description="1 channel or 3")
     normalise: Literal["none", "imagenet"] = Field("none", description="imagenet: by ImageNet's mean and deviation")
     train_fraction: float = Field(0.9, gt=0, lt=1, description="share that trains, where there are no train/ and test/")
@@ -48,6 +52,16 @@ class ImageFolder(KeptData, TestFile):
     def _agree(self) -> ImageFolder:
         if self.normalise == "imagenet" and self.colour == "grey":
             raise ValueError("normalise: ImageNet's mean and deviation are those of colours; use colour: rgb")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles(self) -> ImageFolder:
+        try:
+            groups = re.compile(self.label_pattern or "").groups
+        except re.error as error:
+            raise ValueError(f"label_pattern: no regular expression ({error})") from error
+        if groups > 1:
+            raise ValueError(f"label_pattern: {groups} groups; use one for the class, and (?:...) for the others")
         return self
 
     def load(self, seed: int, data_dir: Path | None) -> Pool:
@@ -69,25 +83,25 @@ class ImageFolder(KeptData, TestFile):
     def _files(self, folder: Path, data_dir: Path | None) -> tuple[list[str], list[Labelled], list[Labelled], str]:
         """The class names, the files kept for both parts, and how the test set was made."""
         from experiments.core.data._files import test_file
+        from experiments.core.data._labelled_files import labelled, part_of
 
         if self.test is not None:
             second = test_file(self.test, data_dir, folder)
-            roots, test_from = [_part(folder, TRAIN) or folder, second], f"the folder {second.name}/"
+            roots, test_from = [part_of(folder, TRAIN) or folder, second], f"the folder {second.name}/"
         else:
-            first, second_part = _part(folder, TRAIN), _part(folder, TEST)
+            first, second_part = part_of(folder, TRAIN), part_of(folder, TEST)
             if (first is None) != (second_part is None):
                 single, missing = (first or second_part or folder).name, "test/ or val/" if first else "train/"
                 what = f"{single}/ without {missing} beside it"
                 raise SpecError(what, str(folder), "add the other part, or name its folder as data.test")
             roots = [folder] if first is None or second_part is None else [first, second_part]
             test_from = f"the folder {roots[-1].name}/"
-        names = _classes(roots)
-        files = [_labelled(root, names) for root in roots]
+        names, files = labelled(roots, self.label_pattern)
         if len(files) == 1:
             files, test_from = self._split(files[0])
         _require_trained(names, files, roots)
         train, test = files
-        rows = self.kept_rows(len(train), "train"), self.kept_rows(len(test), "test")
+        rows = self.kept_rows(_labels(train), "train"), self.kept_rows(_labels(test), "test")
         return names, _rows(train, rows[0]), _rows(test, rows[1]), test_from
 
     def _split(self, files: list[Labelled]) -> tuple[list[list[Labelled]], str]:
@@ -108,68 +122,14 @@ class ImageFolder(KeptData, TestFile):
         x = np.empty((len(files), *shape), np.float32)
         for row, (file, _) in enumerate(files):
             x[row] = read_image(file, str(file), self.colour, (self.height, self.width))
-        return x, np.array([label for _, label in files], np.int64)
+        return x, _labels(files)
 
 
-def _seen(name: str) -> bool:
-    """Whether a file or folder is a user's, not a leftover of an editor or operating system."""
-    return not name.startswith(".") and name != "__MACOSX"
+def _labels(files: list[Labelled]) -> np.ndarray:
+    """The labels [n] of files."""
+    import numpy as np
 
-
-def _part(folder: Path, words: tuple[str, ...]) -> Path | None:
-    """The folder of one of the two parts, or None."""
-    by_name = {entry.name.lower(): entry for entry in _folders(folder)}
-    return next((by_name[word] for word in words if word in by_name), None)
-
-
-def _folders(root: Path) -> list[Path]:
-    """The folders in a folder.
-
-    Raises:
-        MissingError: it is a file, or cannot be read.
-    """
-    try:
-        return [entry for entry in root.iterdir() if entry.is_dir() and _seen(entry.name)]
-    except OSError as error:
-        what = f"no folder of images ({error.strerror})"
-        raise MissingError(what, str(root), "name a folder with one folder for each class") from error
-
-
-def _classes(roots: list[Path]) -> list[str]:
-    """The classes' names in natural order."""
-    from experiments.core.names import natural
-
-    names = sorted({entry.name for root in roots for entry in _folders(root)}, key=natural)
-    if len(names) < 2:
-        raise SpecError(f"{len(names)} class folders", str(roots[0]), "give one folder of images for each class")
-    return names
-
-
-def _labelled(root: Path, names: list[str]) -> list[Labelled]:
-    """All images below `root`, class by class.
-
-    Raises:
-        SpecError: a class folder without images.
-    """
-    from experiments.core.data._pictures import FORMATS
-
-    labelled: list[Labelled] = []
-    for label, name in enumerate(names):
-        files = [file for file in _below(root / name) if file.suffix.lower() in FORMATS]
-        if not files and (root / name).is_dir():
-            todo = f"put images there ({', '.join(FORMATS)}), or remove it"
-            raise SpecError("a class folder without images", str(root / name), todo)
-        labelled += [(file, label) for file in files]
-    return labelled
-
-
-def _below(folder: Path) -> list[Path]:
-    """All files below a folder, sorted."""
-    below: list[Path] = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if _seen(name)]
-        below += [Path(at) / name for name in files if _seen(name)]
-    return sorted(below)
+    return np.array([label for _, label in files], np.int64)
 
 
 def _require_trained(names: list[str], parts: list[list[Labelled]], roots: list[Path]) -> None:

@@ -45,7 +45,7 @@ class ImageNpz(ShapedImages, TestRows):
         arrays = _read(file)
         train, test, test_from, shared = self._parts(arrays, file, data_dir)
         labels = numbered_labels(str(file), (train.labels, test.labels), self.outputs)
-        rows, test_rows = self.kept_rows(len(train.labels), "train"), self.kept_rows(len(test.labels), "test")
+        rows, test_rows = self.kept_rows(labels.parts[0], "train"), self.kept_rows(labels.parts[1], "test")
         x, test_x = (self.shaped(_images(p.images[r], p.where), p.where) for p, r in ((train, rows), (test, test_rows)))
         names: tuple[str, ...] = ()
         owner = None

@@ -71,7 +71,7 @@ class Svhn(ScaledImages):
         from experiments.core.data._files import require_memory
 
         images, labels = read_mat(file)
-        rows = self.kept_rows(len(labels), part)
+        rows = self.kept_rows(labels, part)
         images, labels = images[..., rows], labels[rows]
         require_memory(len(labels), (3, 32, 32), str(file))
         pixels = np.divide(np.moveaxis(images, (3, 2), (0, 1)), np.float32(255), dtype=np.float32, order="C")

@@ -126,7 +126,7 @@ class TextCsv(KeptData, TestFile):
             texts, labels = read(test_file(self.test, data_dir, source), None, self.columns)
         else:
             texts, labels = read(source, f"{part}.csv", self.columns)
-        rows = self.kept_rows(len(labels), part)
+        rows = self.kept_rows(labels, part)
         return np.array(texts, object)[rows].tolist(), labels[rows]
 
 

@@ -94,6 +94,18 @@ def test_what_cannot_be_downloaded_says_why(tmp_path):
         fetch.download("mnist", None)
 
 
+def test_one_s_own_copy_is_found_and_otherwise_said_where_to_get(tmp_path):
+    for name, folder in (("cinic10", "CINIC-10"), ("chest_xray", "chest_xray")):
+        (missing,) = [state for state in fetch.status(tmp_path) if state.name == name]
+        assert missing.state == "missing" and "https://d" in missing.detail and f"{folder}/" in missing.detail
+        assert [s.state for s in fetch.status(None) if s.name == name] == ["missing"]
+        (tmp_path / folder).mkdir()
+        (there,) = [state for state in fetch.status(tmp_path) if state.name == name]
+        assert there.state == "there" and f"path: {folder}" in there.detail
+        with pytest.raises(SpecError, match=f"{name} is not downloaded"):
+            fetch.download(name, tmp_path)
+
+
 def test_the_catalogue_is_sound():
     from experiments.core.data import kinds
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from experiments.core import memory
 from experiments.core.data import _pictures
 from experiments.core.data._split import KeptData
+from experiments.core.data.idx import Idx
 from experiments.core.data.image_folder import ImageFolder
 from experiments.core.data.image_npz import ImageNpz
 from experiments.core.errors import SpecError
@@ -43,8 +45,45 @@ def test_fewer_are_a_subset_of_more_with_labels_and_clients_of_their_own(tmp_pat
 
 def test_more_than_there_are_is_refused():
     with pytest.raises(SpecError, match="there are 6 test samples, not 7") as caught:
-        KeptData(keep_test=7).kept_rows(6, "test")
+        KeptData(keep_test=7).kept_rows(np.zeros(6, np.int64), "test")
     assert caught.value.where == "data.keep_test"
+
+
+def test_classes_take_turns():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [30, 12, 18]))
+    kept = {count: KeptData(keep_train=count, keep_balanced=True).kept_rows(labels, "train") for count in (9, 20, 36)}
+    for count, rows in kept.items():
+        assert len(set(rows.tolist())) == count and (np.diff(rows) > 0).all()
+        counts = np.bincount(labels[rows], minlength=3)
+        assert counts.sum() == count and counts.max() - counts.min() <= 1
+    assert set(kept[9]) < set(kept[20]) < set(kept[36])
+    plain, other = KeptData(keep_train=20), KeptData(keep_train=20, keep_balanced=True, keep_seed=1)
+    assert plain.kept_rows(labels, "train").tolist() != kept[20].tolist() != other.kept_rows(labels, "train").tolist()
+    assert KeptData(keep_train=5, keep_balanced=True).kept_rows(labels, "test") == slice(None)
+    with pytest.raises(SpecError, match="class 1 has 12") as caught:
+        KeptData(keep_train=40, keep_balanced=True).kept_rows(labels, "train")
+    assert caught.value.where == "data.keep_train" and "at most 36" in caught.value.todo
+    with pytest.raises(ValidationError, match="keep_train or keep_test"):
+        KeptData(keep_balanced=True)
+
+
+BALANCED = {
+    "medmnist/pneumoniamnist.npz": ImageNpz(path="medmnist/pneumoniamnist.npz", keep_train=500, keep_balanced=True),
+    "cifar10/cifar10_subset.npz": ImageNpz(path="cifar10/cifar10_subset.npz", keep_train=500, keep_balanced=True),
+    "FashionMNIST": Idx(path="FashionMNIST", keep_train=500, keep_test=200, keep_balanced=True),
+}
+
+
+@pytest.mark.parametrize("path", list(BALANCED))
+def test_real_sets_keep_the_same_balanced_part_for_every_seed(path, real_data):
+    if not (real_data / path).exists():
+        pytest.skip(f"no {path} in the data folder")
+    first, second = (BALANCED[path].load(seed, real_data) for seed in (0, 1))
+    assert torch.bincount(first.y).tolist() == [500 // first.classes] * first.classes
+    assert len(first.test_y) == {"FashionMNIST": 200, "medmnist/pneumoniamnist.npz": 624}.get(path, 4000)
+    assert first.x.shape[1:] == ((3, 32, 32) if "cifar" in path else (1, 28, 28))
+    for ours, theirs in ((first.x, second.x), (first.y, second.y), (first.test_x, second.test_x)):
+        assert torch.equal(ours, theirs)
 
 
 def test_channels_are_scaled_by_the_kept_training_images(tmp_path):

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
+from experiments.core.data._catalogue import CATALOGUE
 from experiments.core.data.csv import Csv
 from experiments.core.data.idx import Idx, read_idx
 from experiments.core.data.image_folder import ImageFolder
@@ -121,6 +123,56 @@ def test_folder_of_images_split_here_and_faults(tmp_path):
     (tmp_path / "bare").mkdir()
     with pytest.raises(SpecError, match="0 class folders"):
         ImageFolder(path="bare").load(0, tmp_path)
+
+
+KNOWN = {known.name: known for known in CATALOGUE}
+XRAYS = {
+    "NORMAL/IM-0115-0001.jpeg": 0, "NORMAL/NORMAL2-IM-1427-0001.jpeg": 0, "PNEUMONIA/person1_bacteria_2.jpeg": 1,
+    "PNEUMONIA/person2_bacteria_3.jpeg": 1, "PNEUMONIA/person1946_virus_4875.jpeg": 2,
+}  # fmt: skip
+"""Names as Kermany et al. (2018) give them, and the classes meant."""
+
+
+def test_classes_in_the_names_of_files(tmp_path):
+    """Grey X-rays of several sizes; three classes in two folders."""
+    for part in ("train", "test"):
+        for k, (name, label) in enumerate(XRAYS.items()):
+            picture(tmp_path / "chest_xray" / part / name, 100 * label, (30 + k, 20), "RGB" if k == 1 else "L")
+    (tmp_path / "chest_xray/train/.DS_Store").write_bytes(b"")
+    known = KNOWN["chest_xray"].kind
+    wanted = {"path": "chest_xray", "height": 224, "width": 224, "label_pattern": "NORMAL|bacteria|virus"}
+    assert known == "image_folder, " + ", ".join(f"{key}: {value}" for key, value in wanted.items())
+    pool = ImageFolder(**wanted).load(0, tmp_path)
+    assert (pool.x.shape, pool.classes, pool.test_from) == ((5, 1, 224, 224), 3, "the folder test/")
+    assert pool.y.tolist() == pool.test_y.tolist() == [0, 0, 1, 1, 2]
+    assert torch.allclose(pool.x.amax((1, 2, 3)), pool.y * 100 / 255, atol=0.01)  # JPEG is not exact
+    two = ImageFolder(path="chest_xray", label_pattern="person[0-9]+_(bacteria|virus)").load
+    with pytest.raises(SpecError, match="finds no class") as caught:
+        two(0, tmp_path)
+    assert caught.value.where.endswith("train/NORMAL/IM-0115-0001.jpeg")
+    with pytest.raises(SpecError, match="1 classes"):
+        ImageFolder(path="chest_xray", label_pattern="jp.g").load(0, tmp_path)
+    for wrong, said in (("(", "no regular expression"), ("(a)|(b)", "2 groups")):
+        with pytest.raises(ValidationError, match=said):
+            ImageFolder(path="chest_xray", label_pattern=wrong)
+
+
+def test_files_without_class_folders_are_split_by_their_names_classes(tmp_path):
+    for k in range(10):
+        picture(tmp_path / "flat" / f"{'ab'[k % 2]}_{k}.png", 100 * (k % 2))
+    pool = ImageFolder(path="flat", label_pattern="^([ab])_", train_fraction=0.7).load(0, tmp_path)
+    assert (len(pool.y), len(pool.test_y), pool.classes) == (7, 3, 2)
+    assert torch.equal(pool.y, (pool.x.amax((1, 2, 3)) > 0.2).long())
+
+
+def test_cinic_10_has_a_third_part_that_is_not_read(tmp_path):
+    for part, value in (("train", 10), ("valid", 100), ("test", 200)):
+        for label in ("airplane", "truck"):
+            picture(tmp_path / "CINIC-10" / part / label / "cifar10-train-1.png", value, (32, 32), "RGB")
+    assert KNOWN["cinic10"].kind == "image_folder, path: CINIC-10, colour: rgb, height: 32, width: 32"
+    pool = ImageFolder(path="CINIC-10", colour="rgb", height=32, width=32).load(0, tmp_path)
+    assert (pool.x.shape, pool.test_x.shape, pool.test_from) == ((2, 3, 32, 32), (2, 3, 32, 32), "the folder test/")
+    assert [(255 * x[:, 0].unique()).round().tolist() for x in (pool.x, pool.test_x)] == [[10], [200]]
 
 
 def table(path, rows, header="hospital,age,dose,outcome"):
