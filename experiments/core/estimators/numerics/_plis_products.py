@@ -98,9 +98,9 @@ class Convolution(Operation):
         """See `Operation`."""
         weight, bias = self.trained
         self._d = d
-        seed = torch.zeros_like(d) if self.lowest else functional.conv2d(t, self.weight, None, *self._options)
-        if weight:
-            seed += self._above(a, d)
+        seed = self._above(a, d) if weight else torch.zeros_like(d)
+        if not self.lowest:
+            seed += functional.conv2d(t, self.weight, None, *self._options)
         if bias:
             seed += d.sum((2, 3), keepdim=True)
         return seed
