@@ -1,4 +1,4 @@
-"""PLIS of many samples against a double backward of each: python -m tests.bench.plis [mlp | lenet | resnet8 | resnet18].
+"""PLIS against a double backward of each sample: python -m tests.bench.plis [mlp | lenet | resnet8 | resnet18].
 
 One thread, float32, CPU seconds, the best of a few turns in one process; every way on as many samples as it takes for
 about a second. Forward over reverse, which works for any model, stands beside. Floor: 1.5x the double backward.
