@@ -23,6 +23,16 @@ SOURCE = Path(__file__).with_name("native_conv.cpp")
 _TYPES = {torch.float32: "float", torch.float64: "double"}
 # The kernel's numbers for them, `enum Activation` in native_linear.h.
 _ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
+_SPARSE = (0, _ACTIVATIONS[nn.ReLU])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A convolution, its normalisation (or None), the number of its activation (0 for none), and pooling."""
+
+    conv: nn.Conv2d
+    norm: nn.GroupNorm | None
+    activation: int
 
 
 @dataclass(frozen=True)
@@ -30,12 +40,17 @@ class Plan:
     """The layers of a net that the kernel can compute: convolution blocks, then linear layers.
 
     Attributes:
-        convs: convolutions, and whether a ReLU belongs to the block.
+        blocks: convolutions and what belongs to them.
         linears: linear layers, and the number of the activation after each (0 for none).
     """
 
-    convs: tuple[tuple[nn.Conv2d, bool], ...]
+    blocks: tuple[Block, ...]
     linears: tuple[tuple[nn.Linear, int], ...]
+
+    @property
+    def convs(self) -> list[nn.Conv2d]:
+        """The convolutions."""
+        return [block.conv for block in self.blocks]
 
     def shape_of(self, x: Tensor) -> tuple[int, int]:
         """Height and width of the inputs (1, 1 without convolutions)."""
@@ -46,22 +61,22 @@ class Plan:
         wanted = self.linears[0][0].in_features
         if not self.convs:
             return x[:1].numel() == wanted * len(x[:1])
-        if x.dim() != 4 or x.shape[1] != self.convs[0][0].in_channels:
+        if x.dim() != 4 or x.shape[1] != self.convs[0].in_channels:
             return False
         height, width = self.sizes(*self.shape_of(x))[-1]
-        return min(height, width) > 0 and height * width * self.convs[-1][0].out_channels == wanted
+        return min(height, width) > 0 and height * width * self.convs[-1].out_channels == wanted
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Heights and widths before each convolution and after the last."""
         sizes = [(height, width)]
-        for conv, _ in self.convs:
+        for conv in self.convs:
             lost = _lost(conv)
             sizes.append(((sizes[-1][0] - lost) // 2, (sizes[-1][1] - lost) // 2))
         return sizes
 
     def defines(self, height: int, width: int, dtype: torch.dtype) -> tuple[str, ...]:
         """The macros of native_conv.cpp for this shape."""
-        convs, linears = [c for c, _ in self.convs], [k for k, _ in self.linears]
+        convs, linears = self.convs, [k for k, _ in self.linears]
         sizes = self.sizes(height, width)
         channels = [c.in_channels for c in convs[:1]] + [c.out_channels for c in convs]
         dims = [linears[0].in_features] + [k.out_features for k in linears]
@@ -71,7 +86,8 @@ class Plan:
             "WW": [s[1] for s in sizes],
             "KK": [c.kernel_size[0] for c in convs],
             "PAD": [_padding(c) for c in convs],
-            "CRELU": [r for _, r in self.convs],
+            "CACT": [b.activation for b in self.blocks],
+            "CGROUPS": [0 if b.norm is None else b.norm.num_groups for b in self.blocks],
             "CBIAS": [c.bias is not None for c in convs],
             "DIM": dims,
             "LACT": [a for _, a in self.linears],
@@ -84,13 +100,15 @@ class Plan:
             "NCONV": len(convs),
             "NLIN": len(linears),
             "XSIZE": inputs,
+            "DENSE": int(any(b.norm is not None or b.activation not in _SPARSE for b in self.blocks)),
+            "CEPS": f"{{{','.join('0' if b.norm is None else repr(b.norm.eps) for b in self.blocks) or '0'}}}",
         }
         braced = (f"{k}={{{','.join(str(int(i)) for i in v) or '0'}}}" for k, v in lists.items())
         return (*(f"{k}={v}" for k, v in plain.items()), *braced)
 
 
 class Native(Formulation):
-    """Convolution, bias, pooling and ReLU in one loop nest; softmax cross-entropy; one model at a time.
+    """Convolution, bias, normalisation, pooling and activation fused; softmax cross-entropy; one model at a time.
 
     The one formulation whose `descend` stays in its inner loop: a step of a tiny net costs its arithmetic.
     """
@@ -99,9 +117,9 @@ class Native(Formulation):
 
     @classmethod
     def supports(cls, net: Net, device: torch.device, dtype: torch.dtype) -> bool:
-        """[Conv2d (stride 1), ReLU?, MaxPool2d(2)]*, Flatten, [Linear, (ReLU | Tanh | Sigmoid)?]+ on a CPU.
+        """[Conv2d (stride 1), GroupNorm?, f?, MaxPool2d(2)]*, Flatten, [Linear, f?]+ on a CPU.
 
-        Needs a C++ compiler.
+        The activations f are ReLU, Tanh and Sigmoid. Needs a C++ compiler.
         """
         fits = (
             device.type == "cpu"
@@ -257,26 +275,40 @@ class Native(Formulation):
 def plan(net: Net) -> Plan | None:
     """Read the module; None where the kernel does not apply."""
     parts = [layer for _, layer in layers(net.module) or [] if type(layer) is not nn.Identity]
-    convs: list[tuple[nn.Conv2d, bool]] = []
-    while parts and isinstance(conv := parts[0], nn.Conv2d):
-        parts = parts[1:]
-        kinds = [type(k) for k in parts[:2]]
-        activated = nn.ReLU in kinds
-        taken = parts[: 2 if activated else 1]
-        if not _is_simple(conv) or not any(_halves(k) for k in taken):
+    blocks: list[Block] = []
+    while parts and isinstance(parts[0], nn.Conv2d):
+        found = _block(parts)
+        if found is None:
             return None
-        parts = parts[len(taken) :]
-        convs.append((conv, activated))
+        blocks.append(found[0])
+        parts = parts[found[1] :]
     if parts and flattens_all(parts[0]):
         parts = parts[1:]
-    elif convs:
+    elif blocks:
         return None
     linears: list[tuple[nn.Linear, int]] = []
     while parts and isinstance(linear := parts[0], nn.Linear) and is_plain_linear(linear):
         activation = _ACTIVATIONS.get(type(parts[1]), 0) if len(parts) > 1 else 0
         parts = parts[2 if activation else 1 :]
         linears.append((linear, activation))
-    return Plan(tuple(convs), tuple(linears)) if linears and not parts else None
+    return Plan(tuple(blocks), tuple(linears)) if linears and not parts else None
+
+
+def _block(parts: list[nn.Module]) -> tuple[Block, int] | None:
+    """The block that the layers begin with, and how many of them it is; None where there is none that is known."""
+    conv, norm = parts[0], parts[1] if len(parts) > 1 else None
+    if not isinstance(conv, nn.Conv2d) or not _is_simple(conv):
+        return None
+    if not isinstance(norm, nn.GroupNorm):
+        norm = None
+    elif type(norm) is not nn.GroupNorm or not norm.affine or norm.num_channels != conv.out_channels or norm.eps <= 0:
+        return None
+    after = parts[1 if norm is None else 2 :][:2]  # pooling and an activation that grows with its input, in any order
+    activation = next((_ACTIVATIONS[type(k)] for k in after if type(k) in _ACTIVATIONS), 0)
+    taken = after[: 2 if activation else 1]
+    if not any(_halves(k) for k in taken):
+        return None
+    return Block(conv, norm, activation), 1 + (norm is not None) + len(taken)
 
 
 def _is_simple(conv: nn.Module) -> bool:
@@ -315,10 +347,10 @@ def _trial(plan: Plan, dtype: torch.dtype) -> bool:
     """Does the source compile and load here? Tried on the likeliest size of the inputs, which is not known yet."""
     if not plan.convs:
         return _kernel(plan, 1, 1, dtype) is not None
-    left = plan.linears[0][0].in_features // plan.convs[-1][0].out_channels
+    left = plan.linears[0][0].in_features // plan.convs[-1].out_channels
     side = math.isqrt(left)
     height, width = (side, side) if side * side == left else (left, 1)
-    for conv, _ in reversed(plan.convs):
+    for conv in reversed(plan.convs):
         height, width = 2 * height + _lost(conv), 2 * width + _lost(conv)
     return left > 0 and min(height, width) > 0 and _kernel(plan, height, width, dtype) is not None
 
