@@ -31,6 +31,7 @@ NOISE = {"vog": 0.2, "plis": 0.5, "loss": 2.0, "grad_norm": 1.5}
 LEVEL = {"loss": 8.0, "grad_norm": 6.0, "vog": 2.0, "plis": 1.0, "el2n": 5.0, "grand": 4.0, "forgetting": 3.0}
 """Accuracies after removal above 40, in points: far apart, so that nobody takes them for results."""
 
+PARAMETERS = {"lenet": 60_000, "resnet8": 80_000, "resnet9": 2_000_000, "resnet18": 11_000_000}
 CLASSES, SIDE = 3, 8
 
 
@@ -59,7 +60,8 @@ def metrics(setting="table1", seeds=(0, 1, 2)):
 
 def _point(point, setting, seed):
     eps = point.get("eps", "none")
-    for row in _rows(setting, eps, seed):
+    net = point.get("model", point.get("task", "").partition("_")[0])
+    for row in _rows(setting, eps, seed, net):
         yield {**row, "subject": " ".join(filter(None, [label(point), row.get("subject", "")]))}
 
 
@@ -75,12 +77,13 @@ def row(method, metric, value, subject="", unit="", n=None, t=None):
     return {"method": method, "metric": metric, "value": value, "subject": subject, "unit": unit, "n": n, "round": t}
 
 
-def _rows(setting, eps, seed):
+def _rows(setting, eps, seed, net=""):
     for t in (1, 2, 3):
         yield row("train", "test_accuracy", 30.0 + 5 * t + seed, unit="%", n=100, t=t)
         yield row("train", "train_accuracy", 35.0 + 5 * t, unit="%", n=500, t=t)
         yield row("train", "test_loss", 2.0 / t, unit="nats", n=100, t=t)
-    for key, value in {"rounds": 3, "batch_size": 64, "checkpoints": 3}.items():
+    facts = {"rounds": 3, "batch_size": 64, "checkpoints": 3, "parameters": PARAMETERS.get(net, 1000)}
+    for key, value in facts.items():
         yield row("config", "config", value, f"key={key}")
     if eps != "none":
         for metric, value in {"epsilon": float(eps) - 0.01, "noise": 4 / float(eps), "rate": 0.1, "steps": 30}.items():
@@ -114,20 +117,22 @@ def _difficulty(eps, seed):
     lower = 0.2 if eps == "1" else 0.0
     for place, method in enumerate(SCORES):
         value = 0.1 * place + lower + 0.01 * seed
-        for against in ("held_out_loss", "held_out_error"):
-            yield row(method, "difficulty_spearman", value, f"against={against}", n=500)
-        yield row(method, "noise_auroc", 0.5 + value / 4, n=500)
+        for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
+            for against in ("held_out_loss", "held_out_error"):
+                yield row(method, f"difficulty_spearman{end}", value + more, f"against={against}", n=500)
+            yield row(method, f"noise_auroc{end}", 0.5 + value / 4 + more / 4, n=500)
 
 
 def _truth(eps, seed):
-    for about in ("truth=sample", "truth=group size=10", "truth=group size=50"):
+    yield row("train", "null_spread", 1e-6, "", "nats", 8)
+    for about in ("truth=sample size=1", "truth=group size=10", "truth=group size=50"):
         for place, method in enumerate(SCORES):
             value = 0.1 * place - 0.2 + 0.01 * seed
             for metric in ("truth_spearman", "truth_pearson"):
                 for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
                     yield row(method, f"{metric}{end}", value + more, about, n=120)
-        for metric, value in {"null_spread": 1e-6, "truth_spread": 1e-3, "ceiling_spearman": 0.6}.items():
-            yield row("train", metric, value, about, n=120)
+        yield row("train", "truth_spread", 1e-3, about, "nats", 120)
+        yield row("train", "ceiling_spearman", 0.6 + 0.01 * seed, about, n=120)
 
 
 def _audit(eps, seed):
@@ -166,7 +171,7 @@ def store(folder, setting="table1", seeds=(0, 1, 2), n=240):
     """Cells' folders with scores.npz, as a run leaves them."""
     folders = []
     for seed, point in itertools.product(seeds, points(setting)):
-        one = scored(label(point), seed, n)
+        one = scored(label(point), seed, int(point.get("samples", n)))
         cell = folder / f"{setting}_s{seed}_{label(point).replace(' ', '_').replace('=', '-')}"
         cell.mkdir(parents=True)
         about = {"setting": setting, "seed": seed, "method": label(point) or "vog"}
