@@ -10,8 +10,9 @@
 //   DIM {d0,d1,..} LACT {a1,..} LBIAS {..}: widths of the linear layers, activations as in native_linear.h.
 //
 // Here: passes through the whole network and the C interface. native_vec.h has vectors, native_product.h small matrix
-// products, native_linear.h one linear layer, native_conv.h and native_norm.h one convolution block, native_passes.h and
-// native_norm_passes.h passes through all of them, native_work.h and native_shape.h what lies where in memory.
+// products, native_linear.h one linear layer, native_conv.h and native_norm.h (on native_slide.h) one convolution block,
+// native_passes.h and native_norm_passes.h passes through all of them, native_work.h and native_shape.h what lies where in
+// memory.
 // Built without -ffast-math: NaN and infinity behave as in PyTorch.
 #include <cstdint>
 #include <cstring>
