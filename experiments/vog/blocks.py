@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.core.block import Block
+from experiments.core.spec.fields import ClientName, raised
 
 if TYPE_CHECKING:
     from experiments.core.sweep.cell import Row
@@ -87,16 +88,35 @@ class ReleaseSpec(Measure):
         return measure(self, study)
 
 
+class FaultyClientSpec(Block):
+    """A client some of whose samples are spoilt."""
+
+    client: ClientName = Field(description='by name, or by position as "#3"')
+    share: float = Field(0.5, gt=0, lt=1, description="of its samples that are spoilt")
+
+
 class RewardsSpec(Measure):
     """What each client's own scores, released privately, say of its worth, against leaving it out of training."""
 
-    epsilon: float = Field(4.0, gt=0, description="privacy budget of each client's release")
+    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 4.0, 8.0), min_length=1, description="privacy budgets of one client's release, each tried alone"
+    )
+    public: int = Field(500, ge=2, description="test samples, at most, by whose scores the server scales the clients'")
+    noisy: FaultyClientSpec | None = Field(None, description="a client with wrong labels; null: none")
+    duplicated: FaultyClientSpec | None = Field(None, description="a client with copies of its samples; null: none")
+    nulls: int = Field(2, ge=0, description="trainings of all clients from weights moved by rounding (null worlds)")
+    ceiling: bool = Field(True, description="also train everything with the next seed: how far two truths agree")
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.rewards`."""
         from experiments.vog.rewards import measure
 
         return measure(self, study)
+
+    @model_validator(mode="after")
+    def _two_clients(self) -> RewardsSpec:
+        same = self.noisy and self.duplicated and self.noisy.client == self.duplicated.client
+        return raised(self, ["duplicated.client: it has wrong labels already; name another"] if same else [])
 
 
 class AuditSpec(Measure):

@@ -43,6 +43,29 @@ def flip_labels(
     return replace(federation, y=y)
 
 
+def duplicated(federation: Federation, share: float, client: int) -> Federation:
+    """The federation in which a share of one client's training samples are copies of its others.
+
+    The client looks as large as before and holds less. Which samples, and copies of which, is the same for every seed
+    of a run, as the data are. The test set is shared.
+
+    Args:
+        federation: it is not changed. share: of the client's samples, in (0, 1). client: its number.
+    """
+    import torch
+
+    from experiments.core.engine.seeds import stream
+
+    offset, n = federation.offsets[client], federation.sizes[client]
+    count = min(n - 1, round(share * n))
+    draw = stream(0, "duplicated", client=client)
+    order = offset + draw.permutation(n)
+    taken = torch.arange(len(federation.y))
+    taken[torch.from_numpy(order[:count])] = torch.from_numpy(draw.choice(order[count:], count))
+    taken = taken.to(federation.y.device)
+    return replace(federation, x=federation.x[taken], y=federation.y[taken])
+
+
 def _check(noun: str, numbers: Sequence[int], count: int) -> None:
     """Raise SpecError unless all numbers are below `count`."""
     unknown = sorted({number for number in numbers if not 0 <= number < count})
