@@ -16,7 +16,7 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.problem import Problem
 from experiments.core.engine.simulate import Round, simulate
-from experiments.core.engine.truth import truth
+from experiments.core.engine.truth import moved, truth
 from experiments.core.engine.worlds import leave_one_out
 from experiments.core.errors import SpecError
 from experiments.core.study.cells import cells_of
@@ -71,12 +71,6 @@ def compute(spec: AlgorithmsSpec, point: str, seed: int, context: Context) -> li
     keep_clients(problem.federation, context)
     rows = rows + quality(problem.net, problem.federation, *exact.of_base, context, point)
     return [{**built.columns, **row} for row in rows]
-
-
-def moved(start: Tensor, p: int) -> Tensor:
-    """The state [size] with its p parameters moved up by one unit in the last place, and its buffers as they are."""
-    up = torch.full_like(start[:p], torch.inf)
-    return torch.cat([torch.nextafter(start[:p], up), start[p:]])
 
 
 def _trained(spec: AlgorithmsSpec, start: Tensor, seen: Influence, context: Context) -> Tensor:

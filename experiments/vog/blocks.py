@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,8 @@ from experiments.core.block import Block
 from experiments.core.spec.fields import ClientName, raised
 
 if TYPE_CHECKING:
+    from experiments.core.engine.problem import Problem
+    from experiments.core.spec.fields import RunSpec
     from experiments.core.sweep.cell import Row
     from experiments.vog.study import Study
 
@@ -22,9 +25,36 @@ class Measure(Block):
     checkpoints of its own (`study.federated.checkpoint`).
     """
 
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """Refuse, before anything is trained, what the data or the model do not allow.
+
+        Raises:
+            SpecError: it cannot be measured.
+        """
+
     @abstractmethod
     def measure(self, study: Study) -> list[Row]:
         """The rows, without the columns that all of a cell's rows share."""
+
+    def trainings(self, samples: int) -> float:
+        """What it takes, in trainings of one model on so many samples from start to end."""
+        return 0
+
+    def worlds(self, samples: int, size: int) -> int:
+        """How many states of length `size` it trains side by side at most."""
+        return min(math.ceil(self.trainings(samples)), 1 + side_by_side(size))
+
+
+_NUMBERS = 1 << 27
+"""Of all states of a stack."""
+
+_MOST = 256
+"""Worlds of a stack: more are no faster."""
+
+
+def side_by_side(size: int) -> int:
+    """How many states of length `size` are trained in one stack at most, beside the base world's."""
+    return max(1, min(_MOST, _NUMBERS // max(1, size)))
 
 
 class RemovalSpec(Measure):
@@ -34,6 +64,12 @@ class RemovalSpec(Measure):
     after: int = Field(ge=1, description="rounds of warm-up, whose checkpoints are scored")
     random: int = Field(3, ge=0, description="draws of as many samples at random, to compare with")
     lowest: bool = Field(True, description="also leave out those of the lowest scores")
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.removal import check
+
+        check(self, spec, problem)
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.removal`."""
@@ -53,25 +89,44 @@ class DifficultySpec(Measure):
 
         return measure(self, study)
 
+    def trainings(self, samples: int) -> float:
+        """One without each fold, and the base world, which stands in their stack."""
+        return self.folds + 1
+
 
 class GroupsSpec(Block):
     """Groups of samples that are left out together."""
 
-    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1, description="samples of a group")
-    count: int = Field(10, ge=1, description="groups of each size, drawn at random")
+    sizes: tuple[Annotated[int, Field(ge=2)], ...] = Field(min_length=1, description="samples of a group")
+    count: int = Field(50, ge=3, description="groups of each size, drawn at random")
 
 
 class TruthSpec(Measure):
     """Scores against what leaving a sample, or a group of samples, out of training does to the mean test loss."""
 
-    samples: Literal["all"] | int = Field("all", description="how many samples are left out one by one, or all")
+    samples: Literal["all"] | Annotated[int, Field(ge=0)] = Field(
+        "all", description="how many samples are left out one by one, drawn at random, or all"
+    )
     groups: GroupsSpec | None = Field(None, description="groups left out together; null: none")
+    nulls: int = Field(4, ge=0, description="trainings without removal from weights moved by rounding (null worlds)")
+    ceiling: bool = Field(True, description="also train everything with the next seed: how far two truths agree")
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.truth`."""
         from experiments.vog.truth import measure
 
         return measure(self, study)
+
+    def trainings(self, samples: int) -> float:
+        """One for everything that is left out, twice with a ceiling, and the null worlds."""
+        alone = samples if self.samples == "all" else self.samples
+        together = len(self.groups.sizes) * self.groups.count if self.groups else 0
+        return (1 + self.ceiling) * (alone + together) + self.nulls
+
+    @model_validator(mode="after")
+    def _something(self) -> TruthSpec:
+        empty = self.samples == 0 and self.groups is None
+        return raised(self, ["samples: 0 and no groups leave nothing to train without"] if empty else [])
 
 
 class ReleaseSpec(Measure):

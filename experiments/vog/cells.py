@@ -37,7 +37,9 @@ def compute(spec: VogSpec, point: str, seed: int, context: Context) -> list[Row]
     built = build(spec, seed, context)
     require_classes(built.problem)
     problem, flipped = planted(spec, built.problem)
-    chosen = formulation(spec, problem, worlds_of(spec), context)
+    for block in spec.measures.values():
+        block.check(spec, problem)
+    chosen = formulation(spec, problem, worlds_of(spec, len(problem.federation.y), problem.net.size), context)
     with Workers(context.threads) as workers:
         diary = Diary(spec, point, problem, chosen, workers, context, built.columns)
         kept, final = _trained(spec, built, problem, chosen, diary, context)

@@ -11,17 +11,20 @@ from experiments.vog.spec import VogSpec
 
 def price(spec: VogSpec) -> Price:
     """The price of one cell."""
-    whole, size, worlds = of_run(spec), size_of(spec), worlds_of(spec)
+    whole, size = of_run(spec), size_of(spec)
     if size is None:
-        return replace(whole, worlds=worlds)
+        return replace(whole, worlds=max(1, _removals(spec)))
+    samples = round(size.samples * size.clients)
+    worlds = worlds_of(spec, samples, size.parameters)
     seconds = whole.seconds + _scores(spec, size, None) + _removal(spec, size)
+    seconds += whole.seconds * sum(block.trainings(samples) for block in spec.measures.values())
     states = 8 * size.parameters * len(spec.kept())
     return Price(seconds, worlds, memory(spec, size, worlds) + states)
 
 
-def worlds_of(spec: VogSpec) -> int:
-    """How many trainings stand side by side at most."""
-    return max(1, _removals(spec))
+def worlds_of(spec: VogSpec, samples: int, size: int) -> int:
+    """How many trainings stand side by side at most, of states of length `size` on so many samples."""
+    return max(1, _removals(spec), *(block.worlds(samples, size) for block in spec.measures.values()))
 
 
 def _removals(spec: VogSpec) -> int:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from experiments.core.engine.evaluate import evaluate
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.errors import SpecError
+from experiments.core.spec.fields import RunSpec
 from experiments.core.study.federated import checkpoint, progress_of
 from experiments.core.study.removal import leading, ranked
 from experiments.core.sweep.cell import Row
@@ -41,11 +43,26 @@ class Pick:
         return World(f"{self.method} {self.pick} {self.draw}", samples=self.rows) if self.rows else BASE
 
 
+def check(block: RemovalSpec, spec: RunSpec, problem: Problem) -> None:
+    """Refuse a share that takes nobody, or leaves less than a batch.
+
+    Raises:
+        SpecError: so it is.
+    """
+    n, batch = len(problem.federation.y), spec.local.batch_size or 1
+    gone = round(block.share * n)
+    if not gone:
+        raise SpecError(f"{block.share:g} of {n} samples is none", "removal.share", "raise it")
+    if n - gone < batch:
+        what = f"{block.share:g} of {n} samples leaves {n - gone}, less than a batch of {batch}"
+        raise SpecError(what, "removal.share", "lower it, or local.batch_size")
+
+
 def measure(block: RemovalSpec, study: Study) -> list[Row]:
     """Rows `removal_*` of every world after the last round, subjects `pick=highest draw=0 share=0.25`.
 
     Raises:
-        SpecError: nothing to leave out, or less than two classes, or than a batch, would be left.
+        SpecError: less than two classes would be left.
     """
     scores = study.scored(study.trail(block.after), "removal")
     study.say_unscaled(scores, "after the warm-up")
@@ -71,9 +88,6 @@ def picked(block: RemovalSpec, scores: dict[str, Tensor], study: Study) -> list[
     Args:
         scores: method -> raw ones [n]. They are ranked over all classes at once, scaled within each; ties by the raw
             score, then by row.
-
-    Raises:
-        SpecError: the share is less than one sample.
     """
     n = len(study.labels)
     shares = [block.share]
@@ -85,8 +99,6 @@ def picked(block: RemovalSpec, scores: dict[str, Tensor], study: Study) -> list[
         for pick in ("highest", *["lowest"] * block.lowest):
             order = ranked(study.scaled(values), values.numpy(), largest=pick == "highest")
             picks += [Pick(name, pick, 0, frozenset(rows)) for _, rows in leading(order, shares)]
-    if len(picks) == 1:
-        raise SpecError(f"{block.share:g} of {n} samples is none", "removal.share", "raise it")
     return picks
 
 
@@ -94,7 +106,7 @@ def _require(pick: Pick, study: Study) -> None:
     """Warn of a class, or a client, without a sample left.
 
     Raises:
-        SpecError: too little is left to train on.
+        SpecError: only one class is left.
     """
     left = _left(pick, study)
     counts = torch.bincount(study.labels[left], minlength=study.problem.federation.classes)
@@ -102,13 +114,6 @@ def _require(pick: Pick, study: Study) -> None:
     where = f"removal of {pick.pick} {pick.method}" if pick.pick != pick.method else f"removal, {pick.method}"
     if int((counts > 0).sum()) < 2:
         raise SpecError(f"{where}: only one class is left", "removal.share", "lower it")
-    batch = study.spec.local.batch_size or 0
-    if int(left.sum()) < batch:
-        raise SpecError(
-            f"{where}: {int(left.sum())} samples are left, less than a batch of {batch}",
-            "removal.share",
-            "lower it, or local.batch_size",
-        )
     emptied = ((before > 0) & (counts == 0)).nonzero().flatten().tolist()
     if emptied:
         study.context.warn(f"{where}: no sample of class {', '.join(map(str, emptied))} is left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from experiments.core.study.removal import ranked
 from experiments.core.sweep import files
+from experiments.core.sweep.cell import Context
 from experiments.vog.study import Study
 
 FILE = "scores.npz"
@@ -35,9 +37,14 @@ def keep_scores(study: Study) -> None:
         "scaling": np.array(study.spec.scaling),
         **_images(study, labels),
     }
+    write_arrays(study.context, FILE, arrays)
+
+
+def write_arrays(context: Context, name: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write a compressed file of named arrays into the cell's folder."""
     out = io.BytesIO()
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    files.atomic_write(study.context.folder / FILE, out.getvalue())
+    files.atomic_write(context.folder / name, out.getvalue())
 
 
 def _images(study: Study, labels: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from experiments.core.data.faults import wrong_labels
 from experiments.core.engine.device import Workers
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.problem import Problem
-from experiments.core.engine.seeds import stream
 from experiments.core.errors import SpecError
 from experiments.core.estimators.sample_score import SampleScore, Trail
 from experiments.core.scores.per_class import scaled
@@ -118,18 +118,10 @@ def planted(spec: VogSpec, problem: Problem) -> tuple[Problem, Tensor]:
 
     They are the same for every seed, as the data are: another seed's scores are of the same samples and labels.
     """
-    data = problem.federation
-    n, count = len(data.y), round(spec.planted * len(data.y))
-    flipped = torch.zeros(n, dtype=torch.bool)
-    if not count:
-        return problem, flipped
-    draw = stream(0, "planted")
-    rows = torch.from_numpy(draw.permutation(n)[:count]).sort().values
-    shift = torch.from_numpy(draw.integers(1, data.classes, n))[rows].to(data.y)
-    y = data.y.clone()
-    y[rows.to(y.device)] = (y[rows.to(y.device)] + shift) % data.classes
-    flipped[rows] = True
-    return replace(problem, federation=replace(data, y=y)), flipped
+    if not spec.planted:
+        return problem, torch.zeros(len(problem.federation.y), dtype=torch.bool)
+    federation, flipped = wrong_labels(problem.federation, spec.planted)
+    return replace(problem, federation=federation), flipped
 
 
 def require_classes(problem: Problem) -> None:

@@ -15,7 +15,7 @@ from experiments.core.spec.grid import at, points
 from experiments.core.study.federated import build
 from experiments.core.sweep.cell import COLUMNS, Context
 from experiments.influence import figure_algorithms
-from experiments.influence.algorithms import algorithm_cells, moved
+from experiments.influence.algorithms import algorithm_cells
 from experiments.influence.figures import report
 from tests.toys import federated as tiny
 
@@ -87,12 +87,6 @@ def test_clients_of_the_setting_are_the_same_in_all_seeds():
 
     for scale in ("smoke", "small", "paper"):
         assert load_setting("algorithms", "influence", scale).spec.partition.split_seed == 0
-
-
-def test_the_twin_starts_one_unit_in_the_last_place_away():
-    start = torch.tensor([1.0, -2.0, 0.0, 7.0], dtype=torch.float64)
-    twin = moved(start, 3)
-    assert twin.tolist() == [1 + 2.0**-52, -2 + 2.0**-52, 5e-324, 7.0]
 
 
 def test_rounding_is_seen_and_is_small(tmp_path):

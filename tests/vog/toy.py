@@ -8,7 +8,7 @@ from experiments.vog.spec import VogSpec
 
 SPEC = {
     "paper": "vog",
-    "data": {"kind": "sklearn_digits", "outputs": 10, "copies": 1, "train_fraction": 0.2},
+    "data": {"kind": "sklearn_digits", "outputs": 10, "copies": 1, "train_fraction": 0.2, "clients": 10},
     "partition": {"kind": "iid", "clients": 1, "split_seed": 0},
     "model": {"kind": "mlp", "hidden": [12]},
     "init": "default",

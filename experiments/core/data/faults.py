@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from experiments.core.errors import SpecError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from experiments.core.engine.federation import Federation
 
 
@@ -41,6 +43,37 @@ def flip_labels(
             flipped = torch.tensor(list(labels), dtype=y.dtype, device=y.device)
             client_labels[torch.isin(client_labels, flipped)] = to
     return replace(federation, y=y)
+
+
+def wrong_labels(federation: Federation, share: float, client: int | None = None) -> tuple[Federation, Tensor]:
+    """The federation in which a share of the training samples has a wrong label, and which these are: [N] bool.
+
+    Which samples, and which of the other labels each gets, is the same for every seed of a run, as the data are; a
+    larger share holds the samples of a smaller one, with the same labels. The test set is shared.
+
+    Args:
+        federation: it is not changed. share: of all samples, or of those of the client of that number.
+
+    Raises:
+        SpecError: labels that are not whole numbers, or only one class.
+    """
+    import torch
+
+    from experiments.core.engine.seeds import stream
+
+    y = federation.y.clone()
+    if y.is_floating_point() or federation.classes < 2:
+        raise SpecError("labels can be wrong only where they are classes", "planted", "set it to 0")
+    whose = {} if client is None else {"client": client}
+    first, n = (0, len(y)) if client is None else (federation.offsets[client], federation.sizes[client])
+    draw = stream(0, "planted", **whose)
+    rows = torch.from_numpy(draw.permutation(n)[: round(share * n)].copy())
+    shift = torch.from_numpy(draw.integers(1, federation.classes, n))[rows]
+    flipped = torch.zeros(len(y), dtype=torch.bool)
+    flipped[first + rows] = True
+    rows = (first + rows).to(y.device)
+    y[rows] = (y[rows] + shift.to(y)) % federation.classes
+    return replace(federation, y=y), flipped
 
 
 def duplicated(federation: Federation, share: float, client: int) -> Federation:

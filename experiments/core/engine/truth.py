@@ -11,6 +11,7 @@ from experiments.core.engine.device import Workers
 from experiments.core.engine.evaluate import evaluate
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.formulations import Formulation
+from experiments.core.engine.seeds import stream
 
 
 @dataclass(frozen=True)
@@ -46,3 +47,16 @@ def truth(formulation: Formulation, states: Tensor, federation: Federation, work
 def parameter_change(states: Tensor) -> Tensor:
     """epsilon_t^{-c,*} = w_t(without c) - w_t (Eq. 5 of Xue et al. 2021): [W, size] -> [W - 1, size]."""
     return states[1:] - states[0]
+
+
+def moved(start: Tensor, p: int, draw: int | None = None) -> Tensor:
+    """The state [size] with its p parameters moved by one unit in the last place, and its buffers as they are.
+
+    Training from there is the null world: nobody is left out, and what changes is what rounding alone does (law 6).
+    All of them move up; with a number `draw` each up or down, another choice for every number.
+    """
+    towards = torch.full_like(start[:p], torch.inf)
+    if draw is not None:
+        down = torch.from_numpy(stream(0, "moved", draw=draw).integers(2, size=p)).bool()
+        towards[down.to(start.device)] = -torch.inf
+    return torch.cat([torch.nextafter(start[:p], towards), start[p:]])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from experiments.core.data.faults import flip_labels
+from experiments.core.data.faults import flip_labels, wrong_labels
 from experiments.core.engine.federation import Federation
 from experiments.core.errors import SpecError
 
@@ -48,3 +50,21 @@ def test_real_targets_are_refused(federation):
 
     with pytest.raises(SpecError, match="only where they are classes"):
         flip_labels(replace(federation, y=federation.y.float()), [0], to=1)
+
+
+def test_a_share_of_the_labels_becomes_another_class_by_name(federation):
+    many = replace(federation, y=federation.y.repeat(50), x=federation.x.repeat(50, 1), offsets=(0, 200, 600))
+    wrong, flipped = wrong_labels(many, 0.2)
+    assert flipped.sum() == 120 and torch.equal(wrong.y != many.y, flipped)
+    assert set(wrong.y.tolist()) == {0, 1, 2, 3} and wrong.test_y is many.test_y
+    more, among = wrong_labels(many, 0.5)
+    assert bool(among[flipped].all()) and torch.equal(more.y[flipped], wrong.y[flipped])
+    shifts = (wrong.y - many.y)[flipped] % 4
+    assert torch.bincount(shifts, minlength=4).tolist()[0] == 0 and torch.bincount(shifts, minlength=4)[1:].min() > 20
+    assert not wrong_labels(many, 0)[1].any()
+
+
+def test_numbers_and_a_single_class_have_no_wrong_labels(federation):
+    for given in (replace(federation, y=federation.y.double()), replace(federation, classes=1)):
+        with pytest.raises(SpecError, match="labels can be wrong only where they are classes; planted; set it to 0"):
+            wrong_labels(given, 0.1)

@@ -14,7 +14,7 @@ from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.simulate_plain import load, simulate_plain
-from experiments.core.engine.truth import parameter_change, truth
+from experiments.core.engine.truth import moved, parameter_change, truth
 from experiments.core.engine.worlds import BASE, leave_one_out, without_client
 from tests.core.engine.test_simulate import SIZES, Watcher, problem
 
@@ -87,3 +87,16 @@ def test_without_its_only_participant_a_round_changes_nothing(private):
     states = simulate(p, [BASE, without_client(3)], p.net.flat(), kind, observers=[watcher])
     assert torch.equal(watcher.records[0].without(3), p.net.flat())
     assert torch.equal(states[1], p.net.flat()) and not torch.equal(states[0], states[1])
+
+
+def test_the_null_world_starts_one_unit_in_the_last_place_away():
+    start = torch.tensor([1.0, -2.0, 0.0, 7.0], dtype=torch.float64)
+    assert moved(start, 3).tolist() == [1 + 2.0**-52, -2 + 2.0**-52, 5e-324, 7.0]
+
+
+def test_null_worlds_of_other_draws_move_other_ways():
+    start = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    first, second = moved(start, 60, 0), moved(start, 60, 1)
+    assert (first[:60] != start[:60]).all() and torch.equal(first[60:], start[60:])
+    assert (first > start).any() and (first < start).any() and not torch.equal(first, second)
+    assert torch.equal(moved(start, 60, 0), first)

@@ -202,6 +202,35 @@ class Native(Formulation):
             raise MemoryError("no memory for the native kernel's work space")
         return out
 
+    def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
+        """See `Formulation.clipped`. The norm of a sample of weight 0 is 0.
+
+        No sample's gradient leaves the kernel: those of linear layers are never formed (the norm of an outer product
+        is one of norms: Goodfellow 2015), those of convolutions one after another in the same place.
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        kernel, theta, x = self._ready(theta, x)
+        y = self._labels(y)
+        w = None if weight is None else weight.to(theta.dtype).expand(len(theta), len(x)).contiguous()
+        total, norms = theta.new_empty(len(theta), self.net.p), theta.new_empty(len(theta), len(x))
+        failed = kernel.clipped(
+            _pointer(theta),
+            theta.stride(0),
+            len(theta),
+            _pointer(x),
+            _pointer(y),
+            None if w is None else _pointer(w),
+            len(x),
+            clip,
+            _pointer(total),
+            _pointer(norms),
+        )
+        if failed:
+            raise MemoryError("no memory for the native kernel's work space")
+        return total, norms
+
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """The work space is a thread's, not a model's: a longer stack needs its gradients only."""
         return 8 * self.net.p
@@ -300,6 +329,7 @@ def _kernel(plan: Plan, height: int, width: int, dtype: torch.dtype) -> ctypes.C
         i, p = ctypes.c_int64, ctypes.c_void_p
         real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
         kernel.descend.argtypes = [p, i, p, p, p, i, i, real, p, p]
+        kernel.clipped.argtypes = [p, i, i, p, p, p, i, real, p, p]
         kernel.outputs.argtypes = [p, i, i, p, i, p]
         kernel.per_sample.argtypes = [p, p, p, i, p]
         kernel.gradient.argtypes = [p, i, i, p, p, p, i, p]

@@ -8,60 +8,25 @@
 //   DIM {d0,d1,..} LACT {a1,..} LBIAS {..}: widths of the linear layers, activations as in native_linear.h.
 //
 // Here: passes through the whole network and the C interface. native_vec.h has vectors, native_product.h small matrix
-// products, native_linear.h and native_conv.h one linear layer and one convolution block, native_work.h what lies where
-// in memory.
+// products, native_linear.h and native_conv.h one linear layer and one convolution block, native_passes.h passes through
+// all convolutions, native_work.h what lies where in memory.
 // Built without -ffast-math: NaN and infinity behave as in PyTorch.
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
-#include "native_work.h"
-
-enum Mode { OUTPUTS, SUM, EACH };  // what the pass is for: outputs, the gradient of the mean loss, or each sample's own
-
-// ---- forward --------------------------------------------------------------------------------------------------------------
-template <int I_, bool KEEP> static void conv_forward(Work& k, const T* theta, const T* in, int b) {
-  if constexpr (I_ < NCONV) {
-    typedef Conv<I_> C;
-    Layer& l = k.conv[I_];
-    const T* bias = theta + conv_at(I_) + C::WEIGHTS;
-    uint8_t* at = l.at + int64_t(b) * C::O * C::WIN * L;
-    if constexpr (C::LAST) {
-      C::template forward<KEEP>(in, l.packed, bias, k.act[0] + b * L, NP, at);
-    } else {
-      typedef Conv<I_ + (C::LAST ? 0 : 1)> N;
-      Layer& next = k.conv[I_ + 1];
-      C::template forward<KEEP>(in, l.packed, bias, next.lanes, L, at);
-      if (KEEP) rows_to_samples(next.lanes, L, N::CELLS, next.samples + int64_t(b) * L * N::SIZE, N::SIZE);
-      conv_forward<I_ + 1, KEEP>(k, theta, next.lanes, b);
-    }
-  }
-}
-
-template <int I_> static void prepare(Work& k, const T* theta, bool train) {
-  if constexpr (I_ < NCONV) {
-    typedef Conv<I_> C;
-    C::pack(theta + conv_at(I_), k.conv[I_].packed);
-    if (train && I_) C::shift(theta + conv_at(I_), k.conv[I_].shifted);
-    prepare<I_ + 1>(k, theta, train);
-  }
-}
-
-template <int I_> static void clear(Work& k) {
-  if constexpr (I_ < NCONV) {
-    memset(k.conv[I_].acc, 0, Conv<I_>::O * Conv<I_>::K * Conv<I_>::RV * L * sizeof(T));
-    memset(k.conv[I_].bacc, 0, Conv<I_>::O * sizeof(T));
-    clear<I_ + 1>(k);
-  }
-}
+#include "native_passes.h"
 
 template <int I_> using LinearAt = Linear<DIMA[I_], DIMA[I_ + 1], LAA[I_], LBA[I_]>;
+
+// The activation that made the inputs of linear layer i.
+constexpr int below(int i) { return i ? LAA[i ? i - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0] ? RELU : NONE; }
 
 template <int I_, Mode MODE> static void linear_forward(Work& k, const T* theta, int blocks) {
   if constexpr (I_ < NLIN) {
     typedef LinearAt<I_> Layer;
     const bool inputs = I_ == 0 && NCONV == 0;  // packed in both layouts
-    if (!inputs && (MODE == EACH || (MODE == SUM && !Layer::DOTS)))
+    if (!inputs && (MODE == EACH || (MODE != OUTPUTS && !Layer::DOTS)))
       for (int b = 0; b < blocks; b++)
         rows_to_samples(k.act[I_] + b * L, NP, DIMA[I_], k.actT[I_] + int64_t(b) * L * rowT(I_), rowT(I_));
     Layer::forward(theta + linear_at(I_), k.act[I_], k.act[I_ + 1], blocks);
@@ -70,52 +35,12 @@ template <int I_, Mode MODE> static void linear_forward(Work& k, const T* theta,
 }
 
 template <Mode MODE> static void forward(Work& k, const T* theta, int ns) {
-  constexpr bool KEEP = MODE != OUTPUTS;
   const int blocks = (ns + L - 1) / L;
-  prepare<0>(k, theta, KEEP);
-  if (KEEP) clear<0>(k);
-#if NCONV > 0
-  for (int b = 0; b < blocks; b++)
-    conv_forward<0, KEEP>(k, theta, k.conv[0].lanes + int64_t(b) * up(Conv<0>::CELLS, L) * L, b);
-#endif
+  convs_forward<MODE != OUTPUTS>(k, theta, blocks);
   linear_forward<0, MODE>(k, theta, blocks);
 }
 
 // ---- backward -------------------------------------------------------------------------------------------------------------
-template <int I_> static void conv_backward(Work& k, const T* g, int b, int lane) {
-  typedef Conv<I_> C;
-  Layer& l = k.conv[I_];
-  const uint8_t* at = l.at + int64_t(b) * C::O * C::WIN * L + lane;
-  const T* in = l.samples + int64_t(b * L + lane) * C::SIZE;
-  C::weight_gradient(g, at, in, l.acc, l.bacc);
-  if constexpr (I_ > 0) {
-    typedef Conv<(I_ ? I_ : 1) - 1> B;
-    C::input_gradient(g, at, l.shifted, l.dx);
-    T* to = k.conv[I_ - 1].g;
-    for (int y = 0; y < C::H; y++) {
-      const int64_t row = ((y + C::P) * C::WP + C::P) * C::C;
-      for (int i = 0; i < C::W * C::C; i++)
-        to[y * C::W * C::C + i] = B::RELU && in[row + i] <= 0 ? T(0) : l.dx[row + i];
-    }
-    conv_backward<I_ - 1>(k, to, b, lane);
-  }
-}
-
-template <int I_, bool ADD> static void unpack(Work& k, T* grad) {
-  if constexpr (I_ < NCONV) {
-    typedef Conv<I_> C;
-    T* to = grad + conv_at(I_);
-    for (int o = 0; o < C::O; o++)
-      for (int c = 0; c < C::C; c++)
-        for (int y = 0; y < C::K; y++)
-          for (int x = 0; x < C::K; x++, to++)
-            *to = (ADD ? *to : T(0)) + k.conv[I_].acc[(o * C::K + y) * C::RV * L + x * C::C + c];
-    if (C::BIAS)
-      for (int o = 0; o < C::O; o++, to++) *to = (ADD ? *to : T(0)) + k.conv[I_].bacc[o];
-    unpack<I_ + 1, ADD>(k, grad);
-  }
-}
-
 // k.grad[0] holds the derivative by what layer I_ gives out; the one by the first layer's inputs is left there.
 template <int I_, Mode MODE, bool ADD> static void linear_backward(Work& k, const T* theta, int ns, T* grad) {
   if constexpr (I_ >= 0) {
@@ -126,8 +51,7 @@ template <int I_, Mode MODE, bool ADD> static void linear_backward(Work& k, cons
     else
       Layer::template weight_gradient<ADD>(d, k.act[I_], k.actT[I_], ns, to);
     if constexpr (I_ > 0 || NCONV > 0) {
-      constexpr int BELOW = I_ ? LAA[I_ ? I_ - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0] ? RELU : NONE;
-      Layer::template input_gradient<BELOW>(theta + linear_at(I_), d, k.act[I_], k.grad[1], (ns + L - 1) / L);
+      Layer::template input_gradient<below(I_)>(theta + linear_at(I_), d, k.act[I_], k.grad[1], (ns + L - 1) / L);
       std::swap(k.grad[0], k.grad[1]);
     }
     linear_backward<I_ - 1, MODE, ADD>(k, theta, ns, grad);
@@ -135,21 +59,46 @@ template <int I_, Mode MODE, bool ADD> static void linear_backward(Work& k, cons
 }
 
 template <Mode MODE, bool ADD> static void backward(Work& k, const T* theta, int ns, T* grad) {
-  const int blocks = (ns + L - 1) / L;
-  loss_gradient<DIMA[NLIN], LAA[NLIN - 1]>(k.act[NLIN], k.label, k.scale, blocks, k.grad[0]);
+  loss_gradient<DIMA[NLIN], LAA[NLIN - 1]>(k.act[NLIN], k.label, k.scale, (ns + L - 1) / L, k.grad[0]);
   linear_backward<NLIN - 1, MODE, ADD>(k, theta, ns, grad);
-#if NCONV > 0
-  constexpr int stride = up(DIMA[0], L) + L;
-  for (int b = 0; b < blocks; b++) {
-    rows_to_samples(k.grad[0] + b * L, NP, DIMA[0], k.gs, stride);
-    for (int lane = 0; lane < L && b * L + lane < ns; lane++) {
-      if (MODE == EACH) clear<0>(k);
-      conv_backward<NCONV - 1>(k, k.gs + lane * stride, b, lane);
-      if (MODE == EACH) unpack<0, false>(k, grad + int64_t(b * L + lane) * PARAMETERS);
-    }
+  convs_backward<MODE, ADD>(k, theta, ns, grad);
+}
+
+// ---- clipped --------------------------------------------------------------------------------------------------------------
+// As linear_backward, but only down to k.grad[0] and every sample's squared norm so far: |outer product| = |d| |inputs|.
+// The derivative by what layer I_ gives out stays in k.grad[I_ + 1].
+template <int I_> static void linear_squares(Work& k, const T* theta, int ns) {
+  if constexpr (I_ >= 0) {
+    typedef LinearAt<I_> Layer;
+    const T* d = k.grad[I_ + 1];
+    Layer::squares(d, k.act[I_], (ns + L - 1) / L, k.squares);
+    if constexpr (I_ > 0 || NCONV > 0)
+      Layer::template input_gradient<below(I_)>(theta + linear_at(I_), d, k.act[I_], k.grad[I_], (ns + L - 1) / L);
+    linear_squares<I_ - 1>(k, theta, ns);
   }
-  if (MODE == SUM) unpack<0, ADD>(k, grad);
-#endif
+}
+
+template <int I_> static void linear_sums(Work& k, int ns, T* grad) {
+  if constexpr (I_ < NLIN) {
+    T* d = k.grad[I_ + 1];
+    for (int o = 0; o < DIMA[I_ + 1]; o++)
+      for (int s = 0; s < ns; s += L) store(d + o * NP + s, load(d + o * NP + s) * load(k.factor + s));
+    LinearAt<I_>::template weight_gradient<true>(d, k.act[I_], k.actT[I_], ns, grad + linear_at(I_));
+    linear_sums<I_ + 1>(k, ns, grad);
+  }
+}
+
+// Adds the weighted sum of the clipped gradients, after a forward pass; k.norm gets the norms.
+static void backward_clipped(Work& k, const T* theta, int ns, T* grad) {
+  memset(k.squares, 0, NP * sizeof(T)), memset(k.factor, 0, NP * sizeof(T)), memset(k.norm, 0, NP * sizeof(T));
+  loss_gradient<DIMA[NLIN], LAA[NLIN - 1]>(k.act[NLIN], k.label, k.scale, (ns + L - 1) / L, k.grad[NLIN]);
+  linear_squares<NLIN - 1>(k, theta, ns);
+  if (NCONV)
+    convs_backward<CLIP, true>(k, theta, ns, grad);
+  else
+    for (int s = 0; s < ns; s++)
+      if (k.scale[s] != 0) k.factor[s] = clip_factor(k, s, k.squares[s]);
+  linear_sums<0>(k, ns, grad);
 }
 
 // ---- the weighted mean loss -------------------------------------------------------------------------------------------------
@@ -236,6 +185,28 @@ int per_sample(const T* theta, const T* x, const int64_t* y, int64_t n, T* grads
     for (int s = 0; s < NP; s++) k.scale[s] = s < ns;
     forward<EACH>(k, theta, ns);
     backward<EACH, false>(k, theta, ns, grads + at * PARAMETERS);
+  }
+  return 0;
+}
+
+// total [models][PARAMETERS]: sums of weight * min(1, clip / norm) * gradient over the samples; norms [models][n], 0 where
+// a weight is.
+int clipped(const T* theta, int64_t tstride, int64_t models, const T* x, const int64_t* y, const T* weight, int64_t n,
+            T clip, T* total, T* norms) {
+  Work& k = work;
+  if (!k.ready()) return 1;
+  k.clip = clip;
+  memset(total, 0, models * PARAMETERS * sizeof(T));
+  for (int64_t at = 0; at < n; at += CHUNK) {
+    const int ns = n - at < CHUNK ? n - at : CHUNK;
+    pack(k, x + at * XSIZE, y + at, ns);
+    for (int64_t m = 0; m < models; m++) {
+      for (int s = 0; s < NP; s++) k.weight[s] = s >= ns ? T(0) : weight ? weight[m * n + at + s] : T(1);
+      for (int s = 0; s < NP; s++) k.scale[s] = k.weight[s] != 0;
+      forward<CLIP>(k, theta + m * tstride, ns);
+      backward_clipped(k, theta + m * tstride, ns, total + m * PARAMETERS);
+      memcpy(norms + m * n + at, k.norm, ns * sizeof(T));
+    }
   }
   return 0;
 }

@@ -21,6 +21,7 @@ template <int I_> struct Conv {
   static constexpr int WV = ((K + 1) * C + L - 1) / L;              // vectors of a window's row
   static constexpr int WEIGHTS = O * C * K * K;
   static constexpr int GROUPS = (O + 3) / 4;
+  static constexpr int SUMS = O * K * RV * L;                       // scalars of a sum of weight gradients, with slack
 
   // weight [O][C][K][K] -> [group][C][K][K][4]
   static void pack(const T* w, T* to) {
@@ -139,6 +140,22 @@ template <int I_> struct Conv {
         for (int v = 0; v < RV; v++) store(acc + ((o * K + y) * RV + v) * L, sum[y][v]);
       bacc[o] += total;
     }
+  }
+
+  // Sum of squares of the weight gradient in acc, without what vectors that stick out hold.
+  static T squares(const T* acc) {
+    VI lane;
+    for (int i = 0; i < L; i++) lane[i] = i;
+    const VI inside = lane < VI{} + (K * C - (RV - 1) * L);
+    V sum = V{};
+    for (int r = 0; r < O * K; r++, acc += RV * L) {
+      for (int v = 0; v + 1 < RV; v++) sum += load(acc + v * L) * load(acc + v * L);
+      const V last = load(acc + (RV - 1) * L);
+      sum += inside ? last * last : V{};
+    }
+    T total = 0;
+    for (int i = 0; i < L; i++) total += sum[i];
+    return total;
   }
 
   // One sample. Gradient of the padded input [SIZE] from g, at and the shifted weights.

@@ -68,6 +68,16 @@ template <int IN, int OUT, int ACT, bool BIAS> struct Linear {
       dots<OUT, 1>(d, in + IN * NP, NP, blocks, [=](T sum, int o, int) FLAT { put(sum, to + WEIGHTS + o); });
   }
 
+  // Adds each sample's squared norm of the same: it is an outer product.
+  static void squares(const T* d, const T* in, int blocks, T* to) {
+    for (int b = 0; b < blocks; b++) {
+      V by = V{}, values = splat(BIAS);
+      for (int o = 0; o < OUT; o++) by += load(d + o * NP + b * L) * load(d + o * NP + b * L);
+      for (int i = 0; i < IN; i++) values += load(in + i * NP + b * L) * load(in + i * NP + b * L);
+      store(to + b * L, load(to + b * L) + by * values);
+    }
+  }
+
   // The same, not summed: one outer product a sample, `apart` scalars from the next.
   static void sample_gradients(const T* d, const T* inT, int ns, T* to, int64_t apart) {
     for (int s = 0; s < ns; s++, to += apart)

@@ -1,5 +1,6 @@
 // Where things lie in theta and in the work space of a thread, and the inputs packed into it.
 #pragma once
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -26,13 +27,15 @@ struct Layer {            // one convolution's arrays
   T *samples;             // [CHUNK][SIZE]
   uint8_t *at;            // [blocks][O*WIN][L]
   T *packed, *shifted, *acc, *bacc, *dx, *g;
+  T *sum, *bsum;          // as acc and bacc, of clipped gradients
 };
 
 struct Work {
   char* base = nullptr;
   Layer conv[NCONV + 1];
   T *act[NLIN + 1], *actT[NLIN + 1];  // values [feature][sample] and [sample][feature] before each linear layer
-  T *grad[2], *gs, *scale, *rows;
+  T *grad[NLIN + 1], *gs, *scale, *rows;
+  T *weight, *squares, *norm, *factor, clip;  // of each sample in flight, for clipping
   I* label;
 
   template <typename X> void carve(size_t& used, X*& p, size_t count) {
@@ -48,8 +51,10 @@ struct Work {
       carve(used, l.at, size_t(C::O) * C::WIN * CHUNK);
       carve(used, l.packed, C::PACKED);
       carve(used, l.shifted, C::SHIFTED);
-      carve(used, l.acc, C::O * C::K * C::RV * L);
+      carve(used, l.acc, C::SUMS);
       carve(used, l.bacc, C::O);
+      carve(used, l.sum, C::SUMS);
+      carve(used, l.bsum, C::O);
       carve(used, l.dx, C::SIZE);
       carve(used, l.g, C::O * C::WIN + L);
       convs<I_ + 1>(used);
@@ -60,8 +65,8 @@ struct Work {
     convs<0>(used);
     for (int i = 0; i <= NLIN; i++) carve(used, act[i], size_t(up(DIMA[i], L) + L) * NP);
     for (int i = 0; i <= NLIN; i++) carve(used, actT[i], size_t(CHUNK) * rowT(i));
-    carve(used, grad[0], size_t(WIDE) * NP);
-    carve(used, grad[1], size_t(WIDE) * NP);
+    for (int i = 0; i <= NLIN; i++) carve(used, grad[i], size_t(WIDE) * NP);
+    for (T** p : {&weight, &squares, &norm, &factor}) carve(used, *p, NP);
     carve(used, gs, size_t(L) * (up(DIMA[0], L) + L));
     carve(used, scale, NP);
     carve(used, label, NP);

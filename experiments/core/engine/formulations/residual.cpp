@@ -7,9 +7,9 @@
 // Only what a convolution gives out and the blocks' inputs are stored. Normalisation, ReLU and sums are done again where
 // they are needed, on a few samples that are in the cache.
 // residual_conv.h has convolutions, residual_norm.h normalisations, residual_work.h the plan and what lies where,
-// residual_forward.h and residual_backward.h the passes through the net.
+// residual_forward.h and residual_backward.h the passes through the net, residual_clip.h one sample's gradient.
 #define NCONV 0
-#include "residual_backward.h"
+#include "residual_clip.h"
 
 static void prepare(const Work& k, const T* theta, bool train) {
   for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.prepare(theta, train);
@@ -39,7 +39,30 @@ int gradient(const int64_t* plan, int64_t count, const double* reals, T* theta, 
     });
     chunks(more, size, [&](int64_t s, int64_t here) { pass({x, 0, here, cut, sampled + s * there, nullptr}, n + s); });
   }
-  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.finish(grad);
+  for (int64_t i = 0; i < k.units; i++) {
+    const Conv& c = k.unit[i].conv;
+    c.finish(c.collect(c.taps), grad);
+  }
+  return 0;
+}
+
+// total [p] zeros: the sum of weight[s] * min(1, clip / norm) * gradient over the samples; norms [n], 0 where the weight is;
+// one [p] scratch. Only where no normalisation is by the batch.
+int clipped(const int64_t* plan, int64_t count, const double* reals, T* theta, const T* x, const int64_t* y,
+            const T* weight, int64_t n, T clip, T* total, T* norms, T* one, int64_t p) {
+  Work& k = work;
+  k.read(plan, reals);
+  if (!k.ready(plan, count, reals, 1)) return 1;
+  prepare(k, theta, true);
+  for (int64_t i = 0; i < k.units; i++) memset(k.unit[i].sum, 0, k.unit[i].conv.size() * sizeof(T));
+  for (int64_t s = 0; s < n; s++) {
+    norms[s] = 0;
+    if (weight[s] == 0) continue;
+    gradient_of_one(k, theta, x + s * k.image.size(), y + s, one, p);
+    norms[s] = std::sqrt(squares(k, one, p));
+    add(k, weight[s] * (norms[s] > clip ? clip / norms[s] : T(1)), one, total, p);
+  }
+  for (int64_t i = 0; i < k.units; i++) k.unit[i].conv.finish(k.unit[i].sum, total);
   return 0;
 }
 

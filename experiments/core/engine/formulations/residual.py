@@ -95,6 +95,25 @@ class Residual(Formulation):
             self._call("outputs", row, images, images, len(images), to)
         return out
 
+    def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
+        """See `Formulation.clipped`. The norm of a sample of weight 0 is 0.
+
+        One sample after another; the gradients are clipped and summed in the kernel. With BatchNorm, the general way.
+
+        Raises:
+            IndexError: on a label outside the outputs.
+        """
+        if self.net.buffers or not self._fits(x, weight):
+            return super().clipped(theta, x, y, weight, clip)
+        theta, images, labels = theta.detach().contiguous(), _channels_last(x, theta), self._labels(y)
+        w = theta.new_ones(1, 1) if weight is None else weight.to(theta.dtype)
+        w = w.expand(len(theta), len(x)).contiguous()
+        total, norms = theta.new_zeros(len(theta), self.net.p), torch.empty_like(w)
+        one = theta.new_empty(self.net.p)
+        for row, own, to, sizes in zip(theta, w, total, norms, strict=True):
+            self._call("clipped", row, images, images, labels, own, len(images), clip, to, sizes, one, len(one))
+        return total, norms
+
     def scratch(self, n: int, shape: tuple[int, ...]) -> int:
         """The work space is a thread's, not a model's: a longer stack needs its gradients only."""
         return 8 * self.net.p
@@ -143,7 +162,7 @@ class Residual(Formulation):
         if row.data_ptr() != state.data_ptr():
             state[p:] = row[p:]
 
-    def _call(self, name: str, state: Tensor, images: Tensor, *arguments: Tensor | int | None) -> None:
+    def _call(self, name: str, state: Tensor, images: Tensor, *arguments: Tensor | float | None) -> None:
         """Tensors are contiguous, and go as pointers."""
         kernel = _kernel(state.dtype)
         if kernel is None:
@@ -202,6 +221,8 @@ def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
     kernel = library(SOURCE, (f"T={_TYPES[dtype][0]}", f"IS_DOUBLE={int(dtype == torch.float64)}"))
     if kernel is not None and kernel.gradient.argtypes is None:
         i, p = ctypes.c_int64, ctypes.c_void_p
+        real = ctypes.c_double if dtype == torch.float64 else ctypes.c_float
+        kernel.clipped.argtypes = [p, i, p, p, p, p, p, i, real, p, p, p, i]
         kernel.outputs.argtypes = [p, i, p, p, p, i, p]
         kernel.gradient.argtypes = [p, i, p, p, p, p, p, i, p, i, p, i, p]
     return kernel

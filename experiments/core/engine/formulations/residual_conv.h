@@ -90,6 +90,7 @@ struct Conv {
   T *weights, *back, *acc, *taps;  // as products want them, for the gradient by inputs, sums of gradients; scratch
 
   bool tiled() const { return k == 3 && stride == 1 && in.C % L == 0; }
+  int64_t size() const { return k * k * in.C * out.C; }
   int64_t numbers() const { return in.C * out.C * (tiled() ? 16 : k * k); }
 
   // theta -> weights [tap][C][O] (or Winograd's [16][C][O]); with `train` also back [tap][O][C], flipped if tiled.
@@ -101,7 +102,7 @@ struct Conv {
       for (int64_t c = 0; c < C; c++)
         for (int64_t t = 0; t < kk; t++) to[(t * C + c) * O + o] = w[(o * C + c) * kk + t];
     if (tiled()) transform(taps, weights, C * O);
-    if (train) memset(acc, 0, numbers() * sizeof(T));
+    if (train) clear();
     if (!train || C % L) return;  // nothing asks for the gradient by the first convolution's inputs
     to = tiled() ? taps : back;
     for (int64_t o = 0; o < O; o++)
@@ -177,13 +178,20 @@ struct Conv {
                       grid, acc + y * k * in.C * out.C);
   }
 
-  // acc -> the gradient [O][C][k][k] in its place.
-  void finish(T* grad) const {
-    const int64_t O = out.C, C = in.C, kk = k * k, n = C * O;
-    if (tiled())
-      for (int64_t i = 0; i < n; i += L)
-        mixed<4, 3>(acc + i, 4 * n, n, taps + i, 3 * n, n, [](const V* d, V* r) FLAT { mix_gradient(d, r); });
-    const T* from = tiled() ? taps : acc;
+  void clear() const { memset(acc, 0, numbers() * sizeof(T)); }
+
+  // acc -> sums by taps [k][k][C][O], where acc is not that already.
+  const T* collect(T* to) const {
+    const int64_t n = in.C * out.C;
+    if (!tiled()) return acc;
+    for (int64_t i = 0; i < n; i += L)
+      mixed<4, 3>(acc + i, 4 * n, n, to + i, 3 * n, n, [](const V* d, V* r) FLAT { mix_gradient(d, r); });
+    return to;
+  }
+
+  // Sums by taps -> the gradient [O][C][k][k] in its place.
+  void finish(const T* from, T* grad) const {
+    const int64_t O = out.C, C = in.C, kk = k * k;
     for (int64_t o = 0; o < O; o++)
       for (int64_t c = 0; c < C; c++)
         for (int64_t t = 0; t < kk; t++) grad[at + (o * C + c) * kk + t] = from[(t * C + c) * O + o];

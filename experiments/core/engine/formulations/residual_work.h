@@ -12,6 +12,7 @@
 struct Unit {  // a convolution and the normalisation after it
   Conv conv;
   Norm norm;
+  T *one, *sum;  // gradients by taps, of one sample and clipped sums
   T *z, *input, *dz;  // [n][out] outputs of the convolution; padded scratch of a chunk: inputs, gradients by z
 };
 
@@ -88,13 +89,14 @@ struct Work {
       Norm& b = unit[i].norm;
       const int64_t together = chunk(c.out), rows = b.groups ? n : 1, C = c.out.C;
       take(c.weights, c.numbers()), take(c.back, c.numbers()), take(c.acc, c.numbers());
+      take(unit[i].one, c.tiled() ? c.size() : 0), take(unit[i].sum, c.size());
       take(unit[i].z, n * c.out.size());
       take(unit[i].input, together * c.in.padded()), take(unit[i].dz, together * c.out.padded());
       for (T** p : {&b.mean, &b.rstd, &b.scale, &b.shift, &b.ga, &b.gb, &b.gc}) take(*p, rows * C);
       for (T** p : {&b.m1, &b.m2, &b.s1, &b.s2}) take(*p, n * C);
       const int64_t wide = c.in.C > C ? c.in.C : C, here = c.tiled() ? 16 * together * c.in.tiles() * wide : 0;
       tiles = here > tiles ? here : tiles;
-      taps = c.k * c.k * c.in.C * C > taps ? c.k * c.k * c.in.C * C : taps;
+      taps = c.size() > taps ? c.size() : taps;
       most = c.out.size() > most ? c.out.size() : most;
       largest = together * c.in.size() > largest ? together * c.in.size() : largest;
     }
