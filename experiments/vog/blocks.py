@@ -36,13 +36,13 @@ class Measure(Block):
     def measure(self, study: Study) -> list[Row]:
         """The rows, without the columns that all of a cell's rows share."""
 
-    def trainings(self, samples: int) -> float:
-        """What it takes, in trainings of one model on so many samples from start to end."""
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """What it takes, in trainings of one model from start to end, with so many samples dealt to clients."""
         return 0
 
-    def worlds(self, samples: int, size: int) -> int:
+    def worlds(self, samples: int, size: int, clients: int = 1) -> int:
         """How many states of length `size` it trains side by side at most."""
-        return min(math.ceil(self.trainings(samples)), 1 + side_by_side(size))
+        return min(math.ceil(self.trainings(samples, clients)), 1 + side_by_side(size))
 
 
 _NUMBERS = 1 << 27
@@ -89,7 +89,7 @@ class DifficultySpec(Measure):
 
         return measure(self, study)
 
-    def trainings(self, samples: int) -> float:
+    def trainings(self, samples: int, clients: int = 1) -> float:
         """One without each fold, and the base world, which stands in their stack."""
         return self.folds + 1
 
@@ -117,7 +117,7 @@ class TruthSpec(Measure):
 
         return measure(self, study)
 
-    def trainings(self, samples: int) -> float:
+    def trainings(self, samples: int, clients: int = 1) -> float:
         """One for everything that is left out, twice with a ceiling, and the null worlds."""
         alone = samples if self.samples == "all" else self.samples
         together = len(self.groups.sizes) * self.groups.count if self.groups else 0
@@ -162,11 +162,21 @@ class RewardsSpec(Measure):
     nulls: int = Field(2, ge=0, description="trainings of all clients from weights moved by rounding (null worlds)")
     ceiling: bool = Field(True, description="also train everything with the next seed: how far two truths agree")
 
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.faulty import check
+
+        check(problem)
+
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.rewards`."""
         from experiments.vog.rewards import measure
 
         return measure(self, study)
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """One without each client beside the base world, twice with a ceiling, and the null worlds."""
+        return (1 + self.ceiling) * (1 + clients) + self.nulls
 
     @model_validator(mode="after")
     def _two_clients(self) -> RewardsSpec:

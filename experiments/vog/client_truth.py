@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,18 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.core.engine.problem import Problem
-from experiments.core.engine.simulate import Observer, Round, simulate
-from experiments.core.engine.truth import moved, truth
-from experiments.core.engine.worlds import BASE, World, leave_one_out
-from experiments.core.errors import SpecError
+from experiments.core.engine.simulate import Round
+from experiments.core.engine.worlds import leave_one_out
 from experiments.core.estimators.numerics import update
-from experiments.core.study.federated import checkpoint, progress_of
 from experiments.vog.blocks import RewardsSpec
+from experiments.vog.retrained import changes, changes_of_next_seed, null_changes
 from experiments.vog.study import Study
-
-FEWEST = 3
-"""Clients that can be ranked."""
 
 _Floats = NDArray[np.float64]
 
@@ -83,60 +76,17 @@ class Updates:
 
 
 def worth(block: RewardsSpec, study: Study) -> Worth:
-    """Train the worlds without a client each, those of the next seed and the null worlds, as `block` asks.
-
-    Raises:
-        SpecError: too few clients to rank.
-    """
+    """Train the worlds without a client each, those of the next seed and the null worlds, as `block` asks."""
     data = study.problem.federation
-    if len(data.sizes) < FEWEST:
-        what = f"{len(data.sizes)} clients are too few to rank"
-        raise SpecError(what, "rewards", f"deal the data to at least {FEWEST} clients (partition), or set rewards=null")
     _say_emptied(study)
-    worlds = leave_one_out(range(len(data.sizes)), data.clients)
+    worlds = leave_one_out(range(len(data.sizes)), data.clients)[1:]
     seen = Updates(study.problem.net.p, len(data.sizes))
-    states = _trained(study, study.problem, worlds, study.start, "clients", "all clients", [seen])
+    own = changes(study, worlds, "clients", "worlds without a client", [seen])
     ceiling = None
     if block.ceiling:
-        problem, start = study.next_seed()
-        ceiling = _change(study, _trained(study, problem, worlds, start, "clients-ceiling", "the next seed's"))
-    null = [_null(study, draw) for draw in range(block.nulls)]
+        ceiling = changes_of_next_seed(study, worlds, "clients-ceiling", "the same of the next seed")
     known = {"size": np.array(data.sizes, dtype=np.float64), **seen.means()}
-    return Worth(_change(study, states), ceiling, _change(study, torch.stack([states[0], *null])), known)
-
-
-def _null(study: Study, draw: int) -> Tensor:
-    """The last state [size] of a training that leaves nobody out, from weights moved by rounding."""
-    start = moved(study.start, study.problem.net.p, draw)
-    (state,) = _trained(study, study.problem, [BASE], start, f"clients-null-{draw:02d}", "null world")
-    return state
-
-
-def _change(study: Study, states: Tensor) -> _Floats:
-    """Mean test loss of states [1 + m, size] less that of the first: [m]."""
-    return truth(study.formulation, states, study.problem.federation, study.workers).loss.double().cpu().numpy()
-
-
-def _trained(
-    study: Study,
-    problem: Problem,
-    worlds: Sequence[World],
-    start: Tensor,
-    name: str,
-    what: str,
-    observers: Sequence[Observer] = (),
-) -> Tensor:
-    """The last states of the worlds: [W, size]."""
-    return simulate(
-        problem,
-        worlds,
-        start,
-        study.formulation,
-        observers=observers,
-        threads=study.context.threads,
-        checkpoint=checkpoint(study.spec, study.context, name),
-        progress=progress_of(study.context, f"rounds without a client, {what}"),
-    )
+    return Worth(own, ceiling, null_changes(study, block.nulls, "clients-null"), known)
 
 
 def _say_emptied(study: Study) -> None:

@@ -10,10 +10,27 @@ from torch import Tensor
 from experiments.core.data.faults import duplicated, wrong_labels
 from experiments.core.engine.packed import Packed, packed
 from experiments.core.engine.problem import Problem
+from experiments.core.errors import SpecError
 from experiments.vog.blocks import RewardsSpec
 
 NOISY, DUPLICATED = "noisy", "duplicated"
 """What can be wrong with a client, as rows call it."""
+
+
+FEWEST = 3
+"""Clients that can be ranked."""
+
+
+def check(problem: Problem) -> None:
+    """Refuse data of too few clients.
+
+    Raises:
+        SpecError: they are too few to rank.
+    """
+    clients = len(problem.federation.sizes)
+    if clients < FEWEST:
+        todo = f"deal the data to at least {FEWEST} (partition), or set rewards=null"
+        raise SpecError(f"{clients} clients are too few to rank", "rewards", todo)
 
 
 def faults_of(block: RewardsSpec, problem: Problem) -> dict[int, str]:

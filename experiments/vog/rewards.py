@@ -14,7 +14,6 @@ from experiments.core.engine.seeds import stream
 from experiments.core.estimators.sample_score import Trail
 from experiments.core.scores.correlation import spearman
 from experiments.core.scores.ranges import Ranges
-from experiments.core.scores.release import private_mean
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row
 from experiments.vog.blocks import RewardsSpec
@@ -79,7 +78,8 @@ def _public(block: RewardsSpec, study: Study) -> Trail:
 
 def _released(seed: int, method: str, client: int, scores: _Floats, epsilon: float) -> float:
     """What client tells of its scores [n_k] in [0, 1]."""
-    return private_mean(scores, 1.0, epsilon, stream(seed, "reward", client=client, method=method, epsilon=epsilon))
+    draw = stream(seed, "reward", client=client, method=method, epsilon=f"{epsilon:g}")
+    return float(scores.mean() + draw.laplace(scale=1 / (epsilon * len(scores))))
 
 
 def _add(rows: Rows, data: Federation, method: str, release: str, values: _Floats, change: _Floats) -> None:
@@ -89,14 +89,14 @@ def _add(rows: Rows, data: Federation, method: str, release: str, values: _Float
     _correlate(rows, method, "reward", values, change, release=release)
 
 
-def _correlate(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, **words: object) -> None:
+def _correlate(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, **words: str) -> None:
     """`{name}_spearman` with its interval of the clients that both have a number; none of fewer than three."""
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() < 3:
         return
     found = spearman(x[both], y[both])
     for suffix, value in (("", found.value), ("_low", found.low), ("_high", found.high)):
-        rows.add(method, f"{name}_spearman{suffix}", value, n=found.n, **words)
+        rows.add(method, f"{name}_spearman{suffix}", value, n=found.n, t=None, **words)
 
 
 def _describe(rows: Rows, block: RewardsSpec, study: Study, found: Worth) -> None:
