@@ -111,7 +111,7 @@ def test_layers_of_the_design_are_told_apart():
 @pytest.mark.parametrize("path", [m for m in MODULES if "engine" in m.parts], ids=dotted)
 def test_the_engine_knows_torch_and_numpy_only(path):
     tops = {name.partition(".")[0] for name in imported(path)}
-    extra = {"opacus"} if path.stem == "privacy" else set()
+    extra = {"opacus"} if path.stem == "accounting" else set()
     assert tops <= {*sys.stdlib_module_names, "experiments", "torch", "numpy", *extra}
 
 

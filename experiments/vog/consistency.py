@@ -14,12 +14,13 @@ from experiments.core.report.tables import about
 from experiments.core.subject import words
 from experiments.vog.likeness import GRID, METRICS, TOP, chance
 from experiments.vog.pairs import ALL, SEED, data_of, of_seeds
-from experiments.vog.reading import NONE, label_of, methods, named, ordered
+from experiments.vog.reading import DATA, NONE, label_of, methods, named, ordered
 
 BY = ["between", "where", "first", "second", "first_point", "second_point", "seeds", "pick", "class", "method"]
 """What one line of the table is of."""
 
-OF_CLASS = ("pearson", "spearman", "overlap", "ssim", "bd")
+OF_CLASS = ("pearson", "overlap", "ssim", "bd")
+"""What is told of single classes."""
 CAPTION = (
     "How alike two trainings pick samples. Correlations are of scores scaled within classes; of the top "
     f"{TOP}: the mean of r over the {TOP} highest of the one and over those of the other. Same of {GRID}: samples in "
@@ -109,7 +110,7 @@ def consistency(lines: pd.DataFrame, floors: pd.DataFrame, rows: pd.DataFrame, n
     if frame.empty:
         return None
     frame = arranged(frame)
-    told = frame.drop(columns=["first_point", "second_point"])
+    told = frame.drop(columns=["first_point", "second_point"]).round(5)
     whole = told.assign(**about(rows))[[*about(rows), *told.columns]]
     return Artefact(name, whole, None, CAPTION, table_md=True, excerpt=excerpt(frame), blanks=BLANKS)
 
@@ -136,7 +137,7 @@ def excerpt(frame: pd.DataFrame) -> pd.DataFrame:
     wide = wide.rename_axis(columns=None).assign(
         pair=[pair_words(*each) for each in zip(wide["between"], wide["first"], wide["second"], strict=True)],
         method=wide["method"].map(label_of),
-        where=wide["where"].map(where_words),
+        where=wide["where"].map(place_words),
     )
     known = {metric: text for metric, text in METRICS.items() if metric in wide}
     return wide[["where", "pair", "method", *known]].rename(columns=known)
@@ -153,9 +154,12 @@ def pair_words(between: str, first: str, second: str) -> str:
     return "two seeds" if between == SEED else f"{named(between, first)} and {named(between, second)}"
 
 
-def where_words(where: str) -> str:
-    """The rest of the point in words."""
-    return ", ".join(named(key, value) for key, value in words(where).items())
+def place_words(where: str) -> str:
+    """The rest of the point in words: model and data, then further axes."""
+    told = words(where)
+    data = {"data": DATA.get(told["data"], told["data"])} if "data" in told else {}
+    rest = {key: named(key, value) for key, value in told.items() if key not in data}
+    return ", ".join([*data.values(), *rest.values()])
 
 
 def seed_pairs(lines: pd.DataFrame, point: str) -> pd.DataFrame:

@@ -86,8 +86,8 @@ def _in_order(a: Scored, b: Scored, axis: str) -> tuple[Scored, Scored]:
 def measured(cells: Sequence[Scored]) -> pd.DataFrame:
     """How alike the scores of every pair are.
 
-    Highest scores of each class and of all, of pairs with one seed and pairs of seeds; of pairs that differ in both,
-    and for lowest scores, of all classes alone. Grids of single classes are drawn of the paper's methods.
+    Highest scores of all classes; of each class, too, by the paper's methods, of pairs with one seed and of pairs of
+    seeds. Lowest scores of all classes.
 
     Returns:
         COLUMNS, then a column for each of METRICS (NaN: undefined).
@@ -107,10 +107,9 @@ def _lines(pair: Pair) -> Iterator[dict[str, Any]]:
     }  # fmt: skip
     for method in [name for name in a.methods if name in b.methods]:
         sides = Side(a, method), Side(b, method)
-        for label in labels:
+        for label in labels if method in PAPERS else [None]:
             named = {"class": ALL if label is None else str(label), "method": method, "n": len(both(*sides, label)[0])}
-            images = label is None or method in PAPERS
-            numbers = correlations(*sides, label) | grids(*sides, label, images=images)
+            numbers = correlations(*sides, label) | grids(*sides, label)
             yield {**about, "pick": "highest", **named, **numbers}
             if label is None:
                 yield {**about, "pick": "lowest", **named, **grids(*sides, label, lowest=True)}

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from experiments.core.engine.privacy import epsilon
+from experiments.core.engine.accounting import epsilon
 from experiments.core.engine.simulate_plain import simulate_plain
 from experiments.core.engine.worlds import BASE
 from experiments.core.report import artefacts

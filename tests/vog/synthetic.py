@@ -114,20 +114,22 @@ def _difficulty(eps, seed):
     lower = 0.2 if eps == "1" else 0.0
     for place, method in enumerate(SCORES):
         value = 0.1 * place + lower + 0.01 * seed
-        for against in ("held_out_loss", "held_out_error"):
-            yield row(method, "difficulty_spearman", value, f"against={against}", n=500)
-        yield row(method, "noise_auroc", 0.5 + value / 4, n=500)
+        for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
+            for against in ("held_out_loss", "held_out_error"):
+                yield row(method, f"difficulty_spearman{end}", value + more, f"against={against}", n=500)
+            yield row(method, f"noise_auroc{end}", 0.5 + value / 4 + more / 4, n=500)
 
 
 def _truth(eps, seed):
-    for about in ("truth=sample", "truth=group size=10", "truth=group size=50"):
+    yield row("train", "null_spread", 1e-6, "", "nats", 8)
+    for about in ("truth=sample size=1", "truth=group size=10", "truth=group size=50"):
         for place, method in enumerate(SCORES):
             value = 0.1 * place - 0.2 + 0.01 * seed
             for metric in ("truth_spearman", "truth_pearson"):
                 for end, more in {"": 0.0, "_low": -0.1, "_high": 0.1}.items():
                     yield row(method, f"{metric}{end}", value + more, about, n=120)
-        for metric, value in {"null_spread": 1e-6, "truth_spread": 1e-3, "ceiling_spearman": 0.6}.items():
-            yield row("train", metric, value, about, n=120)
+        yield row("train", "truth_spread", 1e-3, about, "nats", 120)
+        yield row("train", "ceiling_spearman", 0.6 + 0.01 * seed, about, n=120)
 
 
 def _audit(eps, seed):
@@ -166,7 +168,7 @@ def store(folder, setting="table1", seeds=(0, 1, 2), n=240):
     """Cells' folders with scores.npz, as a run leaves them."""
     folders = []
     for seed, point in itertools.product(seeds, points(setting)):
-        one = scored(label(point), seed, n)
+        one = scored(label(point), seed, int(point.get("samples", n)))
         cell = folder / f"{setting}_s{seed}_{label(point).replace(' ', '_').replace('=', '-')}"
         cell.mkdir(parents=True)
         about = {"setting": setting, "seed": seed, "method": label(point) or "vog"}

@@ -1,11 +1,21 @@
-"""Sums of clipped gradients of single samples, and the norms of those gradients: what DP-SGD needs."""
+"""Sums of clipped gradients of single samples, and the norms of those gradients: what DP-SGD needs, for any model.
+
+Three ways compute the same: by layers (one forward and one backward for all samples), vmap over single gradients, and a
+loop of single backwards. `sample_plan` finds out once for a model and shape which is right, and how many samples
+fit into `sample_plan.MEMORY` at once.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from experiments.core.engine.layered import NotLayeredError, samples
 from experiments.core.engine.net import Net
+from experiments.core.engine.sample_plan import Plan, plan_of
+from experiments.core.engine.sample_trial import single_gradient, written_out
 
 
 def clipped(net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
@@ -25,13 +35,13 @@ def clipped(net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None
     Returns:
         [B, p] sums, and [B, n] norms.
     """
+    theta = theta.detach()
     total, norms = theta.new_zeros(len(theta), net.p), theta.new_zeros(len(theta), len(x))
-    for b, state in enumerate(theta.detach()):
-        for s in range(len(x)):
-            g = _single(net, state, x[s : s + 1], y[s : s + 1])
-            norms[b, s] = g.norm()
-            w = 1.0 if weight is None else float(weight[b, s])
-            total[b].add_(g, alpha=w * min(1.0, clip / max(float(norms[b, s]), 1e-30)))
+    plan = plan_of(net, theta, x, y)
+    for b, state in enumerate(theta):
+        for rows in plan.chunks(len(x)):
+            share = None if weight is None else weight[b, rows]
+            norms[b, rows] = _add_clipped(total[b], plan, net, state, plan.laid_out(x[rows]), y[rows], share, clip)
     return total, norms
 
 
@@ -40,12 +50,53 @@ def sample_norms(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
     Dropout is off, and BatchNorm uses its running statistics.
     """
-    return torch.stack([_single(net, theta.detach(), x[s : s + 1], y[s : s + 1]).norm() for s in range(len(x))])
+    theta = theta.detach()
+    plan = plan_of(net, theta.unsqueeze(0), x, y)
+    chunks = plan.chunks(len(x))
+    parts = [_norms(plan, net, theta, plan.laid_out(x[rows]), y[rows]) for rows in chunks]
+    return torch.cat(parts) if parts else theta.new_zeros(0)
 
 
-def _single(net: Net, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Gradient [p] of the loss of one sample."""
-    leaf = state[: net.p].clone().requires_grad_()
-    with torch.enable_grad():
-        loss = net.losses(net.call(torch.cat([leaf, state[net.p :]]), x), y).sum()
-    return torch.autograd.grad(loss, leaf)[0]
+def _add_clipped(
+    out: Tensor, plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float
+) -> Tensor:
+    """Add the clipped sum of some samples to out [p]; their norms."""
+    if plan.way == "layered":
+        try:
+            found = samples(net, state, x, y)
+        except NotLayeredError:  # a module may take another path for other samples
+            pass
+        else:
+            norms = found.norms(state)
+            found.add_to(out, _factors(norms, weight, clip))
+            return norms
+    each: list[Tensor] = []
+    for first, rows in _written(plan, net, state, x, y):
+        each.append(torch.linalg.vector_norm(rows, dim=1))
+        share = None if weight is None else weight[first : first + len(rows)]
+        out += _factors(each[-1], share, clip) @ rows
+    return torch.cat(each)
+
+
+def _factors(norms: Tensor, weight: Tensor | None, clip: float) -> Tensor:
+    """w_s min(1, clip / ||g_s||), [n]."""
+    scale = torch.where(norms > clip, clip / norms, torch.ones_like(norms))
+    return scale if weight is None else scale * weight.to(scale)
+
+
+def _norms(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    if plan.way == "layered":
+        try:
+            return samples(net, state, x, y, sums=False).norms(state)
+        except NotLayeredError:  # as above
+            pass
+    return torch.cat([torch.linalg.vector_norm(g, dim=1) for _, g in _written(plan, net, state, x, y)])
+
+
+def _written(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Gradients [m, p] of some samples after another, and the number of the first."""
+    if plan.way == "vmapped":
+        yield 0, written_out(net, state, x, y)
+        return
+    for s in range(len(x)):
+        yield s, single_gradient(net, state, x[s : s + 1], y[s : s + 1]).unsqueeze(0)

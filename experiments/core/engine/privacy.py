@@ -1,21 +1,17 @@
-"""Differentially private federated averaging (McMahan et al. 2018), and what it guarantees by opacus' accountants."""
+"""Differentially private federated averaging (McMahan et al. 2018); `accounting` tells what it guarantees."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.core.engine.schedule import Schedule
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.worlds import BASE, World
-from experiments.core.errors import MissingError, SpecError
+from experiments.core.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -77,65 +73,6 @@ def distance(start: Tensor, trained: Tensor) -> Tensor:
 _BLOCK = 1 << 18  # numbers that fit into a core's cache
 
 
-ACCOUNTANTS = ("rdp", "prv")
-_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # with little noise, orders close to 1 bound best
-_MOST = 600.0  # epsilon beyond which the numbers of the prv accountant overflow (about exp(709))
-
-
-def epsilon(noise: float, rate: float, rounds: int, delta: float, accountant: str = "rdp") -> float:
-    """Epsilon of (epsilon, delta)-differential privacy for whole clients after `rounds` rounds, by opacus.
-
-    The accountants take every client to join a round independently with probability `rate`; `draw_schedule` draws a
-    fixed number without replacement, which is accounted for as if it were that.
-
-    Args:
-        noise: z, the noise multiplier in units of what one client can change (see `effective_noise`).
-        rate: participants over clients.
-        rounds: T.
-        delta: the probability that is left over.
-        accountant: "rdp" (Mironov 2017, an upper bound) or "prv" (Gopi et al. 2021, nearly exact).
-
-    Returns:
-        Epsilon; infinite without noise, and where the accountant cannot tell (prv: above about 600).
-
-    Raises:
-        SpecError: an unknown accountant, a number out of range. MissingError: opacus is not installed.
-    """
-    if accountant not in ACCOUNTANTS:
-        raise SpecError(f"unknown accountant {accountant!r}", "accountant", f"use one of {', '.join(ACCOUNTANTS)}")
-    if not (noise >= 0 and 0 < rate <= 1 and rounds >= 1 and 0 < delta < 1):
-        raise SpecError(
-            f"no epsilon for noise {noise:g}, rate {rate:g}, {rounds} rounds and delta {delta:g}",
-            "privacy",
-            "give a noise of 0 or more, a rate above 0 up to 1, 1 round or more, a delta between 0 and 1",
-        )
-    bound, exact = accountants()
-    if noise == 0:
-        return float("inf")
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # about orders at the end of their range
-        bound.history = exact.history = [(noise, rate, rounds)]
-        spent = bound.get_epsilon(delta, alphas=[*_ORDERS, *bound.DEFAULT_ALPHAS, 128, 256, 512, 1024])
-        if accountant == "prv":
-            spent = exact.get_epsilon(delta) if spent < _MOST else float("inf")
-    return float("inf") if math.isnan(spent) else float(spent)
-
-
-def accountants() -> tuple[Any, Any]:
-    """New accountants "rdp" and "prv" of opacus; called before a run, too, whose hours would else end without epsilon.
-
-    Raises:
-        MissingError: opacus is not installed.
-    """
-    try:
-        from opacus.accountants import PRVAccountant, RDPAccountant
-    except ImportError as fault:
-        raise MissingError(
-            "opacus, which accounts for privacy, is not installed", "privacy", "pip install opacus"
-        ) from fault
-    return RDPAccountant(), PRVAccountant()
-
-
 def effective_noise(noise: float, shares: Sequence[float]) -> float:
     """The noise multiplier of a round whose mean is weighted by `shares` p_k, for the client with the largest share.
 
@@ -148,7 +85,7 @@ def effective_noise(noise: float, shares: Sequence[float]) -> float:
         noise: z. shares: [m] p_k of the round's participants, summing to 1.
 
     Returns:
-        What `epsilon` should be given.
+        What `accounting.epsilon` should be given.
     """
     return noise / (len(shares) * max(shares))
 

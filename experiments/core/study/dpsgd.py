@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from experiments.core.engine.accounting import accountants, noise_for
 from experiments.core.engine.dpsgd import Mechanism
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
-from experiments.core.engine.privacy import Privacy, accountants
+from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
 from experiments.core.errors import SpecError
+from experiments.core.models._norm import batch_norms, group_norms
 from experiments.core.spec.fields import AveragePrivacy, SgdPrivacy
 
 if TYPE_CHECKING:
@@ -50,10 +52,8 @@ def fit_for_steps(module: nn.Module, privacy: _Privacy) -> nn.Module:
     if not isinstance(privacy, SgdPrivacy):
         return module
     if privacy.fix_norm:
-        from experiments.core.models._norm import group_norms
-
         return group_norms(module)
-    mixing = [name for name, part in module.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    mixing = batch_norms(module)
     if mixing:
         raise SpecError(
             f"BatchNorm ({mixing[0]!r}{f' and {len(mixing) - 1} more' if mixing[1:] else ''}) mixes samples: "
@@ -84,8 +84,6 @@ def mechanism_of(
         )
     if privacy.noise is not None:
         return Mechanism(privacy.clip, privacy.noise)
-    from experiments.core.engine.accounting import noise_for
-
     asked = (privacy.epsilon, privacy.delta, privacy.accountant)
     heaviest = _heaviest(steps_of(federation.sizes, schedule, local))
     return Mechanism(privacy.clip, max(noise_for(asked[0], s.rate, s.count, *asked[1:]) for s in heaviest))

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from experiments.core.engine.algorithm import Setup, Turn
+from experiments.core.engine.calls import is_conv1d
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.split import feature_shape
-from experiments.core.estimators.numerics._calls import is_conv1d
 from experiments.core.spec.central import CentralSpec
 from experiments.core.spec.fields import RunSpec
 

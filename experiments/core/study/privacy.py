@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.core.engine.privacy import epsilon, weakest_noise
+from experiments.core.engine.accounting import epsilon
+from experiments.core.engine.privacy import weakest_noise
 from experiments.core.engine.problem import Problem
 from experiments.core.engine.worlds import BASE, World
 from experiments.core.spec.fields import RunSpec

@@ -15,8 +15,9 @@ from torch import Tensor, UntypedStorage, nn
 from torch.autograd.graph import GradientEdge, saved_tensors_hooks
 from torch.func import functional_call
 
+from experiments.core.engine.calls import Call, is_recorded
 from experiments.core.engine.net import Net
-from experiments.core.estimators.numerics._calls import Call, is_recorded, is_traced, recording
+from experiments.core.estimators.numerics._calls import is_traced, positive, recording
 from experiments.core.estimators.numerics._logits import leaves, logits, template
 from experiments.core.estimators.numerics._products import Clients, of_call, with_gradients
 
@@ -80,7 +81,7 @@ class Ways:
         with recording(self._module, n, self._active) as calls:
             outputs, target, logit = self._logit(x, target, parameters)
         met = {name for call in calls for name in self.layers[call.name]}
-        odd = {name for c in calls if not len(c.below) == len(c.above) == n for name in self.layers[c.name]}
+        odd = {name for c in calls if not len(c.below) == c.shape[0] == n for name in self.layers[c.name]}
         loose = sorted(self.names - met)
         edges = [call.edge for call in calls]
         gradients = _gradients(logit, [*edges, *(parameters[self._place[name]] for name in loose)])
@@ -137,7 +138,7 @@ class Ways:
         ):
             self._logit(x, None, leaves(self._net, self._theta))
         saved.pop(self._theta.untyped_storage().data_ptr(), None)
-        through = sum(c.below.nbytes + c.above.nbytes for c in calls)
+        through = sum(c.nbytes for c in calls)
         patches = max((_taps(c.layer) * c.below.nbytes for c in calls), default=0)
         return max(1, max(3 * through + 2 * patches, 2 * sum(s.nbytes() for s in saved.values())) // len(x))
 
@@ -163,7 +164,7 @@ class Ways:
         return gradients
 
     def _mask(self, call: Call, g: Tensor) -> Tensor:
-        return g * call.positive if self._active and is_traced(call.layer) else g
+        return g * positive(call) if self._active and is_traced(call.layer) else g
 
     def _zeros(self, n: int) -> Tensor:
         return torch.zeros(n, len(self._place), len(self._clients), dtype=torch.float64, device=self._theta.device)

@@ -10,18 +10,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from experiments.core.engine.calls import Step
 from experiments.core.engine.net import Net, clone
 
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One layer in one forward pass: its name, itself, its input, its output (part of the graph)."""
+class Pass(Step):
+    """One layer in one forward pass, and its output (part of the graph)."""
 
-    name: str
-    layer: nn.Module
-    below: Tensor
     above: Tensor
 
 
@@ -78,7 +76,7 @@ def known(layer: nn.Module) -> bool:
     return type(layer) is nn.Linear or isinstance(layer, NORMS)
 
 
-def inputs_of(step: Pass) -> Tensor:
+def inputs_of(step: Step) -> Tensor:
     """What the weights of a Linear or Conv2d meet, place by place: [n, places, in]."""
     if isinstance(step.layer, nn.Conv2d):
         c = step.layer
@@ -86,7 +84,7 @@ def inputs_of(step: Pass) -> Tensor:
     return step.below.reshape(len(step.below), -1, step.below.shape[-1])
 
 
-def deltas_of(step: Pass, delta: Tensor) -> Tensor:
+def deltas_of(step: Step, delta: Tensor) -> Tensor:
     """The gradient in a Linear's or Conv2d's output, place by place: [n, places, out]."""
     if isinstance(step.layer, nn.Conv2d):
         return delta.flatten(2).transpose(1, 2)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from experiments.core.engine.calls import Call, is_conv1d
 from experiments.core.engine.net import Slot
-from experiments.core.estimators.numerics._calls import Call, is_conv1d
 from experiments.core.estimators.numerics._layers import NORMS, deltas_of, inputs_of
 
 _NARROW = 8
@@ -135,7 +135,7 @@ def _patches(call: Call) -> tuple[Tensor, _Taps | None]:
     """
     layer, below = call.layer, call.below
     assert isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
-    size, places = below.shape[2:], call.above.shape[2:]
+    size, places = below.shape[2:], call.shape[2:]
     used = [_used(layer, axis, size[axis], places[axis]) for axis in (0, 1)]
     kernel = tuple(k.stop - k.start for k in used)
     border = tuple(layer.padding[axis] - used[axis].start * layer.dilation[axis] for axis in (0, 1))

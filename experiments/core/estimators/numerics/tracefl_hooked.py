@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from experiments.core.engine.calls import taken
 from experiments.core.engine.net import Net, clone
-from experiments.core.estimators.numerics._calls import THROUGH, is_activation, taken
+from experiments.core.estimators.numerics._calls import THROUGH, is_activation
 from experiments.core.estimators.numerics.tracefl import Layer, traced_layers
 
 _Named = dict[str, Tensor]
