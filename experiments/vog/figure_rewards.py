@@ -8,7 +8,8 @@ import pandas as pd
 
 from experiments.core.report.panels import legend, seeds_note
 from experiments.core.report.style import PALETTE, new_figure
-from experiments.vog.reading import METHODS, PAPERS, ordered, point_words
+from experiments.vog.figure_parts import words_of_place
+from experiments.vog.reading import METHODS, PAPERS, ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 3
 """The most points of the grid that are drawn; the rest stand in the CSV."""
-_TRUTH = "change of test loss\nwithout the client [nats]"
+_TRUTH = "test loss without\nthe client, change [nats]"
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -26,9 +27,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         frame: columns point, client, fault, metric, method, release, value, low, high, seeds.
     """
     points = list(dict.fromkeys(frame["point"]))[:_COLUMNS]
-    told = [m for m in PAPERS if m in set(frame["method"])] or [m for m in METHODS if m in set(frame["method"])][:3]
+    told = shown(frame)
     figure, panels = new_figure(1 + len(told), len(points), sharey="row")
-    figure.set_size_inches(max(5.6, 3.4 * len(points)), 1.5 * (1 + len(told)) + 1.0)
+    figure.set_size_inches(max(5.6, 3.4 * len(points)), 1.7 * (1 + len(told)) + 1.0)
     for column, point in enumerate(points):
         here = frame[frame["point"] == point]
         truth = here[here["metric"] == "client_truth"]
@@ -36,7 +37,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         own = panels[column :: len(points)]
         _bars(own[0], truth, clients, {"": PALETTE[0]})
         own[0].axhline(0, color="0.3", linewidth=0.8)
-        own[0].set_title(point_words(point))
+        own[0].set_title(words_of_place(point))
         for ax, method in zip(own[1:], told, strict=True):
             _bars(ax, here[(here["metric"] == "reward") & (here["method"] == method)], clients, _colours(frame))
         _name_clients(own, clients, dict(zip(here["client"], here["fault"], strict=True)))
@@ -44,6 +45,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         panels[row * len(points)].set_ylabel(name)
     legend(figure, panels, seeds_note(int(frame["seeds"].max()), "bars: means; whiskers: least and greatest"))
     return figure
+
+
+def shown(frame: pd.DataFrame) -> list[str]:
+    """The scores that are drawn: the paper's, else the first others."""
+    present = set(frame["method"])
+    return [m for m in PAPERS if m in present] or [m for m in METHODS if m in present][:_COLUMNS]
 
 
 def _colours(frame: pd.DataFrame) -> dict[str, str]:

@@ -25,9 +25,6 @@ from experiments.vog.study import Study
 EXACT = "exact"
 """Release without noise, which the server does not get to see."""
 
-CLIENT = "client"
-"""What is left out, as rows of truths call it."""
-
 _Floats = NDArray[np.float64]
 
 
@@ -104,12 +101,12 @@ def _describe(rows: Rows, block: RewardsSpec, study: Study, found: Worth) -> Non
     data = study.problem.federation
     for name, size, value in zip(data.clients, data.sizes, found.change.tolist(), strict=True):
         rows.add(METHOD, "client_truth", value, "nats", n=size, client=name)
-    rows.add(METHOD, "truth_spread", float(found.change.std()), "nats", n=len(found.change), truth=CLIENT)
+    rows.add(METHOD, "client_truth_spread", float(found.change.std()), "nats", n=len(found.change))
     if len(found.null):
         spread = float(np.sqrt(np.mean(found.null**2)))
-        rows.add(METHOD, "null_spread", spread, "nats", n=len(found.null), truth=CLIENT)
+        rows.add(METHOD, "client_null_spread", spread, "nats", n=len(found.null))
     if found.ceiling is not None:
-        _correlate(rows, METHOD, "ceiling", found.change, found.ceiling, truth=CLIENT)
+        _correlate(rows, METHOD, "client_ceiling", found.change, found.ceiling)
     shares = {"noisy": block.noisy, "duplicated": block.duplicated}
     for client, word in faults_of(block, study.problem).items():
         fault = shares[word]
