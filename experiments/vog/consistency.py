@@ -111,6 +111,9 @@ def consistency(lines: pd.DataFrame, floors: pd.DataFrame, rows: pd.DataFrame, n
         return None
     frame = arranged(frame)
     told = frame.drop(columns=["first_point", "second_point"]).round(5)
+    told = told.assign(
+        between=told["between"].str.removesuffix("_"), where=told["where"].str.replace("model_=", "model=")
+    )
     whole = told.assign(**about(rows))[[*about(rows), *told.columns]]
     return Artefact(name, whole, None, CAPTION, table_md=True, excerpt=excerpt(frame), blanks=BLANKS)
 

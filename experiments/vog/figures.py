@@ -13,6 +13,7 @@ from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
 from experiments.vog import (
     between_methods,
+    claims_table,
     consistency,
     figure_consistency,
     figure_grids,
@@ -94,6 +95,7 @@ def _stored(printed: str) -> dict[str, Stored]:
         "consistency": _consistency,
         "agreement": _agreement,
         "size": _size,
+        "claims": claims_table.claims,
         **{word: partial(_grids, wanted) for word, wanted in own.items()},
         **({} if own else {"grids": partial(_grids, None)}),
     }

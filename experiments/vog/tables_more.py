@@ -63,8 +63,10 @@ def _draw_difficulty(frame: pd.DataFrame) -> Figure:
     chance = frame["against"].map(lambda what: 0.5 if what == "planted" else 0.0)
     told = frame.assign(panel=head.str.strip(), chance=chance)
     told = told if private else told.assign(eps="")
+    rank = {what: place for place, what in enumerate(against.AGAINST)}
+    told = told.sort_values("against", key=lambda column: column.map(rank), kind="stable")
     labels = ("privacy of training" if private else "", "Spearman (planted labels: AUROC)")
-    return figure_against.draw(told, "eps", ordered(told["eps"].unique()), _eps_words, labels, 2)
+    return figure_against.draw(told, "eps", ordered(told["eps"].unique()), _eps_words, labels, 3)
 
 
 def _eps_words(value: str) -> str:
@@ -85,7 +87,7 @@ def _draw_truth(frame: pd.DataFrame) -> Figure:
     titles = {p: title_of(frame[frame["point"] == p], str(p)) for p in frame["point"].unique()}
     kinds = frame["truth"] + " " + frame["size"]
     told = frame.assign(panel=frame["point"].map(titles), kind=kinds, chance=0.0)
-    places = list(dict.fromkeys(kinds))
+    places = sorted(kinds.unique(), key=lambda kind: int(kind.partition(" ")[2] or 1))
     labels = ("left out", "Spearman with change of test loss")
     return figure_against.draw(told, "kind", places, _kind_words, labels, 2)
 

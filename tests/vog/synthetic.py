@@ -31,6 +31,7 @@ NOISE = {"vog": 0.2, "plis": 0.5, "loss": 2.0, "grad_norm": 1.5}
 LEVEL = {"loss": 8.0, "grad_norm": 6.0, "vog": 2.0, "plis": 1.0, "el2n": 5.0, "grand": 4.0, "forgetting": 3.0}
 """Accuracies after removal above 40, in points: far apart, so that nobody takes them for results."""
 
+PARAMETERS = {"lenet": 60_000, "resnet8": 80_000, "resnet9": 2_000_000, "resnet18": 11_000_000}
 CLASSES, SIDE = 3, 8
 
 
@@ -59,7 +60,8 @@ def metrics(setting="table1", seeds=(0, 1, 2)):
 
 def _point(point, setting, seed):
     eps = point.get("eps", "none")
-    for row in _rows(setting, eps, seed):
+    net = point.get("model", point.get("task", "").partition("_")[0])
+    for row in _rows(setting, eps, seed, net):
         yield {**row, "subject": " ".join(filter(None, [label(point), row.get("subject", "")]))}
 
 
@@ -75,12 +77,13 @@ def row(method, metric, value, subject="", unit="", n=None, t=None):
     return {"method": method, "metric": metric, "value": value, "subject": subject, "unit": unit, "n": n, "round": t}
 
 
-def _rows(setting, eps, seed):
+def _rows(setting, eps, seed, net=""):
     for t in (1, 2, 3):
         yield row("train", "test_accuracy", 30.0 + 5 * t + seed, unit="%", n=100, t=t)
         yield row("train", "train_accuracy", 35.0 + 5 * t, unit="%", n=500, t=t)
         yield row("train", "test_loss", 2.0 / t, unit="nats", n=100, t=t)
-    for key, value in {"rounds": 3, "batch_size": 64, "checkpoints": 3}.items():
+    facts = {"rounds": 3, "batch_size": 64, "checkpoints": 3, "parameters": PARAMETERS.get(net, 1000)}
+    for key, value in facts.items():
         yield row("config", "config", value, f"key={key}")
     if eps != "none":
         for metric, value in {"epsilon": float(eps) - 0.01, "noise": 4 / float(eps), "rate": 0.1, "steps": 30}.items():

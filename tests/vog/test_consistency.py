@@ -178,8 +178,8 @@ def test_a_report_reads_the_cells_folders(tmp_path):
     ]  # fmt: skip
     made = {one.name: one for one in report(synthetic.metrics("models", seeds=(0, 1)), folders)}
     table = made["consistency-models"].frame
-    assert set(table["between"]) == {"eps", "model_", "seed"}
+    assert set(table["between"]) == {"eps", "model", "seed"}
     same = {"where": "eps=4", "seeds": "same", "pick": "highest", "method": "vog", "metric": "overlap", "class": "all"}
-    assert only(table, between="model_", **same)["chance"] == pytest.approx(25 * 25 / 240, abs=1e-5)
+    assert only(table, between="model", **same)["chance"] == pytest.approx(25 * 25 / 240, abs=1e-5)
     assert "eps 4 and no DP" in set(made["consistency-models"].shown["pair"])
     assert {"PLIS", "VoG"} <= set(made["agreement-models"].shown["second"])

@@ -1,4 +1,4 @@
-"""What noise guarantees, and the noise that a guarantee needs: differential privacy by opacus' accountants.
+"""What noise guarantees: differential privacy by opacus' accountants.
 
 A mechanism here is the sampled Gaussian one: every step takes each unit (a sample, or a whole client) independently
 with probability `rate`, sums contributions of norm at most C, and adds Gaussian noise of deviation noise * C.
@@ -6,10 +6,9 @@ with probability `rate`, sums contributions of norm at most C, and adds Gaussian
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,10 @@ import numpy as np
 from experiments.core.errors import MissingError, NumericalError, SpecError
 
 ACCOUNTANTS = ("rdp", "prv")
-LARGEST_NOISE = 1e3
-"""The largest noise multiplier that `noise_for` tries."""
-_GRID = 2000  # noises exp(k / _GRID): 0.05 % apart, so that the answer does not depend on where a search began
-_ORDERS = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # with little noise, orders close to 1 bound best
-_MOST = 600.0  # epsilon beyond which the numbers of the prv accountant overflow (about exp(709))
+_WHOLE = [*range(2, 64), 128, 256, 512, 1024]
+_NEAR_ONE = [1 + 10 ** (-k / 4) for k in range(20, 4, -1)]  # with little noise, orders close to 1 bound best
+MOST_OF_PRV = 600.0
+"""Epsilon beyond which the numbers of the prv accountant overflow (about exp(709))."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def epsilon(noise: float, rate: float, steps: int, delta: float, accountant: str
         rate: expected batch over samples; participants over clients.
         steps: local steps of DP-SGD; rounds of DP-FedAvg.
         delta: the probability that is left over.
-        accountant: "rdp" (Mironov 2017, an upper bound) or "prv" (Gopi et al. 2021, nearly exact: 0.01 above).
+        accountant: "rdp" (Mironov 2017, an upper bound) or "prv" (Gopi et al. 2021, nearly exact: by 0.01 too much,
+            so that below about 0.02 rdp's bound is the smaller one, and is taken).
 
     Returns:
         Epsilon; infinite without noise, and where the accountant cannot tell (prv: above about 600).
@@ -105,10 +104,38 @@ def composed(phases: Sequence[Phase], delta: float, accountant: str = "rdp") -> 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # about orders at the end of their range
         bound.history = exact.history = [(phase.noise, phase.rate, phase.steps) for phase in phases]
-        spent = float(bound.get_epsilon(delta, alphas=[*_ORDERS, *bound.DEFAULT_ALPHAS, 128, 256, 512, 1024]))
+        spent = _bounded(bound, delta)
         if accountant == "prv":
-            spent = _nearly_exact(exact, delta) if spent < _MOST else math.inf
+            spent = min(spent, _nearly_exact(exact, delta)) if spent < MOST_OF_PRV else math.inf
     return math.inf if math.isnan(spent) else spent
+
+
+def _bounded(accountant: Any, delta: float) -> float:
+    """Epsilon by rdp: whole orders, then tenths beside the best, which cost twenty times as much each."""
+    spent, best = accountant.get_privacy_spent(delta=delta, alphas=_WHOLE)
+    if best < 12:
+        tenths = [best + k / 10 for k in range(-9, 10)] + (_NEAR_ONE if best == 2 else [])
+        spent = np.fmin(spent, accountant.get_privacy_spent(delta=delta, alphas=tenths)[0])
+    return float(spent)
+
+
+def most_spent(phases: Iterable[Phase], delta: float, accountant: str = "rdp") -> tuple[float, Phase]:
+    """The largest epsilon of `phases`, each on data of its own (the clients), and the phase that spends it.
+
+    The prv accountant, which takes its time, is asked only where rdp's bound leaves doubt.
+
+    Returns:
+        Nothing that any of them spends is above it. See `epsilon` for the rest.
+    """
+    bounds = sorted(((composed([phase], delta), phase) for phase in set(phases)), key=lambda found: -found[0])
+    if accountant == "rdp":
+        return bounds[0]
+    most = -1.0, bounds[0][1]
+    for bound, phase in bounds:
+        if bound <= most[0]:
+            break
+        most = max(most, (composed([phase], delta, accountant), phase), key=lambda found: found[0])
+    return most
 
 
 def _nearly_exact(accountant: Any, delta: float) -> float:
@@ -121,97 +148,6 @@ def _nearly_exact(accountant: Any, delta: float) -> float:
             "privacy.accountant",
             "use the accountant rdp",
         ) from fault
-
-
-@functools.cache
-def noise_for(epsilon: float, rate: float, steps: int, delta: float, accountant: str = "prv") -> float:
-    """The smallest noise multiplier whose `epsilon` is at most the target, to 0.05 %.
-
-    Bisection over noises exp(k / 2000), so what is found never guarantees less than asked for and never falls as the
-    target does. The prv accountant is asked near what rdp finds, and where it fails a noise counts as too small.
-
-    Args:
-        epsilon: the target. rate, steps, delta, accountant: as for `epsilon`.
-
-    Raises:
-        SpecError: no noise up to 1000 reaches it (says the smallest epsilon), or it is too large for prv.
-        MissingError: opacus is not installed. NumericalError: opacus' prv accountant fails wherever it is asked.
-    """
-    if not epsilon > 0:
-        raise SpecError(f"no noise guarantees epsilon {epsilon:g}", "privacy.epsilon", "give an epsilon above 0")
-    if accountant == "prv" and epsilon >= _MOST:
-        raise SpecError(f"the prv accountant cannot tell epsilon {epsilon:g}", "privacy.accountant", "use rdp")
-
-    @functools.cache
-    def told(k: int, by: str) -> float:
-        return composed([Phase(_noise(k), rate, steps)], delta, by)
-
-    found = _least(lambda k: told(k, "rdp"), epsilon, _index(LARGEST_NOISE), 64 if accountant == "prv" else 1)
-    if accountant == "prv":
-        found = _least(lambda k: _or_nothing(told, k), epsilon, found)
-    reached = told(found, accountant)
-    if reached > epsilon:
-        raise SpecError(
-            f"no noise up to {LARGEST_NOISE:g} reaches epsilon {epsilon:g} at delta {delta:g} in {steps} steps of rate "
-            f"{rate:g}: the smallest that can be told is {reached:.3g}",
-            "privacy.epsilon",
-            f"give at least {reached:.3g}" + (", or use the accountant rdp" if accountant == "prv" else ""),
-        )
-    return _noise(found)
-
-
-def _or_nothing(told: Callable[[int, str], float], k: int) -> float:
-    try:
-        return told(k, "prv")
-    except NumericalError:
-        return math.inf
-
-
-def _least(spent: Callable[[int], float], target: float, start: int, width: int = 1) -> int:
-    """The smallest k with spent(k) <= target (or up to `width` - 1 more); that of LARGEST_NOISE where none is.
-
-    `spent` falls. Regula falsi in log(spent) against k, which is nearly straight, with a bisection where it twice
-    fails to halve the bracket: an accountant takes up to seconds. The bracket grows from `start`.
-    """
-
-    def above(k: int) -> float:
-        return math.log(max(spent(k), 1e-300) / target)
-
-    def below(k: int) -> int:  # epsilon falls at least as fast as 1 / noise
-        return k - 1 - math.ceil(-_GRID * above(k))
-
-    high, low, most = start, None, _index(LARGEST_NOISE)
-    while above(high) > 0:
-        if high >= most:
-            return most
-        low, high = high, min(most, high + max(1, math.ceil(_GRID * min(1.0, above(high)))))
-    low = below(high) if low is None else low
-    while above(low) <= 0:
-        low, high = below(low), low
-    return _between(above, low, high, width)
-
-
-def _between(above: Callable[[int], float], low: int, high: int, width: int) -> int:
-    """The smallest k with above(k) <= 0, or up to `width` - 1 more, when it holds at `high` and not at `low`."""
-    left, right, straight = above(low), above(high), 2
-    while high - low > width:
-        share = left / (left - right) if straight and math.isfinite(left) else 0.5
-        k = min(high - 1, max(low + 1, low + math.ceil(share * (high - low))))
-        value, before = above(k), high - low
-        if value <= 0:
-            high, right = k, value
-        else:
-            low, left = k, value
-        straight = 2 if high - low <= before / 2 or not straight else straight - 1
-    return high
-
-
-def _noise(k: int) -> float:
-    return math.exp(k / _GRID)
-
-
-def _index(noise: float) -> int:
-    return round(math.log(noise) * _GRID)
 
 
 def accountants() -> tuple[Any, Any]:

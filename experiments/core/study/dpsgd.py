@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from experiments.core.engine.accounting import accountants, noise_for
+from experiments.core.engine.accounting import accountants
 from experiments.core.engine.dpsgd import Mechanism
 from experiments.core.engine.federation import Federation
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.net import Net
+from experiments.core.engine.noise import noise_for_all
 from experiments.core.engine.privacy import Privacy
 from experiments.core.engine.schedule import Schedule
 from experiments.core.errors import SpecError
@@ -84,21 +85,11 @@ def mechanism_of(
         )
     if privacy.noise is not None:
         return Mechanism(privacy.clip, privacy.noise)
-    asked = (privacy.epsilon, privacy.delta, privacy.accountant)
-    heaviest = _heaviest(steps_of(federation.sizes, schedule, local))
-    return Mechanism(privacy.clip, max(noise_for(asked[0], s.rate, s.count, *asked[1:]) for s in heaviest))
+    steps = [(s.rate, s.count) for s in steps_of(federation.sizes, schedule, local) if s.count]
+    return Mechanism(privacy.clip, noise_for_all(privacy.epsilon, steps, privacy.delta, privacy.accountant))
 
 
 def steps_of(sizes: Sequence[int], schedule: Schedule, local: LocalTraining) -> list[Steps]:
     """Of every client: its sampling rate and its steps over all rounds of the schedule that it takes part in."""
     rounds = Counter(k for drawn in schedule for k in drawn)
     return [Steps(local.rate(n), rounds[k] * local.count(n)) for k, n in enumerate(sizes)]
-
-
-def _heaviest(steps: Iterable[Steps]) -> list[Steps]:
-    """Those that no other client exceeds in both rate and steps: one of them spends most."""
-    found: list[Steps] = []
-    for candidate in sorted(set(steps), key=lambda s: (-s.rate, -s.count)):
-        if candidate.count and all(candidate.count > other.count for other in found):
-            found.append(candidate)
-    return found

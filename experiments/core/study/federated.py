@@ -31,6 +31,7 @@ from experiments.core.spec.fields import CustomModel, RunSpec
 from experiments.core.study.dpsgd import averaged, fit_for_steps, mechanism_of
 from experiments.core.study.formulation import formulation as chosen
 from experiments.core.study.price import of_states
+from experiments.core.study.privacy import tell_privacy
 from experiments.core.sweep.cell import Context
 
 
@@ -76,6 +77,7 @@ def build(spec: RunSpec, seed: int, context: Context) -> Built:
     augment = None if spec.augment is None else Augment.of(federation, **spec.augment.model_dump())
     mechanism = mechanism_of(spec.privacy, net, federation, schedule, local)
     problem = Problem(net, federation, schedule, local, spec.algorithm, seed, privacy, augment, mechanism)
+    tell_privacy(spec.privacy, problem, context)
     _statistics_fit(problem, context)
     _classes_held(problem, context)
     columns = {"dataset": federation.name, "partition": spec.partition.kind, "model": spec.model.called}
