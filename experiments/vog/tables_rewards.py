@@ -29,7 +29,8 @@ _CORRELATIONS = (
     "mean test loss: mean over seeds of it and of its 95 % interval [low, high] (Bonett and Wright 2000), least and "
     "greatest seed. with exact: of the private reward with the one without noise. ceiling: of the truth with the next "
     "seed's truth, the most that a reward can reach. truth spread, null spread: standard deviation of the truth over "
-    "clients, and how far the loss moves when nobody is left out but weights start moved by rounding [nats]."
+    "clients, and how far the loss moves when nobody is left out but weights start moved by rounding [nats]. epsilon "
+    "in all: what training and the release of this one reward spend together (basic composition)."
 )
 
 
@@ -69,10 +70,12 @@ def correlations(rows: pd.DataFrame, name: str) -> Artefact | None:
     for metric in ("ceiling_spearman", "truth_spread", "null_spread"):
         means = pick(rows, f"client_{metric}").groupby("point")["value"].mean()
         frame[metric.removesuffix("_spearman").replace("_", " ")] = frame["point"].map(means)
+    spent = pick(rows, "epsilon", method="privacy").groupby("point")["value"].mean()
+    frame["epsilon in all"] = frame["point"].map(spent) + pd.to_numeric(frame["release"], errors="coerce")
     frame = filled(by_place(frame, [*axes(rows), "method", "release"]).drop(columns="point"))
     first = [*ABOUT, *axes(rows), "method", "release", "n", "spearman", "low", "high", "least seed", "greatest seed"]
     frame = frame[[*first, *(c for c in frame if c not in first)]]
-    blanks = {"with exact": "it is the exact one, or a baseline"}
+    blanks = {"with exact": "it is the exact one, or a baseline", "epsilon in all": "training or reward is not private"}
     shown = frame.drop(columns=ABOUT).assign(method=frame["method"].map(lambda m: NAMES.get(m, m)))
     return Artefact(name, frame, None, _CORRELATIONS, table_md=True, excerpt=shown, blanks=blanks)
 
