@@ -135,6 +135,12 @@ class ReleaseSpec(Measure):
     epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (1.0, 4.0, 8.0), min_length=1, description="privacy budgets of one release, each tried alone"
     )
+    clips: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="method -> public constant that its scores are clipped to (vog: the gradient of every pixel)"
+    )
+    quantile: float = Field(
+        0.95, gt=0, le=1, description="where no constant is given: clip to this quantile, which is not private"
+    )
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.release`."""

@@ -7,6 +7,7 @@ server has published, and releases their mean with Laplace noise (section 4.7). 
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from experiments.core.engine.federation import Federation
@@ -14,6 +15,7 @@ from experiments.core.engine.seeds import stream
 from experiments.core.estimators.sample_score import Trail
 from experiments.core.scores.correlation import spearman
 from experiments.core.scores.ranges import Ranges
+from experiments.core.scores.release import clipped
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row
 from experiments.vog.blocks import RewardsSpec
@@ -42,7 +44,7 @@ def measure(block: RewardsSpec, study: Study) -> list[Row]:
         exact = np.array([part.mean() for part in own])
         _add(rows, study.problem.federation, method, EXACT, exact, found.change)
         for epsilon in block.epsilons:
-            private = np.array([_released(study.seed, method, k, part, epsilon) for k, part in enumerate(own)])
+            private = np.array([told(part, epsilon, study.seed, method, k) for k, part in enumerate(own)])
             _add(rows, study.problem.federation, method, f"{epsilon:g}", private, found.change)
             kept = spearman(exact, private)
             rows.add(method, "reward_kept", kept.value, n=kept.n, release=f"{epsilon:g}")
@@ -66,17 +68,16 @@ def rewards(block: RewardsSpec, study: Study) -> dict[str, list[_Floats]]:
     return found
 
 
+def told(scores: _Floats, epsilon: float, seed: int, method: str, client: int) -> float:
+    """What a client tells of its scores [n_k] in [0, 1]: their mean with noise, (epsilon, 0) private for each sample."""
+    return clipped(torch.from_numpy(scores), 1.0).released_mean(epsilon, seed, method, client)
+
+
 def _public(block: RewardsSpec, study: Study) -> Trail:
     """The checkpoints with samples of the server's own, from its test set; the same samples for every seed."""
     whole, data = study.trail(), study.problem.federation
     rows = np.sort(stream(0, "public").permutation(len(data.test_y))[: block.public])
     return Trail(whole.net, whole.states, whole.steps, data.test_x[rows], data.test_y[rows], whole.classes)
-
-
-def _released(seed: int, method: str, client: int, scores: _Floats, epsilon: float) -> float:
-    """What client tells of its scores [n_k] in [0, 1]."""
-    draw = stream(seed, "reward", client=client, method=method, epsilon=f"{epsilon:g}")
-    return float(scores.mean() + draw.laplace(scale=1 / (epsilon * len(scores))))
 
 
 def _add(rows: Rows, data: Federation, method: str, release: str, values: _Floats, change: _Floats) -> None:

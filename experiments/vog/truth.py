@@ -7,6 +7,7 @@ Here every exclusion is a world: trained from the same initial weights, through 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def left_out(block: TruthSpec, n: int) -> list[LeftOut]:
     return kinds
 
 
-def correlations(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, kind: LeftOut) -> None:
+def correlations(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, kind: LeftOut, **words: str) -> None:
     """`{name}_spearman` and `{name}_pearson` of the pairs that both have a number, with bootstrap intervals.
 
     Scores of a class without a scale have none; fewer than three pairs give no rows.
@@ -112,7 +113,8 @@ def correlations(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, kin
     for word, of in (("spearman", spearman), ("pearson", pearson)):
         found = of(x[both], y[both], interval="bootstrap")
         for suffix, value in (("", found.value), ("_low", found.low), ("_high", found.high)):
-            rows.add(method, f"{name}_{word}{suffix}", value, n=found.n, truth=kind.truth, size=kind.size)
+            about: dict[str, Any] = {"truth": kind.truth, "size": kind.size, **words}
+            rows.add(method, f"{name}_{word}{suffix}", value, n=found.n, **about)
 
 
 _FEWEST = 3

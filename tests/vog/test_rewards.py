@@ -122,13 +122,12 @@ def test_the_data_are_spoilt_as_told(measured, tmp_path):
 def test_noise_is_what_a_mean_of_so_many_needs():
     """(eps, 0) privacy for a mean of n numbers in [0, 1]: Laplace of scale 1 / (n eps) (Dwork et al. 2006)."""
     scores = np.full(40, 0.5)
-    drawn = np.array([rewards._released(seed, "vog", 0, scores, 2.0) for seed in range(3000)]) - 0.5
+    drawn = np.array([rewards.told(scores, 2.0, seed, "vog", 0) for seed in range(2000)]) - 0.5
     assert stats.kstest(drawn, stats.laplace(scale=1 / (40 * 2)).cdf).pvalue > 1e-3
-    one = rewards._released(0, "vog", 0, scores, 2.0)
-    assert one == rewards._released(0, "vog", 0, scores, 2.0)
-    for other in ((1, "vog", 0, 2.0), (0, "loss", 0, 2.0), (0, "vog", 1, 2.0), (0, "vog", 0, 4.0)):
-        seed, method, client, epsilon = other
-        assert rewards._released(seed, method, client, scores, epsilon) != one
+    one = (2.0, 0, "vog", 0)
+    assert rewards.told(scores, *one) == rewards.told(scores, *one)
+    for other in ((4.0, 0, "vog", 0), (2.0, 1, "vog", 0), (2.0, 0, "loss", 0), (2.0, 0, "vog", 1)):
+        assert rewards.told(scores, *other) != rewards.told(scores, *one)
 
 
 def test_the_ceiling_is_the_next_seed_s_truth(tmp_path):
