@@ -69,7 +69,7 @@ def rewards(block: RewardsSpec, study: Study) -> dict[str, list[_Floats]]:
 
 
 def told(scores: _Floats, epsilon: float, seed: int, method: str, client: int) -> float:
-    """What a client tells of its scores [n_k] in [0, 1]: their mean with noise, (epsilon, 0) private for each sample."""
+    """What a client tells of its scores [n_k] in [0, 1]: their mean, (epsilon, 0) private for each sample."""
     return clipped(torch.from_numpy(scores), 1.0).released_mean(epsilon, seed, method, client)
 
 
