@@ -13,6 +13,7 @@ from tests.bench import (
     formulations,
     impro,
     influence,
+    plis,
     privacy,
     retraining,
     scores,
@@ -44,6 +45,7 @@ def main() -> None:
     retraining.main()
     privacy.main()
     scores.main()
+    plis.main()
     try:
         influence.main()
     except MissingError as fault:
