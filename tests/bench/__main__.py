@@ -8,6 +8,7 @@ import torch
 
 from experiments.core.errors import MissingError
 from tests.bench import (
+    clipping_native,
     engine,
     fedavg,
     formulations,
@@ -44,6 +45,7 @@ def main() -> None:
     impro.main()
     retraining.main()
     privacy.main()
+    clipping_native.main()
     scores.main()
     plis.main()
     try:
