@@ -28,8 +28,8 @@ _QUANTILES = {"q5": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 _COLUMNS = ["place", "eps", "method", "class", "bin", "share", "skewness", *_QUANTILES, "n"]
 _CAPTION = (
     "How scores are distributed, scaled within each class, all seeds together: at the left by privacy over all "
-    "classes, at the right by class (median, quartiles, and 5 to 95 % of the samples), at the privacy that the panel names. "
-    "Higher is more atypical, says the paper, whose Figure 1 is of ResNet-18 on PPPD at eps 4."
+    "classes, at the right by class (median, quartiles, and 5 to 95 % of the samples), at the privacy that the panel "
+    "names. Higher is more atypical, says the paper, whose Figure 1 is of ResNet-18 on PPPD at eps 4."
 )
 
 
