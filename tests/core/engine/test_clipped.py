@@ -10,7 +10,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from experiments.core.engine import sample_plan
 from experiments.core.engine.clipped import clipped, sample_norms
+from experiments.core.engine.formulations import vmapped
 from experiments.core.engine.formulations.dense import Dense
+from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, clone
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
@@ -220,6 +222,17 @@ def test_stacked_products(name):
     elif name == "squared":
         net, y = Net.of(net.module, "squared"), torch.nn.functional.one_hot(y, 3).double()
     assert_clipped(net, net.flat(), x, y, Dense(net))
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolutions", "text", "twice"])
+def test_stacked_by_vmap(name, monkeypatch):
+    net, theta, x, y, _ = case(name)
+    assert_clipped(net, theta, x, y, Vmapped(net))
+    whole = Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2)
+    for samples in (3, 17):  # some samples of one model, two models
+        monkeypatch.setattr(vmapped, "_WRITTEN", samples * 8 * net.p)
+        for ours, theirs in zip(Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2), whole, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-13)
 
 
 def test_squared_loss():
