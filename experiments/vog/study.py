@@ -23,6 +23,7 @@ from experiments.core.study.federated import checkpoint
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Context
 from experiments.vog.checkpoints import Checkpoints
+from experiments.vog.faulty import spoilt
 from experiments.vog.spec import VogSpec
 
 
@@ -69,12 +70,17 @@ class Study:
         """Scores [n] scaled within each class, as the spec says; NaN in a class where that is undefined."""
         return scaled(scores, self.labels, self.spec.scaling)[0]
 
+    def warn(self, line: str) -> None:
+        """Warn; a smoke run is too short for what a warning says: it only gets a line in the log."""
+        (self.context.log if self.spec.scale == "smoke" else self.context.warn)(line)
+
     def say_unscaled(self, scores: Mapping[str, Tensor], of: str) -> None:
         """Warn of classes whose scores have no scale (a smoke run: into the log); `of` says which scores they are."""
-        warn = self.context.log if self.spec.scale == "smoke" else self.context.warn
         for name, values in scores.items():
-            for fault in scaled(values, self.labels, self.spec.scaling)[1]:
-                warn(f"{name} {of}: {fault}; its samples are ranked last")
+            faults = scaled(values, self.labels, self.spec.scaling)[1]
+            more = f", and in {len(faults) - 1} more" if faults[1:] else ""
+            if faults:
+                self.warn(f"{name} {of}: {faults[0]}{more}; such samples are ranked last")
 
     def scored(self, trail: Trail, name: str) -> dict[str, Tensor]:
         """The scores [n] of every method on another trail, stored under `name` as they come."""
@@ -118,10 +124,14 @@ def planted(spec: VogSpec, problem: Problem) -> tuple[Problem, Tensor]:
 
     They are the same for every seed, as the data are: another seed's scores are of the same samples and labels.
     """
-    if not spec.planted:
-        return problem, torch.zeros(len(problem.federation.y), dtype=torch.bool)
-    federation, flipped = wrong_labels(problem.federation, spec.planted)
-    return replace(problem, federation=federation), flipped
+    flipped = torch.zeros(len(problem.federation.y), dtype=torch.bool)
+    if spec.planted:
+        federation, flipped = wrong_labels(problem.federation, spec.planted)
+        problem = replace(problem, federation=federation)
+    if spec.rewards is not None:
+        problem, wrong = spoilt(spec.rewards, problem)
+        flipped |= wrong
+    return problem, flipped
 
 
 def require_classes(problem: Problem) -> None:

@@ -1,13 +1,18 @@
 """Clipped sums and norms against explicit autograd of single samples, and against opacus."""
 
 import warnings
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from experiments.core.engine import sample_plan
 from experiments.core.engine.clipped import clipped, sample_norms
+from experiments.core.engine.formulations import vmapped
+from experiments.core.engine.formulations.dense import Dense
+from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, clone
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
@@ -170,8 +175,8 @@ def single_gradients(net, theta, x, y):
     return torch.stack(rows)
 
 
-def assert_clipped(net, theta, x, y):
-    """Sums for three weightings and norms, of two models, against single gradients."""
+def assert_clipped(net, theta, x, y, by=None):
+    """Sums for some weightings and norms, of two models, against single gradients."""
     states = torch.stack([theta, 0.9 * theta])
     weight = torch.linspace(0, 2, 2 * len(x), dtype=torch.float64).view(2, -1).flip(0)
     weight[1, 2] = 0
@@ -179,10 +184,11 @@ def assert_clipped(net, theta, x, y):
     norms = rows.norm(dim=2)
     clip = float(norms[0].quantile(0.4))
     for w, limit in ((weight, clip), (None, clip), (0 * weight, clip), (weight, float(norms.max()))):
-        total, found = clipped(net, states, x, y, w, limit)
+        total, found = by.clipped(states, x, y, w, limit) if by else clipped(net, states, x, y, w, limit)
         factors = (limit / norms).clamp(max=1) * (1 if w is None else w)
         expected = torch.einsum("bs,bsp->bp", factors, rows)
-        assert torch.allclose(found, norms, rtol=1e-9, atol=1e-14)
+        seen = torch.ones_like(norms) if w is None else (w != 0).to(norms)
+        assert torch.allclose(found * seen, norms * seen, rtol=1e-9, atol=1e-14)
         assert torch.allclose(total, expected, rtol=1e-9, atol=1e-9 * float(norms.max()))
     assert torch.allclose(sample_norms(net, theta, x, y), norms[0], rtol=1e-9)
 
@@ -201,6 +207,32 @@ def test_odd_modules(name):
     net = Net.of({**STILL, **DRAWING}[name]().double())
     x, y = torch.randn(5, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
     assert_clipped(net, net.flat(), x, y)
+
+
+@pytest.mark.parametrize("name", ["mlp", "partly frozen", "squared", "one layer"])
+def test_stacked_products(name):
+    net, _, x, y, _ = case("mlp")
+    if name == "partly frozen":
+        module = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 3)).double()
+        module[2].weight.requires_grad_(False)
+        module[4].bias.requires_grad_(False)
+        net, x = Net.of(module), x.flatten(1)
+    elif name == "one layer":
+        net, x = Net.of(nn.Sequential(nn.Linear(6, 3, bias=False)).double()), x.flatten(1)
+    elif name == "squared":
+        net, y = Net.of(net.module, "squared"), torch.nn.functional.one_hot(y, 3).double()
+    assert_clipped(net, net.flat(), x, y, Dense(net))
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolutions", "text", "twice"])
+def test_stacked_by_vmap(name, monkeypatch):
+    net, theta, x, y, _ = case(name)
+    assert_clipped(net, theta, x, y, Vmapped(net))
+    whole = Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2)
+    for samples in (3, 17):  # some samples of one model, two models
+        monkeypatch.setattr(vmapped, "_WRITTEN", samples * 8 * net.p)
+        for ours, theirs in zip(Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2), whole, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-13)
 
 
 def test_squared_loss():
@@ -281,3 +313,29 @@ def test_opacus_agrees(name):
     total, norms = clipped(net, theta[None], x, y, None, 0.5)
     assert torch.allclose(norms[0], rows.norm(dim=1), rtol=1e-9)
     assert torch.allclose(total[0], (0.5 / rows.norm(dim=1)).clamp(max=1) @ rows, rtol=1e-9, atol=1e-12)
+
+
+def peak(work):
+    """Most bytes of tensors alive at once while `work` runs, beyond those alive before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+@pytest.mark.parametrize("name", ["resnet", "twice"])
+def test_memory_does_not_grow_with_the_batch(name, monkeypatch):
+    net, theta, x, y, _ = case(name, 48)
+    memory = plan_of(net, theta[None], x, y).memory
+
+    def peaks(limit):
+        monkeypatch.setitem(sample_plan.MEMORY, "cpu", limit)
+        plan_of(net, theta[None], x, y)
+        works = [lambda n=n: clipped(net, theta[None], x[:n], y[:n], None, 1.0) for n in (8, 48)]
+        works += [lambda n=n: sample_norms(net, theta, x[:n], y[:n]) for n in (8, 48)]
+        return [peak(work) for work in works]
+
+    few, many, few_norms, many_norms = peaks(8 * memory)
+    assert many < 1.05 * few + 4096 and many_norms < 1.05 * few_norms + 4096
+    assert few < 2 * 8 * memory + 16 * 8 * net.size
+    assert peaks(1 << 30)[1] > 2 * many
