@@ -208,6 +208,6 @@ class AuditSpec(Measure):
 
         return measure(self, study)
 
-    def trainings(self, samples: int) -> float:
+    def trainings(self, samples: int, clients: int = 1) -> float:
         """With and without the canary."""
         return 2 * self.runs

@@ -9,7 +9,7 @@ import torch
 from experiments.core.engine.accounting import epsilon
 from experiments.core.engine.dpsgd import Mechanism
 from experiments.core.engine.evaluate import sample_losses
-from experiments.core.engine.formulations.looped import Looped
+from experiments.core.engine.formulations.dense import Dense
 from experiments.core.engine.local import LocalTraining
 from experiments.core.engine.noise import noise_for
 from experiments.core.engine.seeds import stream
@@ -42,7 +42,7 @@ def toy(tmp_path_factory):
 def test_a_run_with_the_canary_is_a_private_training(toy, local):
     """Its last model is the one that the engine trains with the run's seed: same batches, noise, divisor, optimiser."""
     p, start = replace(toy[0], local=local), toy[1]
-    f, runs = Looped(p.net), [0, 3, 4]
+    f, runs = Dense(p.net), [0, 3, 4]
     seen = attacked(p, start, f, runs)
     for i, run in ((0, 0), (2, 4)):
         own = replace(p, seed=int(stream(p.seed, "audit", run=run).integers(2**31)))
@@ -55,7 +55,7 @@ def test_a_run_with_the_canary_is_a_private_training(toy, local):
 
 def test_the_canary_is_clipped_and_unlike_all_others(toy):
     p, start = toy
-    data, f = p.federation, Looped(p.net)
+    data, f = p.federation, Dense(p.net)
     _, norms = f.clipped(start[None], data.x, data.y, None, 1.0)
     own, _ = f.clipped(start[None], data.x[-1:], data.y[-1:], None, 1.0)
     assert float(norms[0, -1]) > 3 and float(own.norm()) == pytest.approx(1, rel=1e-6)
@@ -73,7 +73,7 @@ def evidence(toy, formulation, mechanism, runs):
     return seen[::2], seen[1::2]
 
 
-class Unclipped(Looped):
+class Unclipped(Dense):
     """The fault of a sum that is not clipped."""
 
     def clipped(self, theta, x, y, weight, clip):
@@ -81,20 +81,20 @@ class Unclipped(Looped):
 
 
 def test_a_true_guarantee_stands_and_broken_ones_are_caught(toy):
-    """Four steps of all samples: noise for epsilon 1, the same claimed with a fifth of it, and with nothing clipped."""
-    noise = noise_for(1.0, 1.0, 4, DELTA)
+    """Four steps of all samples: noise for epsilon 2, the same claimed with a fifth of it, and with nothing clipped."""
+    noise = noise_for(2.0, 1.0, 4, DELTA)
     stated = epsilon(noise, 1.0, 4, DELTA, "prv")
-    right = evidence(toy, Looped(toy[0].net), Mechanism(1.0, noise), 120)
+    right = evidence(toy, Dense(toy[0].net), Mechanism(1.0, noise), 400)
     assert proven(*right, DELTA).epsilon <= stated and 0 < proven_gaussian(*right, DELTA).epsilon <= stated
-    weak = evidence(toy, Looped(toy[0].net), Mechanism(1.0, noise / 5), 120)
+    weak = evidence(toy, Dense(toy[0].net), Mechanism(1.0, noise / 5), 400)
     assert proven(*weak, DELTA).epsilon > stated and proven_gaussian(*weak, DELTA).epsilon > stated
-    loose = evidence(toy, Unclipped(toy[0].net), Mechanism(1.0, noise), 120)
+    loose = evidence(toy, Unclipped(toy[0].net), Mechanism(1.0, noise), 400)
     assert proven(*loose, DELTA).epsilon > stated
 
 
 def test_evidence_is_gaussian_with_the_accountant_s_mu(toy):
     """Likelihood ratios of T full steps with a clipped canary: N(+-mu^2/2, mu^2), mu = sqrt(T) / noise."""
-    present, absent = evidence(toy, Looped(toy[0].net), Mechanism(1.0, 2.0), 400)
+    present, absent = evidence(toy, Dense(toy[0].net), Mechanism(1.0, 2.0), 400)
     mu2 = 4 / 2.0**2
     error = 5 * np.sqrt(mu2 / 400)
     assert np.mean(present) == pytest.approx(mu2 / 2, abs=error) and np.mean(absent) == pytest.approx(
