@@ -89,6 +89,12 @@ class DifficultySpec(Measure):
 
         return measure(self, study)
 
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.difficulty import folds
+
+        folds(self.folds, len(problem.federation.y))
+
     def trainings(self, samples: int) -> float:
         """One without each fold, and the base world, which stands in their stack."""
         return self.folds + 1
@@ -116,6 +122,12 @@ class TruthSpec(Measure):
         from experiments.vog.truth import measure
 
         return measure(self, study)
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.truth import left_out
+
+        left_out(self, len(problem.federation.y))
 
     def trainings(self, samples: int) -> float:
         """One for everything that is left out, twice with a ceiling, and the null worlds."""
