@@ -109,9 +109,9 @@ def grids(a: Side, b: Side, label: int | None, lowest: bool = False, images: boo
 
 
 def chance(n: int) -> float:
-    """The overlap of two grids of random samples out of n, on average."""
+    """The overlap of two grids of random samples out of n, on average; NaN of none."""
     most = min(GRID, n)
-    return most * most / n
+    return most * most / n if n else math.nan
 
 
 def floor(scored: Scored, label: int | None) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -87,7 +88,7 @@ def picked(block: RemovalSpec, scores: dict[str, Tensor], study: Study) -> list[
 
     Args:
         scores: method -> raw ones [n]. They are ranked over all classes at once, scaled within each; ties by the raw
-            score, then by row.
+            score, then by row. A method is left out, with a warning, if fewer samples have a scaled score than go.
     """
     n = len(study.labels)
     shares = [block.share]
@@ -96,8 +97,12 @@ def picked(block: RemovalSpec, scores: dict[str, Tensor], study: Study) -> list[
         order = stream(study.seed, "removal", draw=draw).permutation(n).tolist()
         picks += [Pick(RANDOM, "random", draw, frozenset(rows)) for _, rows in leading(order, shares)]
     for name, values in scores.items():
+        scaled, count = study.scaled(values), round(block.share * n)
+        if (known := int(np.isfinite(scaled).sum())) < count:
+            study.warn(f"removal by {name}: {known} samples have a scaled score, {count} are to go; it is left out")
+            continue
         for pick in ("highest", *["lowest"] * block.lowest):
-            order = ranked(study.scaled(values), values.numpy(), largest=pick == "highest")
+            order = ranked(scaled, values.numpy(), largest=pick == "highest")
             picks += [Pick(name, pick, 0, frozenset(rows)) for _, rows in leading(order, shares)]
     return picks
 

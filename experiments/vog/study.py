@@ -69,12 +69,17 @@ class Study:
         """Scores [n] scaled within each class, as the spec says; NaN in a class where that is undefined."""
         return scaled(scores, self.labels, self.spec.scaling)[0]
 
+    def warn(self, line: str) -> None:
+        """Warn; a smoke run is too short for what a warning says: it only gets a line in the log."""
+        (self.context.log if self.spec.scale == "smoke" else self.context.warn)(line)
+
     def say_unscaled(self, scores: Mapping[str, Tensor], of: str) -> None:
         """Warn of classes whose scores have no scale (a smoke run: into the log); `of` says which scores they are."""
-        warn = self.context.log if self.spec.scale == "smoke" else self.context.warn
         for name, values in scores.items():
-            for fault in scaled(values, self.labels, self.spec.scaling)[1]:
-                warn(f"{name} {of}: {fault}; its samples are ranked last")
+            faults = scaled(values, self.labels, self.spec.scaling)[1]
+            more = f", and in {len(faults) - 1} more" if faults[1:] else ""
+            if faults:
+                self.warn(f"{name} {of}: {faults[0]}{more}; such samples are ranked last")
 
     def scored(self, trail: Trail, name: str) -> dict[str, Tensor]:
         """The scores [n] of every method on another trail, stored under `name` as they come."""

@@ -166,3 +166,12 @@ def test_a_client_without_a_sample_is_told(tmp_path):
     )  # fmt: skip
     run(tmp_path, own, warn=warned.append)
     assert any("no sample of client" in line for line in warned)
+
+
+def test_constant_scores_take_nobody_away(tmp_path):
+    """Forgetting counts of a model that never learns are all zero: whom they would remove is a matter of row numbers."""
+    logged = []
+    own = spec(removal=REMOVAL, methods=["forgetting", "loss"], local={"lr": 1e-9, "epochs": 1, "batch_size": 32})
+    rows = run(tmp_path, own, log=logged.append)
+    assert {method for method, *_ in worlds(rows, "removal_loss")} == {"none", "random", "loss"}
+    assert any("removal by forgetting: 0 samples have a scaled score, 90 are to go" in line for line in logged)

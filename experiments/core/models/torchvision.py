@@ -27,6 +27,9 @@ class Torchvision(Block):
         description="file of a state dict (.safetensors, .pth), from the working directory or else in the data folder; "
         "auto: ImageNet's, if torchvision's cache holds them, else none. Nothing is fetched",
     )
+    norm: Literal["batch", "group"] = Field(
+        "batch", description="batch: as published; group: each BatchNorm becomes GroupNorm of gcd(32, channels) groups"
+    )
 
     @property
     def called(self) -> str:
@@ -85,6 +88,10 @@ class Torchvision(Block):
             if hasattr(part, "inplace"):
                 part.inplace = False  # an output stored by a hook must not be overwritten
         self._load(module)
+        if self.norm == "group":
+            from experiments.core.models._norm import group_norms
+
+            return group_norms(module)
         return module
 
     def _load(self, module: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torchvision.models import resnet18
 from experiments.core.engine.seeds import seeded
 from experiments.core.errors import SpecError
 from experiments.core.models._norm import batch_norms, group_norms
+from experiments.core.models.torchvision import Torchvision
 from experiments.core.spec.fields import SgdPrivacy
 from experiments.core.study.dpsgd import fit_for_steps
 
@@ -60,3 +61,15 @@ def test_batch_norm_is_named_and_refused_unless_it_is_to_be_replaced():
     assert not batch_norms(fit_for_steps(small(), SgdPrivacy(**sgd, fix_norm=True)))
     assert batch_norms(fit_for_steps(small(), None)) == ["0.1", "2"]
     assert batch_norms(nn.BatchNorm1d(3)) == ["BatchNorm1d"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+def test_a_net_of_torchvision_with_group_norm_from_the_start(name):
+    """With privacy and without it is then the same net."""
+    grey = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with seeded(0, "model"):
+        module = Torchvision(name=name, norm="group").build((1, 64, 64), 3).eval()
+    with seeded(0, "model"):
+        fixed = group_norms(Torchvision(name=name).build((1, 64, 64), 3)).eval()
+    assert not batch_norms(module) and batch_norms(Torchvision(name=name).build((1, 64, 64), 3))
+    assert torch.equal(module(grey), fixed(grey)) and module(grey).shape == (2, 3)
