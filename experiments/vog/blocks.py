@@ -82,6 +82,9 @@ class DifficultySpec(Measure):
     """Scores against the loss that each training sample has in a model trained without it and its fold."""
 
     folds: int = Field(5, ge=2, description="parts that the training samples are dealt to, each left out once")
+    plain_lr: float | None = Field(
+        None, gt=0, description="learning rate of the held-out models without noise, of a private run; null: the run's"
+    )
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.difficulty`."""

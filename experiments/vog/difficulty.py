@@ -51,7 +51,7 @@ def measure(block: DifficultySpec, study: Study) -> list[Row]:
     fold = folds(block.folds, len(study.labels))
     truths = _held_out(study, study.problem, fold, block.folds, "folds")
     if study.problem.mechanism is not None or study.problem.privacy is not None:
-        plain = replace(study.problem, mechanism=None, privacy=None)
+        plain = _plain(study.problem, block)
         truths |= {PLAIN + k: v for k, v in _held_out(study, plain, fold, block.folds, "folds-plain").items()}
     rows, clean = study.rows(), ~study.flipped.numpy()
     for name, raw in study.raw.items():
@@ -79,6 +79,12 @@ def folds(count: int, n: int) -> NDArray[np.int64]:
     fold = np.empty(n, dtype=np.int64)
     fold[stream(0, "folds").permutation(n)] = np.arange(n) % count
     return fold
+
+
+def _plain(problem: Problem, block: DifficultySpec) -> Problem:
+    """The same training without clipping and noise, which may need another learning rate."""
+    local = problem.local if block.plain_lr is None else replace(problem.local, lr=block.plain_lr)
+    return replace(problem, local=local, mechanism=None, privacy=None)
 
 
 def _held_out(study: Study, problem: Problem, fold: NDArray[np.int64], count: int, name: str) -> dict[str, _Floats]:
