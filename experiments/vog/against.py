@@ -52,10 +52,10 @@ def truth(rows: pd.DataFrame) -> pd.DataFrame:
     """Spearman with the change of test loss, by kind and size of what is left out; what can be reached beside.
 
     Returns:
-        As `with_intervals` with truth and size, then `ceiling` (another seed's truth), `null` (the spread that
-        rounding alone makes, over that of the truth).
+        As `with_intervals` with truth, size and release ("" for scores in the clear), then `ceiling` (another seed's
+        truth), `null` (the spread that rounding alone makes, over that of the truth).
     """
-    frame = with_intervals(rows, "truth_spearman", ["truth", "size"])
+    frame = with_intervals(rows, "truth_spearman", ["truth", "size", "release"])
     on = ["point", "truth", "size"]
     ceiling = pick(rows, "ceiling_spearman").groupby(on)["value"].mean().rename("ceiling")
     spread = pick(rows, "truth_spread").groupby(on)["value"].mean().rename("spread")
@@ -63,6 +63,23 @@ def truth(rows: pd.DataFrame) -> pd.DataFrame:
     frame = frame.join(ceiling, on=on).join(spread, on=on).join(null, on="point")
     frame["null"] = frame["null"] / frame["spread"].where(frame["spread"] > 0, math.nan)
     return frame.drop(columns="spread")
+
+
+def release(rows: pd.DataFrame) -> pd.DataFrame:
+    """Released scores against those in the clear: Spearman with its interval, same of 25, and what is spent in all.
+
+    Returns:
+        As `with_intervals` with release, then overlap, and the `total epsilon` and `total delta` of training and
+        release together.
+    """
+    frame = with_intervals(rows, "release_spearman", ["release"])
+    on = ["point", "release"]
+    overlap = pick(rows, "release_overlap").groupby([*on, "method"])["value"].mean().rename("overlap")
+    frame = frame.join(overlap, on=[*on, "method"])
+    for name in ("epsilon", "delta"):
+        spent = pick(rows, f"release_{name}", method="privacy").groupby(on)["value"].mean()
+        frame = frame.join(spent.rename(f"total {name}"), on=on)
+    return frame
 
 
 def audit(rows: pd.DataFrame) -> pd.DataFrame:

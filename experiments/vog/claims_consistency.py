@@ -23,6 +23,9 @@ Lines = Iterator[dict[str, Any]]
 GRADIENTS, USUAL = ("vog", "plis"), ("loss", "grad_norm")
 """The scores that the paper favours, and those that it compares them with."""
 
+OF_GRIDS = ("overlap", "ssim", "bd")
+"""What is told of single classes, as the paper's figures show them."""
+
 
 def claim_line(
     claim: str, effect: Effect, unit: str, what: Mapping[str, object], ceiling: float = math.nan
@@ -51,31 +54,38 @@ def by_pair(
         yield {**words(str(where)), "method": str(method), "first": str(first), "second": str(second), **tag}, part
 
 
-def ceilings(lines: pd.DataFrame, part: pd.DataFrame, metric: str) -> pd.Series:
-    """Seed -> the mean over the pairs of seeds it is in, at the points of `part` without privacy."""
-    points = {plain(str(point)) for column in ("first_point", "second_point") for point in part[column]}
+def ceilings(lines: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    """[seed, metric]: the mean over the pairs of seeds it is in, at the points of `part` without privacy."""
+    points = {plain(str(point)) for column in ("first_point", "second_point") for point in part[column].unique()}
     seeds = lines[
         (lines["between"] == SEED)
         & lines["first_point"].isin(points)
-        & lines["method"].isin(part["method"])
-        & lines["pick"].isin(part["pick"])
-        & lines["class"].isin(part["class"])
-    ].dropna(subset=metric)
-    both = pd.concat([seeds[["seed", metric]], seeds[["other_seed", metric]].set_axis(["seed", metric], axis=1)])
-    return both.groupby("seed")[metric].mean()
+        & lines["method"].isin(part["method"].unique())
+        & lines["pick"].isin(part["pick"].unique())
+        & lines["class"].isin(part["class"].unique())
+    ]
+    return _by_either(seeds)
+
+
+def _by_either(pairs: pd.DataFrame) -> pd.DataFrame:
+    """[seed, metric]: the mean over the pairs of seeds that it is in."""
+    metrics = list(METRICS)
+    ends = [pairs[[end, *metrics]].rename(columns={end: "seed"}) for end in ("seed", "other_seed")]
+    return pd.concat(ends).groupby("seed")[metrics].mean()
 
 
 def _consistent(claim: str, lines: pd.DataFrame, part: pd.DataFrame, told: dict[str, str]) -> Lines:
     """Every metric of one method and pair of points, and less the pairs of seeds."""
-    for metric in METRICS:
-        values, reached = by_seed(part, metric), ceilings(lines, part, metric)
-        if not len(values):
+    values, reached = part.groupby("seed")[list(METRICS)].mean(), ceilings(lines, part)
+    for metric in OF_GRIDS if "classes" in told else METRICS:
+        if values[metric].isna().all():
             continue
-        ceiling = float(reached.mean()) if len(reached) else math.nan
         about = {"metric": metric, **told}
-        yield claim_line(claim, over_seeds(values), _unit(metric), about, ceiling)
-        if len(reached):
-            yield claim_line(claim, over_seeds(paired(values, reached)), _unit(metric), {**about, "minus": "seeds"})
+        ceiling = float(reached[metric].mean()) if len(reached) else math.nan
+        yield claim_line(claim, over_seeds(values[metric]), _unit(metric), about, ceiling)
+        less = paired(values[metric], reached[metric])
+        if len(less):
+            yield claim_line(claim, over_seeds(less), _unit(metric), {**about, "minus": "seeds"})
 
 
 def _unit(metric: str) -> str:
@@ -151,19 +161,13 @@ def models(lines: pd.DataFrame, sizes: dict[str, float]) -> Lines:
             for metric in ("spearman", "overlap"):
                 about = {"metric": metric, **words(str(point)), "method": "vog", "between": SEED}
                 parameters = {"parameters": f"{sizes[str(point)]:.0f}"} if str(point) in sizes else {}
-                yield claim_line("VG4", over_seeds(_by_either(own, metric)), _unit(metric), {**about, **parameters})
+                yield claim_line("VG4", over_seeds(_by_either(own)[metric]), _unit(metric), {**about, **parameters})
 
 
 def _of_points(lines: pd.DataFrame, method: str) -> pd.DataFrame:
     """Pairs of seeds, highest scores of all classes of a method."""
     own = lines[(lines["between"] == SEED) & (lines["class"] == ALL) & (lines["pick"] == "highest")]
     return own[own["method"] == method]
-
-
-def _by_either(own: pd.DataFrame, metric: str) -> pd.Series:
-    """Seed -> the mean over the pairs of seeds that it is in."""
-    both = pd.concat([own[["seed", metric]], own[["other_seed", metric]].set_axis(["seed", metric], axis=1)])
-    return both.dropna().groupby("seed")[metric].mean()
 
 
 def size(lines: pd.DataFrame) -> Lines:
@@ -174,7 +178,7 @@ def size(lines: pd.DataFrame) -> Lines:
             for metric in ("overlap", "spearman", "ssim"):
                 values = by_seed(part, metric)
                 about = {"metric": metric, **told, "chance": f"{chance(int(part['n'].min())):.3g}"}
-                reached = ceilings(lines, part, metric)
+                reached = ceilings(lines, part)[metric]
                 ceiling = float(reached.mean()) if len(reached) else math.nan
                 if len(values):
                     yield claim_line("VG5", over_seeds(values), _unit(metric), about, ceiling)

@@ -74,10 +74,9 @@ def plis_and_vog(rows: pd.DataFrame, grids: pd.DataFrame) -> Lines:
     """
     for metric in ("scores_pearson", "scores_spearman"):
         told = _with_ends(rows, metric)
-        pair = [
-            {method, other} == set(GRADIENTS) for method, other in zip(told["method"], told["against"], strict=True)
-        ]
-        for (point, part_of), part in told[pair].groupby(["point", "pick"], sort=False):
+        pairs = zip(told["method"], told["against"], strict=True)
+        told = told[pd.Series([set(pair) == set(GRADIENTS) for pair in pairs], index=told.index, dtype=bool)]
+        for (point, part_of), part in told.groupby(["point", "pick"], sort=False):
             about = {"metric": metric, **words(str(point)), "first": "vog", "second": "plis", "pick": part_of}
             yield claim_line("VG7", own_interval(part, metric), "", {**about, **_samples(part)})
     own = grids[(grids["first"] == "vog") & (grids["second"] == "plis") & grids["part"].isin(["highest", "lowest"])]

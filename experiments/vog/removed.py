@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.core.report.effects import by_seed, over_seeds, paired
+from experiments.core.report.effects import over_seeds, paired
 from experiments.core.report.tables import ABOUT
 from experiments.vog import printed
 from experiments.vog.reading import CONTROLS, axes, methods, pick, points
@@ -25,14 +25,11 @@ NUMBERS = (
 
 def of_seeds(rows: pd.DataFrame, point: str, metric: str = ACCURACY) -> dict[tuple[str, str], pd.Series]:
     """(method, pick) -> its number by seed at a point; the draws of random removal count on average."""
-    told = pick(rows, metric, point=point)
-    found = {}
-    for method in methods(told["method"]):
-        for end in ENDS:
-            values = by_seed(told[(told["method"] == method) & (told["pick"] == end)], "value")
-            if len(values):
-                found[method, end] = values
-    return found
+    told = pick(rows, metric, point=point)[["method", "pick", "seed", "value"]]
+    each = told.groupby(["method", "pick", "seed"])["value"].mean()
+    parts = {key: values.droplevel(["method", "pick"]) for key, values in each.groupby(["method", "pick"])}
+    keys = [(method, end) for method in methods(told["method"]) for end in ENDS]
+    return {key: parts[key] for key in keys if key in parts}
 
 
 def control(found: dict[tuple[str, str], pd.Series], name: str) -> pd.Series:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from experiments.core.report.artefacts import Artefact
-from experiments.core.report.tables import ABOUT, about, filled, over_seeds
+from experiments.core.report.tables import about, filled
 from experiments.vog import against, figure_against, figure_audit, figure_size
 from experiments.vog.consistency import averaged
 from experiments.vog.figure_parts import title_of
-from experiments.vog.likeness import METRICS
+from experiments.vog.likeness import GRID, METRICS
 from experiments.vog.pairs import ALL, SEED
-from experiments.vog.reading import axes, by_place, named, ordered, pick, without
+from experiments.vog.reading import axes, named, ordered, without
 from experiments.vog.tables import worded
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ _AUDIT = (
     "of the test behind it."
 )
 _RELEASE = (
-    "Scores released with (eps, 0) differential privacy (section 4.7) against the same scores in the clear, for one "
-    f"release on top of training's own guarantee. {_ONE_SEED}"
+    "Scores released with (eps, 0) differential privacy (section 4.7) against the same scores in the clear. total: "
+    f"what training and one such release spend together. {_ONE_SEED}"
 )
 _SIZE = (
     "Consistency by the number of training samples (section 4.4: 21 and 24 of 25 for 50,000 and 90,000 samples): "
@@ -87,6 +87,7 @@ def _draw_truth(frame: pd.DataFrame) -> Figure:
     titles = {p: title_of(frame[frame["point"] == p], str(p)) for p in frame["point"].unique()}
     kinds = frame["truth"] + " " + frame["size"]
     told = frame.assign(panel=frame["point"].map(titles), kind=kinds, chance=0.0)
+    told = told[told["release"] == ""] if (told["release"] == "").any() else told
     places = sorted(kinds.unique(), key=lambda kind: int(kind.partition(" ")[2] or 1))
     labels = ("left out", "Spearman with change of test loss")
     return figure_against.draw(told, "kind", places, _kind_words, labels, 2)
@@ -107,16 +108,20 @@ def audit(rows: pd.DataFrame, name: str) -> Artefact | None:
 
 def release(rows: pd.DataFrame, name: str) -> Artefact | None:
     """Private scores against the same scores in the clear."""
-    told = rows[rows["metric"].str.startswith("release_") & (rows["release"] != "")]
-    told = told[~told["metric"].str.endswith(("_low", "_high"))]
-    if pick(told, sorted(told["metric"].unique())).empty:
+    frame = against.release(rows)
+    if frame.empty:
         return None
-    by = list(dict.fromkeys([*ABOUT, *axes(rows), "data", "net", "point", "method", "release", "metric"]))
-    frame = over_seeds(told, by).rename(columns={"mean": "value"})
-    frame = by_place(
-        frame.assign(metric=frame["metric"].str.removeprefix("release_")), [*axes(rows), "release", "method"]
-    )
-    return Artefact(name, worded(frame), None, _RELEASE, table_md=True)
+    told = worded(frame.rename(columns={"value": "spearman", "overlap": f"same of {GRID}"}))
+    blanks = dict.fromkeys(("total epsilon", "total delta"), "not told")
+    return Artefact(name, told, lambda: _draw_release(frame), _RELEASE, table_md=True, blanks=blanks)
+
+
+def _draw_release(frame: pd.DataFrame) -> Figure:
+    titles = {p: title_of(frame[frame["point"] == p], str(p)) for p in frame["point"].unique()}
+    told = frame.assign(panel=frame["point"].map(titles), chance=0.0)
+    places = ordered(told["release"].unique())
+    labels = ("epsilon of the release", "Spearman with scores in the clear")
+    return figure_against.draw(told, "release", places, str, labels, 2)
 
 
 def size(lines: pd.DataFrame, rows: pd.DataFrame, name: str) -> Artefact | None:

@@ -8,11 +8,13 @@ import torch
 
 from experiments.core.errors import MissingError
 from tests.bench import (
+    clipping_native,
     engine,
     fedavg,
     formulations,
     impro,
     influence,
+    plis,
     privacy,
     retraining,
     scores,
@@ -43,7 +45,9 @@ def main() -> None:
     impro.main()
     retraining.main()
     privacy.main()
+    clipping_native.main()
     scores.main()
+    plis.main()
     try:
         influence.main()
     except MissingError as fault:

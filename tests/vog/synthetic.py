@@ -167,11 +167,11 @@ def hash_of(text):
     return sum((place + 1) * ord(letter) for place, letter in enumerate(text))
 
 
-def store(folder, setting="table1", seeds=(0, 1, 2), n=240):
+def store(folder, setting="table1", seeds=(0, 1, 2), n=240, scores=SCORES):
     """Cells' folders with scores.npz, as a run leaves them."""
     folders = []
     for seed, point in itertools.product(seeds, points(setting)):
-        one = scored(label(point), seed, int(point.get("samples", n)))
+        one = scored(label(point), seed, int(point.get("samples", n)), scores=scores)
         cell = folder / f"{setting}_s{seed}_{label(point).replace(' ', '_').replace('=', '-')}"
         cell.mkdir(parents=True)
         about = {"setting": setting, "seed": seed, "method": label(point) or "vog"}

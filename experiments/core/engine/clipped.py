@@ -33,15 +33,18 @@ def clipped(net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None
         clip: the largest norm of one sample; infinity clips nothing.
 
     Returns:
-        [B, p] sums, and [B, n] norms.
+        [B, p] sums, and [B, n] norms; 0 where a sample of weight 0 was passed over, as a CPU does.
     """
     theta = theta.detach()
     total, norms = theta.new_zeros(len(theta), net.p), theta.new_zeros(len(theta), len(x))
     plan = plan_of(net, theta, x, y)
     for b, state in enumerate(theta):
         for rows in plan.chunks(len(x)):
-            share = None if weight is None else weight[b, rows]
-            norms[b, rows] = _add_clipped(total[b], plan, net, state, plan.laid_out(x[rows]), y[rows], share, clip)
+            chosen = rows if weight is None else _counting(weight[b], rows)
+            share = None if weight is None else weight[b, chosen]
+            norms[b, chosen] = _add_clipped(
+                total[b], plan, net, state, plan.laid_out(x[chosen]), y[chosen], share, clip
+            )
     return total, norms
 
 
@@ -61,27 +64,34 @@ def _add_clipped(
     out: Tensor, plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float
 ) -> Tensor:
     """Add the clipped sum of some samples to out [p]; their norms."""
-    if plan.way == "layered":
+    if plan.way == "layered" and len(x):
         try:
             found = samples(net, state, x, y)
         except NotLayeredError:  # a module may take another path for other samples
             pass
         else:
             norms = found.norms(state)
-            found.add_to(out, _factors(norms, weight, clip))
+            found.add_to(out, clipping(norms, weight, clip))
             return norms
     each: list[Tensor] = []
     for first, rows in _written(plan, net, state, x, y):
         each.append(torch.linalg.vector_norm(rows, dim=1))
         share = None if weight is None else weight[first : first + len(rows)]
-        out += _factors(each[-1], share, clip) @ rows
-    return torch.cat(each)
+        out += clipping(each[-1], share, clip) @ rows
+    return torch.cat(each) if each else state.new_zeros(0)
 
 
-def _factors(norms: Tensor, weight: Tensor | None, clip: float) -> Tensor:
-    """w_s min(1, clip / ||g_s||), [n]."""
+def clipping(norms: Tensor, weight: Tensor | None, clip: float) -> Tensor:
+    """w_s min(1, clip / ||g_s||) from the norms [..., n] and weights of the same shape, or None for ones."""
     scale = torch.where(norms > clip, clip / norms, torch.ones_like(norms))
     return scale if weight is None else scale * weight.to(scale)
+
+
+def _counting(weight: Tensor, rows: slice) -> slice | Tensor:
+    """The rows whose weight is not zero; on a GPU all of them, for it would have to be asked."""
+    if weight.is_cuda or bool((weight[rows] != 0).all()):
+        return rows
+    return rows.start + weight[rows].nonzero().flatten()
 
 
 def _norms(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -95,7 +105,7 @@ def _norms(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _written(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Gradients [m, p] of some samples after another, and the number of the first."""
-    if plan.way == "vmapped":
+    if plan.way == "vmapped" and len(x):
         yield 0, written_out(net, state, x, y)
         return
     for s in range(len(x)):

@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from experiments.core.engine.calls import recording
 from experiments.core.engine.net import Net, Slot, private
-from experiments.core.engine.sample_layers import Part, is_known, parts_of
+from experiments.core.engine.sample_layers import is_known, parts_of
+from experiments.core.engine.sample_parts import Part
 
 
 class NotLayeredError(Exception):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 _CACHE = {"cpu": 2 << 20, "cuda": 256 << 20}
 """Bytes of patches made at once."""
+_ROWS = torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -44,34 +44,23 @@ class Grid:
         return self.places[0] * self.places[1]
 
     def padded(self, x: Tensor) -> Tensor:
-        """X [n, h, w, c] or [n, c, h, w] as `axes` has it, with its border of zeros."""
+        """X [n, c, h, w] with its border of zeros, in the layout it has."""
         (top, side) = self.padding
-        return functional.pad(x, (0, 0, side, side, top, top)) if top or side else x
+        if not top and not side:
+            return x
+        n, c, h, w = x.shape
+        layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+        size = (n, c, h + 2 * top, w + 2 * side)
+        wide = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout).zero_()
+        wide[:, :, top : top + h, side : side + w] = x
+        return wide
 
     def windows(self, x: Tensor) -> Tensor:
-        """A view of padded x [n, h, w, c]: [n, rows, columns, kh, kw, c]."""
-        n, _, _, c = x.shape
-        a, h, w, k = x.stride()
+        """A view of padded x [n, c, h, w]: [n, c, kh, kw, rows, columns]."""
+        a, k, h, w = x.stride()
         (sh, sw), (dh, dw) = self.stride, self.dilation
-        steps = (a, h * sh, w * sw, h * dh, w * dw, k)
-        return x.as_strided((n, *self.places, *self.kernel, c), steps, x.storage_offset())
-
-
-def written(below: Tensor, g: Tensor, grid: Grid, out: Tensor | None) -> tuple[Tensor, bool]:
-    """Squared norms [n], and into out [n, O, D] the gradients; without `out` they are forgotten.
-
-    Returns:
-        The norms, and whether a gradient is laid out [O, kh, kw, C] rather than [O, C, kh, kw].
-    """
-    inner = is_inner(below, grid)
-    n, wide = len(below), g.shape[1]
-    squares = below.new_empty(n)
-    for rows, patches in _patches(below, grid, inner):
-        left = _places_last(g[rows])
-        here = None if out is None else out[rows]
-        made = torch.bmm(left, patches) if here is None else torch.bmm(left, patches, out=here)
-        torch.linalg.vector_norm(made.view(len(made), wide * made.shape[2]), dim=1, out=squares[rows])
-    return squares.square_(), inner
+        steps = (a, k, h * dh, w * dw, h * sh, w * sw)
+        return x.as_strided((*x.shape[:2], *self.kernel, *self.places), steps, x.storage_offset())
 
 
 def is_inner(below: Tensor, grid: Grid) -> bool:
@@ -79,27 +68,37 @@ def is_inner(below: Tensor, grid: Grid) -> bool:
     return below.shape[1] * grid.kernel[1] > grid.places[1]
 
 
-def _patches(below: Tensor, grid: Grid, inner: bool) -> Iterator[tuple[slice, Tensor]]:
-    """Some samples, and their patches [m, T, D] in memory that the next ones overwrite."""
+def written(below: Tensor, g: Tensor, grid: Grid, out: Tensor) -> Iterator[slice]:
+    """Write the gradients of single samples into out, and yield which ones have just been.
+
+    Args:
+        below: inputs [n, C, h, w].
+        g: gradients in the outputs, [n, O, rows, columns].
+        grid: of the layer.
+        out: [n, O, D], a gradient laid out [O, kh, kw, C] if `is_inner`, else [O, C, kh, kw]; or [m, O, D], which the
+            next m samples overwrite.
+    """
     n, c = below.shape[:2]
-    deep = c * grid.kernel[0] * grid.kernel[1]
-    limit = _CACHE["cpu" if below.device.type == "cpu" else "cuda"]
-    step = max(1, min(n, limit // (grid.count * deep * below.element_size())))
-    memory = below.new_empty(step * grid.count * deep)
+    inner, deep = is_inner(below, grid), c * grid.kernel[0] * grid.kernel[1]
+    step = fitting(below, grid, n)
+    seen = grid.windows(grid.padded(below.contiguous(memory_format=torch.channels_last if inner else _ROWS)))
+    if inner:
+        seen = seen.permute(0, 4, 5, 2, 3, 1)
+    memory = below.new_empty((step, *seen.shape[1:]))
+    patches = memory.view(step, grid.count, deep) if inner else memory.view(step, deep, grid.count).transpose(1, 2)
+    left = _places_last(g)
     for a in range(0, n, step):
-        rows = slice(a, min(n, a + step))
-        m = rows.stop - a
-        if inner:
-            seen = grid.windows(grid.padded(below[rows].permute(0, 2, 3, 1).contiguous()))
-        else:
-            top, side = grid.padding
-            pixels = below[rows].contiguous()
-            pixels = functional.pad(pixels, (side, side, top, top)) if top or side else pixels
-            seen = grid.windows(pixels.permute(0, 2, 3, 1)).permute(0, 5, 3, 4, 1, 2)
-        space = memory[: m * grid.count * deep]
-        space.view(seen.shape).copy_(seen)
-        patches = space.view(m, grid.count, deep) if inner else space.view(m, deep, grid.count).transpose(1, 2)
-        yield rows, patches
+        m = min(step, n - a)
+        memory[:m].copy_(seen[a : a + m])
+        torch.bmm(left[a : a + m], patches[:m], out=out[a : a + m] if len(out) == n else out[:m])
+        yield slice(a, a + m)
+
+
+def fitting(below: Tensor, grid: Grid, n: int) -> int:
+    """How many samples' patches lie in the cache at once, at least one and at most n."""
+    limit = _CACHE["cpu" if below.device.type == "cpu" else "cuda"]
+    taps = grid.kernel[0] * grid.kernel[1]
+    return max(1, min(n, limit // (grid.count * taps * below.shape[1] * below.element_size())))
 
 
 def _places_last(g: Tensor) -> Tensor:
@@ -112,9 +111,9 @@ def _places_last(g: Tensor) -> Tensor:
 def squares(below: Tensor, g: Tensor, grid: Grid) -> Tensor:
     """Squared norms [n] of the gradients of single samples, by the products of pairs of places."""
     n = len(below)
-    pixels = grid.padded(below.permute(0, 2, 3, 1))
-    high, wide, c = pixels.shape[1:]
-    flat = pixels.reshape(n, high * wide, c)
+    pixels = grid.padded(below.contiguous(memory_format=torch.channels_last))
+    high, wide = pixels.shape[2:]
+    flat = pixels.permute(0, 2, 3, 1).reshape(n, high * wide, -1)
     products = torch.bmm(flat, flat.transpose(1, 2)).view(n, high, wide, high, wide)
     met = _sum_over_taps(products, grid).reshape(n, grid.count, grid.count)
     left = _places_last(g)

@@ -27,6 +27,9 @@ MEMORY = {"cpu": 512 << 20, "cuda": 4 << 30}
 SMALL = 1 << 17
 """Up to so many parameters vmap over single gradients is faster than a loop."""
 
+DEEP = 16
+"""Channels that fill a vector of float32."""
+
 Way = Literal["layered", "vmapped", "looped"]
 
 
@@ -88,8 +91,9 @@ def _tried(net: Net, theta: Tensor, x: Tensor, y: Tensor, limit: int) -> tuple[P
 
 
 def _layout(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> torch.memory_format:
-    """Channels last where the model allows it: a CPU convolves faster so."""
-    if x.dim() != 4 or theta.device.type != "cpu" or not x.is_floating_point():
+    """Channels last where the model allows it and has as many as fill a CPU's vectors: it convolves faster so."""
+    deep = any(isinstance(part, nn.Conv2d) and part.in_channels >= DEEP for part in net.module.modules())
+    if x.dim() != 4 or theta.device.type != "cpu" or not x.is_floating_point() or not deep:
         return torch.contiguous_format
     try:
         samples(net, theta, x.contiguous(memory_format=torch.channels_last), y)

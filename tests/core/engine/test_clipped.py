@@ -8,6 +8,7 @@ from torch import nn
 
 from experiments.core.engine import sample_plan
 from experiments.core.engine.clipped import clipped, sample_norms
+from experiments.core.engine.formulations.dense import Dense
 from experiments.core.engine.net import Net, clone
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
@@ -170,8 +171,8 @@ def single_gradients(net, theta, x, y):
     return torch.stack(rows)
 
 
-def assert_clipped(net, theta, x, y):
-    """Sums for three weightings and norms, of two models, against single gradients."""
+def assert_clipped(net, theta, x, y, by=None):
+    """Sums for some weightings and norms, of two models, against single gradients."""
     states = torch.stack([theta, 0.9 * theta])
     weight = torch.linspace(0, 2, 2 * len(x), dtype=torch.float64).view(2, -1).flip(0)
     weight[1, 2] = 0
@@ -179,10 +180,11 @@ def assert_clipped(net, theta, x, y):
     norms = rows.norm(dim=2)
     clip = float(norms[0].quantile(0.4))
     for w, limit in ((weight, clip), (None, clip), (0 * weight, clip), (weight, float(norms.max()))):
-        total, found = clipped(net, states, x, y, w, limit)
+        total, found = by.clipped(states, x, y, w, limit) if by else clipped(net, states, x, y, w, limit)
         factors = (limit / norms).clamp(max=1) * (1 if w is None else w)
         expected = torch.einsum("bs,bsp->bp", factors, rows)
-        assert torch.allclose(found, norms, rtol=1e-9, atol=1e-14)
+        seen = torch.ones_like(norms) if w is None else (w != 0).to(norms)
+        assert torch.allclose(found * seen, norms * seen, rtol=1e-9, atol=1e-14)
         assert torch.allclose(total, expected, rtol=1e-9, atol=1e-9 * float(norms.max()))
     assert torch.allclose(sample_norms(net, theta, x, y), norms[0], rtol=1e-9)
 
@@ -201,6 +203,21 @@ def test_odd_modules(name):
     net = Net.of({**STILL, **DRAWING}[name]().double())
     x, y = torch.randn(5, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
     assert_clipped(net, net.flat(), x, y)
+
+
+@pytest.mark.parametrize("name", ["mlp", "partly frozen", "squared", "one layer"])
+def test_stacked_products(name):
+    net, _, x, y, _ = case("mlp")
+    if name == "partly frozen":
+        module = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 3)).double()
+        module[2].weight.requires_grad_(False)
+        module[4].bias.requires_grad_(False)
+        net, x = Net.of(module), x.flatten(1)
+    elif name == "one layer":
+        net, x = Net.of(nn.Sequential(nn.Linear(6, 3, bias=False)).double()), x.flatten(1)
+    elif name == "squared":
+        net, y = Net.of(net.module, "squared"), torch.nn.functional.one_hot(y, 3).double()
+    assert_clipped(net, net.flat(), x, y, Dense(net))
 
 
 def test_squared_loss():

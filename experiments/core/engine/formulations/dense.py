@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from experiments.core.engine.clipped import clipping
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.formulations._common import (
     flattens_all,
@@ -31,6 +34,7 @@ class Dense(Formulation):
     def __init__(self, net: Net) -> None:
         super().__init__(net)
         self._parts = [part for part in layers(net.module) or [] if not isinstance(part[1], nn.Flatten)]
+        self._slots = {slot.name: slot for slot in net.params}
         self._lone = sum(isinstance(layer, nn.Linear) for _, layer in self._parts) == 1
 
     @classmethod
@@ -55,8 +59,26 @@ class Dense(Formulation):
             values = self._forward(tensors, flat)
             delta = output_gradient(self.net, values[-1], y, sample_scale(weight, len(x), theta))
             out = torch.empty(len(theta), self.net.p, dtype=theta.dtype, device=theta.device)
-            self._backward(tensors, flat, values, delta, out)
+            for i, name, here in self._walk(tensors, values, delta):
+                self._write(name, here, values[i - 1] if i else flat, out)
             return out
+
+    def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
+        """See `Formulation.clipped`. A sample's gradient in a matrix is an outer product of two vectors.
+
+        So norms come from theirs, before any gradient, and the sums cost what gradients cost (Goodfellow 2015).
+        """
+        with torch.no_grad():
+            tensors, flat = self.net.views(theta), x.reshape(len(x), -1)
+            values = self._forward(tensors, flat)
+            delta = output_gradient(self.net, values[-1], y, theta.new_ones(1, len(x)))
+            steps = list(self._walk(tensors, values, delta))
+            norms = self._squares(flat, values, steps).sqrt_()
+            factor = clipping(norms, weight, clip).unsqueeze(-1)
+            out = theta.new_empty(len(theta), self.net.p)
+            for i, name, delta in steps:
+                self._write(name, delta * factor, values[i - 1] if i else flat, out)
+            return out, norms
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """See `Formulation.outputs`."""
@@ -83,22 +105,34 @@ class Dense(Formulation):
                 values.append(torch.tanh(values[-1]) if isinstance(layer, nn.Tanh) else torch.sigmoid(values[-1]))
         return values
 
-    def _backward(
-        self, tensors: dict[str, Tensor], x: Tensor, values: list[Tensor], delta: Tensor, out: Tensor
-    ) -> None:
-        """Walk back through the layers and write the parameters' gradients into `out` [B, p]."""
-        slots = {slot.name: slot for slot in self.net.params}
+    def _walk(
+        self, tensors: dict[str, Tensor], values: list[Tensor], delta: Tensor
+    ) -> Iterator[tuple[int, str, Tensor]]:
+        """Back through the layers: number, name and output gradient [B, n, h] of each Linear."""
         for i, (name, layer) in reversed(list(enumerate(self._parts))):
             if not isinstance(layer, nn.Linear):
                 delta = _through(layer, values[i], delta)
                 continue
-            weight, bias = (slots.get(tensor) for tensor in tensor_names(name))
-            if weight is not None:
-                _columns(out, weight).copy_(_weight_gradient(delta, values[i - 1] if i else x))
-            if bias is not None:
-                _columns(out, bias).copy_(delta.sum(1))
+            yield i, name, delta
             if i:
                 delta = torch.bmm(delta, tensors[tensor_names(name)[0]])
+
+    def _write(self, name: str, delta: Tensor, below: Tensor, out: Tensor) -> None:
+        """Write a Linear's gradients into `out` [B, p]."""
+        weight, bias = (self._slots.get(tensor) for tensor in tensor_names(name))
+        if weight is not None:
+            _columns(out, weight).copy_(_weight_gradient(delta, below))
+        if bias is not None:
+            _columns(out, bias).copy_(delta.sum(1))
+
+    def _squares(self, x: Tensor, values: list[Tensor], steps: list[tuple[int, str, Tensor]]) -> Tensor:
+        """Squared norms [B, n] of the samples' gradients, from what `_walk` found."""
+        total = torch.zeros(steps[0][2].shape[:2], dtype=x.dtype, device=x.device)
+        for i, name, delta in steps:
+            weight, bias = (self._slots.get(tensor) for tensor in tensor_names(name))
+            below = (values[i - 1] if i else x).square().sum(-1) if weight is not None else torch.zeros_like(total[:1])
+            total += delta.square().sum(-1) * (below + (bias is not None))
+        return total
 
 
 def _columns(out: Tensor, slot: Slot) -> Tensor:

@@ -1,26 +1,33 @@
 // Gradients and outputs of many small models on one batch, one model at a time, single threaded.
 //
-// Models: any number of [Conv2d(square kernel, stride 1), optional ReLU, MaxPool2d(2)], then Flatten and
-// Linear layers, each with an optional ReLU, Tanh or Sigmoid; softmax cross-entropy. The shape comes in as macros:
+// Models: any number of [Conv2d(square kernel, stride 1), optional GroupNorm, optional activation, MaxPool2d(2)], then
+// Flatten and Linear layers, each with an optional activation: ReLU, Tanh or Sigmoid; softmax cross-entropy. The shape
+// comes in as macros:
 //   T (float|double)  IS_DOUBLE (0|1)  NCONV  NLIN  XSIZE (scalars of a sample)
-//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} PAD {p1,..} CRELU {..} CBIAS {..}: channels and sizes before each
-//      convolution (and after the last)
+//   DENSE (0|1): whether a convolution is followed by GroupNorm, or by another activation than ReLU
+//   CH {c0,c1,..} HH {h0,..} WW {w0,..} KK {k1,..} PAD {p1,..} CACT {a1,..} CBIAS {..} CGROUPS {..} CEPS {..}: channels
+//      and sizes before each convolution (and after the last), activations, groups (0: no norm)
 //   DIM {d0,d1,..} LACT {a1,..} LBIAS {..}: widths of the linear layers, activations as in native_linear.h.
 //
 // Here: passes through the whole network and the C interface. native_vec.h has vectors, native_product.h small matrix
-// products, native_linear.h and native_conv.h one linear layer and one convolution block, native_passes.h passes through
-// all convolutions, native_work.h what lies where in memory.
+// products, native_linear.h one linear layer, native_conv.h and native_norm.h (on native_slide.h) one convolution block,
+// native_passes.h and native_norm_passes.h passes through all of them, native_work.h and native_shape.h what lies where in
+// memory.
 // Built without -ffast-math: NaN and infinity behave as in PyTorch.
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
+#if DENSE
+#include "native_norm_passes.h"
+#else
 #include "native_passes.h"
+#endif
 
 template <int I_> using LinearAt = Linear<DIMA[I_], DIMA[I_ + 1], LAA[I_], LBA[I_]>;
 
 // The activation that made the inputs of linear layer i.
-constexpr int below(int i) { return i ? LAA[i ? i - 1 : 0] : CRA[NCONV ? NCONV - 1 : 0] ? RELU : NONE; }
+constexpr int below(int i) { return i ? LAA[i ? i - 1 : 0] : NCONV ? CAA[NCONV ? NCONV - 1 : 0] : NONE; }
 
 template <int I_, Mode MODE> static void linear_forward(Work& k, const T* theta, int blocks) {
   if constexpr (I_ < NLIN) {

@@ -6,13 +6,19 @@
 #pragma once
 #include <cstring>
 
-#include "native_vec.h"
+#include "native_linear.h"
 
-constexpr int CHA[] = CH, HHA[] = HH, WWA[] = WW, KKA[] = KK, PPA[] = PAD, CRA[] = CRELU, CBA[] = CBIAS;
+struct Layer {    // one convolution's arrays
+  T *lanes;       // [blocks if first, else 1][up(CELLS, L)][L]
+  T *samples;     // [CHUNK][SIZE]
+  uint8_t *at;    // [blocks][O*WIN][L]
+  T *packed, *shifted, *acc, *bacc, *dx, *g;
+  T *sum, *bsum;  // as acc and bacc, of clipped gradients
+};
 
 template <int I_> struct Conv {
   static constexpr int C = CHA[I_], O = CHA[I_ + 1], K = KKA[I_], H = HHA[I_], W = WWA[I_];
-  static constexpr bool RELU = CRA[I_], BIAS = CBA[I_], LAST = I_ + 1 == NCONV;
+  static constexpr bool RELU = CAA[I_] == ::RELU, BIAS = CBA[I_], LAST = I_ + 1 == NCONV;
   static constexpr int P = PPA[I_], HP = H + 2 * P, WP = W + 2 * P;   // padded input [HP][WP][C]
   static constexpr int OH = (HP - K + 1) / 2, OW = (WP - K + 1) / 2, WIN = OH * OW;
   static constexpr int CELLS = HP * WP * C;                         // scalars of one padded sample
@@ -22,6 +28,12 @@ template <int I_> struct Conv {
   static constexpr int WEIGHTS = O * C * K * K;
   static constexpr int GROUPS = (O + 3) / 4;
   static constexpr int SUMS = O * K * RV * L;                       // scalars of a sum of weight gradients, with slack
+
+  template <typename F> static void carve(Layer& l, F&& take) {
+    take(l.lanes, up(CELLS, L) * L * (I_ ? 1 : CHUNK / L)), take(l.samples, SIZE * CHUNK), take(l.at, O * WIN * CHUNK);
+    take(l.packed, PACKED), take(l.shifted, SHIFTED), take(l.dx, SIZE), take(l.g, O * WIN + L);
+    take(l.acc, SUMS), take(l.bacc, O), take(l.sum, SUMS), take(l.bsum, O);
+  }
 
   // weight [O][C][K][K] -> [group][C][K][K][4]
   static void pack(const T* w, T* to) {

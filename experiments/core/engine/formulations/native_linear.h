@@ -2,7 +2,7 @@
 #pragma once
 #include "native_product.h"
 
-constexpr int CHUNK = 128;  // samples in flight: bounds the work space
+constexpr int CHUNK = DENSE ? 32 : 128;  // samples in flight: bounds the work space
 constexpr int NP = CHUNK + 16;  // stride of [feature][sample] arrays: whole vectors, and no multiple of 512 bytes
 constexpr int row_of(int width) { return up(width, L) + 4 * L; }  // stride of [sample][feature] arrays
 enum Activation { NONE, RELU, TANH, SIGMOID };

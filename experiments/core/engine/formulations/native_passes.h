@@ -2,15 +2,6 @@
 #pragma once
 #include "native_work.h"
 
-enum Mode { OUTPUTS, SUM, EACH, CLIP };  // what a pass is for: outputs, the mean's gradient, each sample's own, clipped sums
-
-// What a sample's gradient is multiplied with, from its squared norm; a sample without weight is left out before.
-static INLINE T clip_factor(Work& k, int s, T squares) {
-  const T norm = std::sqrt(squares);
-  k.norm[s] = norm;
-  return k.weight[s] * (norm > k.clip ? k.clip / norm : T(1));
-}
-
 // ---- forward --------------------------------------------------------------------------------------------------------------
 template <int I_, bool KEEP> static void conv_forward(Work& k, const T* theta, const T* in, int b) {
   if constexpr (I_ < NCONV) {

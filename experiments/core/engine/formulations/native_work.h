@@ -1,34 +1,18 @@
-// Where things lie in theta and in the work space of a thread, and the inputs packed into it.
+// A thread's work space, and the inputs packed into it.
 #pragma once
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 
+#include "native_shape.h"
+#if DENSE
+#include "native_norm.h"
+#else
 #include "native_conv.h"
-#include "native_linear.h"
+#endif
 
-constexpr int DIMA[] = DIM, LAA[] = LACT, LBA[] = LBIAS;
-constexpr int conv_size(int i) { return CHA[i + 1] * (CHA[i] * KKA[i] * KKA[i] + CBA[i]); }
-constexpr int conv_at(int i) { return i ? conv_at(i - 1) + conv_size(i - 1) : 0; }
-constexpr int linear_at(int i) {
-  return i ? linear_at(i - 1) + DIMA[i] * (DIMA[i - 1] + LBA[i - 1]) : conv_at(NCONV);
-}
-constexpr int PARAMETERS = linear_at(NLIN);
-constexpr int widest() {
-  int w = 0;
-  for (int i = 0; i <= NLIN; i++) w = DIMA[i] > w ? DIMA[i] : w;
-  return w;
-}
 constexpr int WIDE = up(widest(), L) + 2 * L;
 constexpr int rowT(int i) { return row_of(DIMA[i]); }
-
-struct Layer {            // one convolution's arrays
-  T *lanes;               // [blocks if first, else 1][up(CELLS, L)][L]
-  T *samples;             // [CHUNK][SIZE]
-  uint8_t *at;            // [blocks][O*WIN][L]
-  T *packed, *shifted, *acc, *bacc, *dx, *g;
-  T *sum, *bsum;          // as acc and bacc, of clipped gradients
-};
 
 struct Work {
   char* base = nullptr;
@@ -37,6 +21,7 @@ struct Work {
   T *grad[NLIN + 1], *gs, *scale, *rows;
   T *weight, *squares, *norm, *factor, clip;  // of each sample in flight, for clipping
   I* label;
+  T *acc, *sum;  // with DENSE: [CONVS][L] gradients, and clipped sums of them
 
   template <typename X> void carve(size_t& used, X*& p, size_t count) {
     if (base) p = (X*)(base + used);
@@ -44,25 +29,14 @@ struct Work {
   }
   template <int I_> void convs(size_t& used) {
     if constexpr (I_ < NCONV) {
-      typedef Conv<I_> C;
-      Layer& l = conv[I_];
-      carve(used, l.lanes, size_t(up(C::CELLS, L)) * L * (I_ ? 1 : CHUNK / L));
-      carve(used, l.samples, size_t(C::SIZE) * CHUNK);
-      carve(used, l.at, size_t(C::O) * C::WIN * CHUNK);
-      carve(used, l.packed, C::PACKED);
-      carve(used, l.shifted, C::SHIFTED);
-      carve(used, l.acc, C::SUMS);
-      carve(used, l.bacc, C::O);
-      carve(used, l.sum, C::SUMS);
-      carve(used, l.bsum, C::O);
-      carve(used, l.dx, C::SIZE);
-      carve(used, l.g, C::O * C::WIN + L);
+      Conv<I_>::carve(conv[I_], [&](auto& p, int64_t count) { carve(used, p, count); });
       convs<I_ + 1>(used);
     }
   }
   size_t lay() {
     size_t used = 0;
     convs<0>(used);
+    if (DENSE) carve(used, acc, size_t(CONVS) * L), carve(used, sum, size_t(CONVS) * L);
     for (int i = 0; i <= NLIN; i++) carve(used, act[i], size_t(up(DIMA[i], L) + L) * NP);
     for (int i = 0; i <= NLIN; i++) carve(used, actT[i], size_t(CHUNK) * rowT(i));
     for (int i = 0; i <= NLIN; i++) carve(used, grad[i], size_t(WIDE) * NP);
@@ -94,6 +68,9 @@ static thread_local Work work;
 // ---- the inputs, shared by all models -----------------------------------------------------------------------------------
 static void pack(Work& k, const T* x, const int64_t* y, int ns) {
   const int blocks = (ns + L - 1) / L;
+#if DENSE
+  pack_lanes<Conv<0>>(k.conv[0].lanes, x, ns);
+#else
 #if NCONV > 0
   typedef Conv<0> C;
   for (int s = 0; s < ns; s++)
@@ -123,5 +100,16 @@ static void pack(Work& k, const T* x, const int64_t* y, int ns) {
 #if NCONV == 0
   k.ones(0);
 #endif
+#endif
   for (int i = 0; y && i < NP; i++) k.label[i] = i < ns ? y[i] : -1;
+}
+
+// ---- what passes are for ------------------------------------------------------------------------------------------------
+enum Mode { OUTPUTS, SUM, EACH, CLIP };  // outputs, the mean loss's gradient, each sample's own, sums of clipped ones
+
+// What a sample's gradient is multiplied with, from its squared norm; a sample without weight is left out before.
+static INLINE T clip_factor(Work& k, int s, T squares) {
+  const T norm = std::sqrt(squares);
+  k.norm[s] = norm;
+  return k.weight[s] * (norm > k.clip ? k.clip / norm : T(1));
 }

@@ -15,7 +15,7 @@ from experiments.core.estimators.numerics._plis_norms import BatchNorm, GroupNor
 from experiments.core.estimators.numerics._plis_operation import Operation, call
 from experiments.core.estimators.numerics._plis_products import convolution, linear
 
-_HELD = 6  # times the activations of a forward pass
+_HELD = 4  # times the activations of a forward pass
 
 
 class Unfit(Exception):  # noqa: N818
@@ -37,7 +37,7 @@ class Layered:
 
     def __init__(self, net: Net) -> None:
         self.net, self._module = net, clone(net.module).eval().requires_grad_(False)
-        self._met, self._layers = list[str](), set[str]()
+        self._met, self._layers, self._kept = list[str](), set[str](), 0
         names = [name for name, _ in self._module.named_parameters(remove_duplicate=False)]
         if names != [name for name, _ in self._module.named_parameters()]:
             raise Unfit("layers share parameters")
@@ -76,21 +76,20 @@ class Layered:
         return torch.autograd.grad(first, self._x, torch.zeros_like(first))[0].mul_(2)
 
     def bytes(self, theta: Tensor, x: Tensor) -> int:
-        """About the memory that one of the samples x [n, ...] needs: activations and what is derived from them.
+        """About the memory that one of the samples x [n, ...] needs at most.
 
-        A layer's inputs, its output gradients, their derivatives and patches live together; and so do the kernels of
-        some layers, all of which would be one state.
+        Derivatives and patches live beside activations; and so do the gradients in convolutions, all at once.
         """
-        held = [self.net.p * theta.element_size()]
+        held = [0]
 
         def keep(tensor: Tensor) -> Tensor:
-            held.append(tensor.nbytes)
+            held.append(_HELD * tensor.nbytes)
             return tensor
 
-        self._met, self._x = [], x[:1].detach().requires_grad_()
+        self._met, self._x, self._kept = [], x[:1].detach().requires_grad_(), 0
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             functional_call(self._module, self.net.views(theta.detach()), (self._x,))
-        return held[0] + _HELD * sum(held[1:])
+        return sum(held) + self._kept * theta.element_size()
 
     def _call(self, name: str, part: nn.Module, trained: tuple[bool, bool], a: Tensor) -> Tensor:
         kind = kind_of(part)
@@ -98,7 +97,10 @@ class Layered:
             raise Unfit(f"layer {name} is called with {len(a)} rows for {len(self._x)} inputs")
         self._met.append(name)
         lowest = a is self._x or a._base is self._x
-        return call(kind(part, a)(part, trained, lowest), a)
+        operation = kind(part, a)(part, trained, lowest)
+        y = call(operation, a)
+        self._kept += operation.kept(y)
+        return y
 
 
 def kind_of(part: nn.Module) -> Callable[[nn.Module, Tensor], type[Operation]] | None:

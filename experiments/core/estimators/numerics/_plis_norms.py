@@ -39,17 +39,14 @@ class _Norm(Operation):
     def seed(self, a: Tensor, d: Tensor, t: Tensor) -> Tensor:
         """See `Operation`."""
         z, u, dv, w, r = self._view(self._z), self._view(t), self._view(d), self._weight, self._view_r()
-        au = self._view(self._adjoint(a, t))
-        dz = dv * z
+        au, dz = self._view(self._adjoint(a, t)), dv * z
         g = dz.sum(self._summed, keepdim=True) * self.trained[0]
-        along_v = self._mean_of(dz * w)
-        along_u = self._mean_of(u * z)
-        self._fixed = dv * (g - r * along_u * w) - u * (r * along_v)
-        self._pull = -r * self._mean_of(dv * w * au)
-        seed = au * w + g * z
+        along_v, along_u = self._weighted(dz), (u * z).mean(self._group, keepdim=True)
+        self._fixed = (dv * (g - r * along_u * w)).addcmul_(u, r * along_v, value=-1)
+        self._pull = -r * self._weighted(dv * au)
         if self.trained[1]:
-            seed += dv.sum(self._summed, keepdim=True)
-        return seed.view(d.shape)
+            return torch.addcmul(dv.sum(self._summed, keepdim=True), au, w).addcmul_(z, g).view(d.shape)
+        return (au * w).addcmul_(z, g).view(d.shape)
 
     def closed(self, a: Tensor, d: Tensor) -> Tensor:
         """See `Operation`."""
@@ -60,8 +57,9 @@ class _Norm(Operation):
     def _weight(self) -> Tensor:
         return self._shaped(self.weight)
 
-    def _mean_of(self, values: Tensor) -> Tensor:
-        return values.mean(self._group, keepdim=True)
+    def _weighted(self, values: Tensor) -> Tensor:
+        """Mean over each group of values [view] times weight."""
+        raise NotImplementedError
 
     def _normalised(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError
@@ -84,6 +82,10 @@ class GroupNorm(_Norm):
 
     part: nn.GroupNorm
     _summed, _group = (3,), (2, 3)
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        of_channels = values.mean(3, keepdim=True) * self._weight
+        return of_channels.mean(2, keepdim=True)
 
     def _sizes(self, a: Tensor) -> tuple[int, int, int, int]:
         return len(a), a.shape[1], a[0, 0].numel(), self.part.num_groups
@@ -115,6 +117,9 @@ class LayerNorm(_Norm):
 
     part: nn.LayerNorm
     _summed, _group = (1,), (2,)
+
+    def _weighted(self, values: Tensor) -> Tensor:
+        return (values @ self.weight.reshape(-1, 1)) / values.shape[2]
 
     def _normalised(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return torch.native_layer_norm(a, self.part.normalized_shape, None, None, self.part.eps)

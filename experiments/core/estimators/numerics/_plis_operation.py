@@ -48,6 +48,10 @@ class Operation:
         """dq/da plus the adjoint of a second d: [like a]. After `seed`."""
         raise NotImplementedError
 
+    def kept(self, y: Tensor) -> int:
+        """Numbers kept from `seed` to `closed` of one sample with outputs y [1, ...], beyond a few times y's."""
+        return 0
+
 
 def call(operation: Operation, a: Tensor) -> Tensor:
     """The layer's outputs for a [n, ...], in the graph."""

@@ -70,6 +70,10 @@ class LinearOfRows(Operation):
             found += self._products.below(_columns(a), self._d).transpose(1, 2).view_as(a)
         return found
 
+    def kept(self, y: Tensor) -> int:
+        """See `Operation`."""
+        return min(self.weight.numel(), y[0, ..., 0].numel() ** 2)
+
 
 class Convolution(Operation):
     """Conv2d with zero padding and numbers for it, as products with patches [n groups, taps, places]."""
@@ -98,9 +102,9 @@ class Convolution(Operation):
         """See `Operation`."""
         weight, bias = self.trained
         self._d = d
-        seed = torch.zeros_like(d) if self.lowest else functional.conv2d(t, self.weight, None, *self._options)
-        if weight:
-            seed += self._above(a, d)
+        seed = self._above(a, d) if weight else torch.zeros_like(d)
+        if not self.lowest:
+            seed += functional.conv2d(t, self.weight, None, *self._options)
         if bias:
             seed += d.sum((2, 3), keepdim=True)
         return seed
@@ -109,6 +113,10 @@ class Convolution(Operation):
         """See `Operation`."""
         found = self.adjoint(a, d)
         return found.add_(self._below(a)) if self.trained[0] else found
+
+    def kept(self, y: Tensor) -> int:
+        """See `Operation`."""
+        return min(self.weight.numel(), self.part.groups * y[0, 0].numel() ** 2)
 
     def _above(self, a: Tensor, d: Tensor) -> Tensor:
         columns, deltas = self._patches(a, d), self._deltas(d)

@@ -7,8 +7,8 @@ Three ways, of which the first is taken wherever it is right:
 - `forward_over_reverse`: any model, sample by sample, forward mode over reverse;
 - `plis_double.double_backward`: sample by sample, the exact slow twin.
 
-One thread, 3x32x32, samples a second (tests/bench/plis.py): a LeNet with GroupNorm 2000, 150 and 190; ResNet-8 200, 50
-and 63; ResNet-18 10, 0.58 and 0.31. So the second is the better of the slow ways for large models only.
+One thread, 3x32x32, samples a second (tests/bench/plis.py): LeNet with GroupNorm 2000, 160, 210; ResNet-8 200, 60, 70;
+ResNet-18 11, 0.6, 0.3. So of the two slow ways the second is better for small models, the first for large ones.
 """
 
 from __future__ import annotations

@@ -100,6 +100,28 @@ def one_conv() -> nn.Module:
     )
 
 
+def group_lenet(flat: int = 64, channels: int = 1) -> nn.Module:
+    """LeNet-5 with GroupNorm between convolution and ReLU."""
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 6, 5), nn.GroupNorm(2, 6), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.GroupNorm(2, 16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(flat, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+
+
+def group_cnn() -> nn.Module:
+    """Odd sizes, padding, one group, a group a channel, no bias, pooling on either side, a last block without norm."""
+    return nn.Sequential(
+        *(nn.Conv2d(2, 5, 3, padding=1), nn.GroupNorm(1, 5, eps=0.1), nn.Tanh(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(5, 7, 4, padding=2, bias=False), nn.GroupNorm(7, 7), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(7, 3, 2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3, 4)),
+    )
+
+
+def tanh_cnn() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3 * 2 * 3, 4))
+
+
 def batchnorm() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1),
@@ -132,14 +154,18 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "cnn2 small odd": (lambda: cnn2(13, 7, 11), (1, 13, 7), 11),
     "cnn lenet": (lambda: lenet(64), (1, 20, 20), 10),
     "cnn even kernel": (even_kernel, (2, 8, 11), 4),
+    "cnn tanh": (tanh_cnn, (2, 7, 8), 4),
+    "cnn group lenet": (group_lenet, (1, 20, 20), 10),
+    "cnn group odd": (group_cnn, (2, 15, 11), 4),
     "one conv": (one_conv, (3, 7, 8), 6),
     "batchnorm": (batchnorm, (2, 5, 6), 5),
     "residual batch": (lambda: ResNet(depth=8, width=8).build((2, 9, 10), 5), (2, 9, 10), 5),
     "residual group": (lambda: ResNet(depth=8, width=8, norm="group").build((3, 8, 8), 4), (3, 8, 8), 4),
 }
 RESIDUAL = {c for c in CASES if "residual" in c}
-NORMS = {"batchnorm", *RESIDUAL}
-"""Cases that normalise, and are no plain chain of layers."""
+GROUP = {"cnn group lenet", "cnn group odd"}
+NORMS = {"batchnorm", *RESIDUAL, *GROUP}
+"""Cases that normalise."""
 DENSE = {c for c in CASES if not ("cnn" in c or c == "one conv" or c in NORMS)}
 
 BACKGROUNDS = ("random", "ties")

@@ -15,9 +15,14 @@ from tests.core.engine.formulations import cases
 
 pytestmark = pytest.mark.skipif(_build.compiler() is None, reason="no C++ compiler")
 ALL = formulations()
-NATIVE = [c for c in cases.CASES if c not in cases.NORMS]
+NATIVE = [c for c in cases.CASES if c not in cases.NORMS - cases.GROUP]
 PAIRS = [("native", c) for c in NATIVE] + [("residual", "residual group")]
-SHORT = [("native", "tanh 3"), ("native", "cnn2 small odd"), ("residual", "residual group")]
+SHORT = [
+    ("native", "tanh 3"),
+    ("native", "cnn2 small odd"),
+    ("native", "cnn group odd"),
+    ("residual", "residual group"),
+]
 
 
 def judged(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:

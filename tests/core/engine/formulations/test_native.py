@@ -15,6 +15,13 @@ from experiments.core.engine.formulations import _build, native
 from experiments.core.engine.net import Net
 from tests.core.engine.formulations import cases
 
+
+def normalised(*norms: nn.Module) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), *norms, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 2)
+    )
+
+
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(_build.compiler() is None, reason="no C++ compiler")
 
@@ -135,8 +142,14 @@ def test_labels_and_shapes_that_do_not_fit_are_refused() -> None:
             nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)
         ),
         nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Linear(2, 2)),
-        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
-        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(2), nn.SiLU(), nn.Flatten(), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        normalised(nn.BatchNorm2d(4)),
+        normalised(nn.GroupNorm(2, 4, affine=False)),
+        normalised(nn.GroupNorm(2, 4, eps=0.0)),
+        normalised(nn.LayerNorm([4, 4, 4])),
+        normalised(nn.GroupNorm(2, 4), nn.GroupNorm(2, 4)),
         nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2)),
         nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Sigmoid()),
         nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)),
