@@ -20,6 +20,7 @@ from experiments.vog import (
     figure_scores,
     tables,
     tables_more,
+    tables_rewards,
 )
 from experiments.vog.compared import Compared
 from experiments.vog.grid_pairs import FIGURES, Wanted, usual
@@ -47,6 +48,8 @@ _OF_ROWS: dict[str, Maker] = {
     "truth": tables_more.truth,
     "release": tables_more.release,
     "audit": tables_more.audit,
+    "rewards": tables_rewards.rewards,
+    "reward_ranks": tables_rewards.correlations,
 }
 """What every setting has, a user's own too, of its rows."""
 

@@ -20,7 +20,8 @@ from experiments.core.sweep.cell import COLUMNS
 from experiments.vog.spec import ORDER
 
 WITHIN = (
-    "key", "of", "pick", "draw", "share", "against", "truth", "size", "release", "client", "by", "checkpoint", "how",
+    "key", "of", "pick", "draw", "share", "against", "truth", "size", "release", "client", "fault", "by", "checkpoint",
+    "how",
 )  # fmt: skip
 AXES = tuple(f"{key}_" if key in COLUMNS else key for key in ORDER)
 """The axes of the paper's grids as columns of parsed rows are called."""
