@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from experiments.core.block import Block
-from experiments.core.spec.fields import raised
+from experiments.core.spec.fields import ClientName, raised
 
 if TYPE_CHECKING:
     from experiments.core.engine.problem import Problem
@@ -36,13 +36,13 @@ class Measure(Block):
     def measure(self, study: Study) -> list[Row]:
         """The rows, without the columns that all of a cell's rows share."""
 
-    def trainings(self, samples: int) -> float:
-        """What it takes, in trainings of one model on so many samples from start to end."""
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """What it takes, in trainings of one model from start to end, with so many samples dealt to clients."""
         return 0
 
-    def worlds(self, samples: int, size: int) -> int:
+    def worlds(self, samples: int, size: int, clients: int = 1) -> int:
         """How many states of length `size` it trains side by side at most."""
-        return min(math.ceil(self.trainings(samples)), 1 + side_by_side(size))
+        return min(math.ceil(self.trainings(samples, clients)), 1 + side_by_side(size))
 
 
 _NUMBERS = 1 << 27
@@ -82,6 +82,9 @@ class DifficultySpec(Measure):
     """Scores against the loss that each training sample has in a model trained without it and its fold."""
 
     folds: int = Field(5, ge=2, description="parts that the training samples are dealt to, each left out once")
+    plain_lr: float | None = Field(
+        None, gt=0, description="learning rate of the held-out models without noise, of a private run; null: the run's"
+    )
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.difficulty`."""
@@ -89,7 +92,13 @@ class DifficultySpec(Measure):
 
         return measure(self, study)
 
-    def trainings(self, samples: int) -> float:
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.difficulty import folds
+
+        folds(self.folds, len(problem.federation.y))
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
         """One without each fold, and the base world, which stands in their stack."""
         return self.folds + 1
 
@@ -117,7 +126,13 @@ class TruthSpec(Measure):
 
         return measure(self, study)
 
-    def trainings(self, samples: int) -> float:
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.truth import left_out
+
+        left_out(self, len(problem.federation.y))
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
         """One for everything that is left out, twice with a ceiling, and the null worlds."""
         alone = samples if self.samples == "all" else self.samples
         together = len(self.groups.sizes) * self.groups.count if self.groups else 0
@@ -149,16 +164,45 @@ class ReleaseSpec(Measure):
         return measure(self, study)
 
 
+class FaultyClientSpec(Block):
+    """A client some of whose samples are spoilt."""
+
+    client: ClientName = Field(description='by name, or by position as "#3"')
+    share: float = Field(0.5, gt=0, lt=1, description="of its samples that are spoilt")
+
+
 class RewardsSpec(Measure):
     """What each client's own scores, released privately, say of its worth, against leaving it out of training."""
 
-    epsilon: float = Field(4.0, gt=0, description="privacy budget of each client's release")
+    epsilons: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (1.0, 4.0, 8.0), min_length=1, description="privacy budgets of one client's release, each tried alone"
+    )
+    public: int = Field(500, ge=2, description="test samples, at most, by whose scores the server scales the clients'")
+    noisy: FaultyClientSpec | None = Field(None, description="a client with wrong labels; null: none")
+    duplicated: FaultyClientSpec | None = Field(None, description="a client with copies of its samples; null: none")
+    nulls: int = Field(2, ge=0, description="trainings of all clients from weights moved by rounding (null worlds)")
+    ceiling: bool = Field(True, description="also train everything with the next seed: how far two truths agree")
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.faulty import check
+
+        check(problem)
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.rewards`."""
         from experiments.vog.rewards import measure
 
         return measure(self, study)
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """One without each client beside the base world, twice with a ceiling, and the null worlds."""
+        return (1 + self.ceiling) * (1 + clients) + self.nulls
+
+    @model_validator(mode="after")
+    def _two_clients(self) -> RewardsSpec:
+        same = self.noisy and self.duplicated and self.noisy.client == self.duplicated.client
+        return raised(self, ["duplicated.client: it has wrong labels already; name another"] if same else [])
 
 
 class AuditSpec(Measure):

@@ -39,7 +39,9 @@ def compute(spec: VogSpec, point: str, seed: int, context: Context) -> list[Row]
     problem, flipped = planted(spec, built.problem)
     for block in spec.measures.values():
         block.check(spec, problem)
-    chosen = formulation(spec, problem, worlds_of(spec, len(problem.federation.y), problem.net.size), context)
+    data = problem.federation
+    worlds = worlds_of(spec, len(data.y), problem.net.size, len(data.sizes))
+    chosen = formulation(spec, problem, worlds, context)
     with Workers(context.threads) as workers:
         diary = Diary(spec, point, problem, chosen, workers, context, built.columns)
         kept, final = _trained(spec, built, problem, chosen, diary, context)

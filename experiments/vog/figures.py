@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.core.report.artefacts import Artefact, family
+from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
 from experiments.vog import (
@@ -20,10 +20,11 @@ from experiments.vog import (
     figure_scores,
     tables,
     tables_more,
+    tables_rewards,
 )
 from experiments.vog.compared import Compared
 from experiments.vog.grid_pairs import FIGURES, Wanted, usual
-from experiments.vog.reading import axes, parse
+from experiments.vog.reading import axes, family, parse
 
 Stored = Callable[[Compared, pd.DataFrame, str], Artefact | None]
 """Makes an artefact of the scores that cells stored, too."""
@@ -47,6 +48,8 @@ _OF_ROWS: dict[str, Maker] = {
     "truth": tables_more.truth,
     "release": tables_more.release,
     "audit": tables_more.audit,
+    "rewards": tables_rewards.rewards,
+    "reward_ranks": tables_rewards.correlations,
 }
 """What every setting has, a user's own too, of its rows."""
 

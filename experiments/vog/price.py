@@ -15,16 +15,16 @@ def price(spec: VogSpec) -> Price:
     if size is None:
         return replace(whole, worlds=max(1, _removals(spec)))
     samples = round(size.samples * size.clients)
-    worlds = worlds_of(spec, samples, size.parameters)
+    worlds = worlds_of(spec, samples, size.parameters, size.clients)
     seconds = whole.seconds + _scores(spec, size, None) + _removal(spec, size)
-    seconds += whole.seconds * sum(block.trainings(samples) for block in spec.measures.values())
+    seconds += whole.seconds * sum(block.trainings(samples, size.clients) for block in spec.measures.values())
     states = 8 * size.parameters * len(spec.kept())
     return Price(seconds, worlds, memory(spec, size, worlds) + states)
 
 
-def worlds_of(spec: VogSpec, samples: int, size: int) -> int:
-    """How many trainings stand side by side at most, of states of length `size` on so many samples."""
-    return max(1, _removals(spec), *(block.worlds(samples, size) for block in spec.measures.values()))
+def worlds_of(spec: VogSpec, samples: int, size: int, clients: int) -> int:
+    """How many trainings stand side by side at most, of states of length `size` on so many samples and clients."""
+    return max(1, _removals(spec), *(block.worlds(samples, size, clients) for block in spec.measures.values()))
 
 
 def _removals(spec: VogSpec) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from experiments.core.names import natural
-from experiments.core.report import subjects
+from experiments.core.report import artefacts, subjects
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import arranged
 from experiments.core.subject import words as words_of
@@ -20,7 +20,8 @@ from experiments.core.sweep.cell import COLUMNS
 from experiments.vog.spec import ORDER
 
 WITHIN = (
-    "key", "of", "pick", "draw", "share", "against", "truth", "size", "release", "client", "by", "checkpoint", "how",
+    "key", "of", "pick", "draw", "share", "against", "truth", "size", "release", "client", "fault", "by", "checkpoint",
+    "how",
 )  # fmt: skip
 AXES = tuple(f"{key}_" if key in COLUMNS else key for key in ORDER)
 """The axes of the paper's grids as columns of parsed rows are called."""
@@ -58,6 +59,12 @@ _ALIASES = {
 }  # fmt: skip
 
 
+def family(setting: str) -> str:
+    """The setting of the paper behind a setting, a part of one or its stand-in: "table1" of table1_resnet."""
+    plain = artefacts.family(setting)
+    return plain.partition("_")[0] if plain.startswith("table") else plain
+
+
 def look_of(method: str) -> int:
     """The number of a score's look (`style.look`), the same in every figure; others come after those known."""
     return _LOOKS.index(method) if method in _LOOKS else len(_LOOKS) - 1
@@ -88,8 +95,8 @@ def names_of(point: dict[str, str], model: str = "", dataset: str = "") -> tuple
     net, _, data = point.get("task", "").partition("_")
     if net in MODELS and data:
         return point.get("model_", net), data
-    plain = dataset.lower().removesuffix("_subset").replace("-", "_")
-    return point.get("model_", model), point.get("task") or _ALIASES.get(plain, plain)
+    plain = (point.get("task") or dataset).lower().removesuffix("_subset").replace("-", "_")
+    return point.get("model_", model), _ALIASES.get(plain, plain)
 
 
 def without(point: str, *keys: str) -> str:
@@ -150,7 +157,8 @@ def named(key: str, value: str) -> str:
         return "no DP" if value == NONE else f"eps {value}"
     if key == "task":
         net, _, data = value.partition("_")
-        return f"{MODELS[net]}, {DATA.get(data, data)}" if net in MODELS and data else DATA.get(value, value)
+        known = DATA.get(names_of({"task": value})[1], value)
+        return f"{MODELS[net]}, {DATA.get(data, data)}" if net in MODELS and data else known
     if key in ("model", "model_"):
         return MODELS.get(value, value)
     return f"{value} {key}" if key == "samples" else f"{key} {value}"

@@ -76,6 +76,8 @@ class VogSpec(RunSpec):
         faults += self._faults_of_checkpoints(None, "every")
         if self.removal is not None:
             faults += self._faults_of_removal(self.removal)
+        if self.rewards is not None:
+            faults += self._faults_of_rewards(self.rewards)
         return raised(self, faults + faults_of_grid(self, self.grid, WORDS))
 
     def _faults_of_checkpoints(self, until: int | None, key: str) -> list[str]:
@@ -96,4 +98,17 @@ class VogSpec(RunSpec):
             faults += self._faults_of_checkpoints(removal.after, "removal.after")
         if self.algorithm.kind != "fedavg":
             faults.append("removal: continues from a round's model alone, which only fedavg can; set removal=null")
+        return faults
+
+    def _faults_of_rewards(self, rewards: RewardsSpec) -> list[str]:
+        faults, faulty = [], {"noisy": rewards.noisy, "duplicated": rewards.duplicated}
+        for key, fault in faulty.items():
+            if fault is not None:
+                faults += self.faults_of_names(f"rewards.{key}.client", [fault.client])
+        if self.planted and any(faulty.values()):
+            faults.append("planted: the faults of rewards are told apart from clean clients; set it to 0")
+        if getattr(self.partition, "split_seed", 0) is None:
+            faults.append(
+                "partition.split_seed: each seed would deal other clients, whose rewards are compared; set it"
+            )
         return faults

@@ -23,6 +23,7 @@ from experiments.core.study.federated import checkpoint
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Context
 from experiments.vog.checkpoints import Checkpoints
+from experiments.vog.faulty import spoilt
 from experiments.vog.spec import VogSpec
 
 
@@ -123,10 +124,14 @@ def planted(spec: VogSpec, problem: Problem) -> tuple[Problem, Tensor]:
 
     They are the same for every seed, as the data are: another seed's scores are of the same samples and labels.
     """
-    if not spec.planted:
-        return problem, torch.zeros(len(problem.federation.y), dtype=torch.bool)
-    federation, flipped = wrong_labels(problem.federation, spec.planted)
-    return replace(problem, federation=federation), flipped
+    flipped = torch.zeros(len(problem.federation.y), dtype=torch.bool)
+    if spec.planted:
+        federation, flipped = wrong_labels(problem.federation, spec.planted)
+        problem = replace(problem, federation=federation)
+    if spec.rewards is not None:
+        problem, wrong = spoilt(spec.rewards, problem)
+        flipped |= wrong
+    return problem, flipped
 
 
 def require_classes(problem: Problem) -> None:

@@ -6,27 +6,21 @@ Here every exclusion is a world: trained from the same initial weights, through 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from experiments.core.engine.problem import Problem
-from experiments.core.engine.schedule import draw_schedule
 from experiments.core.engine.seeds import stream
-from experiments.core.engine.simulate import simulate
-from experiments.core.engine.truth import moved, truth
-from experiments.core.engine.worlds import BASE, World, without_sample, without_samples
+from experiments.core.engine.worlds import World, without_sample, without_samples
 from experiments.core.errors import SpecError
 from experiments.core.scores.correlation import pearson, spearman
-from experiments.core.study.federated import checkpoint, initial_module, progress_of
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row
-from experiments.vog.blocks import TruthSpec, side_by_side
+from experiments.vog.blocks import TruthSpec
 from experiments.vog.diary import METHOD
+from experiments.vog.retrained import changes, changes_of_next_seed, null_changes
 from experiments.vog.stored import write_arrays
 from experiments.vog.study import Study
 
@@ -68,11 +62,13 @@ def measure(block: TruthSpec, study: Study) -> list[Row]:
         SpecError: more samples are asked for, or in a group, than there are.
     """
     kinds = left_out(block, len(study.labels))
-    own = _changes(study, kinds, study.problem, study.start, "truth", "worlds without samples")
-    ceiling = (
-        _changes(study, kinds, *_another(study), "ceiling", "the same of the next seed") if block.ceiling else None
-    )
-    null = _null(block, study)
+    worlds, ends = [world for kind in kinds for world in kind.worlds], np.cumsum([len(kind.rows) for kind in kinds])
+    own = np.split(changes(study, worlds, "truth", "worlds without samples"), ends[:-1])
+    ceiling = None
+    if block.ceiling:
+        next_seed = changes_of_next_seed(study, worlds, "ceiling", "the same of the next seed")
+        ceiling = np.split(next_seed, ends[:-1])
+    null = null_changes(study, block.nulls)
     rows = study.rows()
     if len(null):
         rows.add(METHOD, "null_spread", float(np.sqrt(np.mean(null**2))), "nats", n=len(null))
@@ -122,57 +118,6 @@ def correlations(rows: Rows, method: str, name: str, x: _Floats, y: _Floats, kin
 
 
 _FEWEST = 3
-
-
-def _changes(
-    study: Study, kinds: list[LeftOut], problem: Problem, start: Tensor, name: str, what: str
-) -> list[_Floats]:
-    """The change of the mean test loss in every world, in nats: for each kind [m].
-
-    In stacks of bounded size; the base world stands in each (law 2).
-    """
-    worlds, found = [world for kind in kinds for world in kind.worlds], []
-    size = side_by_side(problem.net.size)
-    for first in range(0, len(worlds), size):
-        stack = worlds[first : first + size]
-        told = f"rounds, {what}, {first + 1} to {first + len(stack)} of {len(worlds)}"
-        states = _trained(study, problem, [BASE, *stack], start, f"{name}-{first:05d}", told)
-        found.append(truth(study.formulation, states, problem.federation, study.workers).loss.double().cpu().numpy())
-    ends = np.cumsum([len(kind.rows) for kind in kinds])
-    return np.split(np.concatenate(found), ends[:-1])
-
-
-def _null(block: TruthSpec, study: Study) -> _Floats:
-    """The change of the mean test loss in worlds that leave nothing out, from weights moved by rounding: [nulls]."""
-    p, states = study.problem.net.p, [study.final]
-    for draw in range(block.nulls):
-        start = moved(study.start, p, draw)
-        states += _trained(study, study.problem, [BASE], start, f"null-{draw:02d}", "rounds, null world")
-    null = truth(study.formulation, torch.stack(states), study.problem.federation, study.workers)
-    return null.loss.double().cpu().numpy()
-
-
-def _another(study: Study) -> tuple[Problem, Tensor]:
-    """What the next seed trains: the same data and model, other initial weights, batches and noise."""
-    spec, problem, seed = study.spec, study.problem, study.seed + 1
-    data = problem.federation
-    module = initial_module(spec.model, spec.init, seed, tuple(data.x.shape[1:]), data.classes, study.context)
-    start = replace(problem.net, module=module).flat().to(study.start)
-    schedule = draw_schedule(seed, len(data.sizes), spec.clients_per_round, spec.rounds)
-    return replace(problem, seed=seed, schedule=schedule), start
-
-
-def _trained(study: Study, problem: Problem, worlds: list[World], start: Tensor, name: str, what: str) -> Tensor:
-    """The last states of the worlds: [W, size]."""
-    return simulate(
-        problem,
-        worlds,
-        start,
-        study.formulation,
-        threads=study.context.threads,
-        checkpoint=checkpoint(study.spec, study.context, name),
-        progress=progress_of(study.context, what),
-    )
 
 
 def _keep(study: Study, kinds: list[LeftOut], own: list[_Floats], ceiling: list[_Floats] | None, null: _Floats) -> None:

@@ -8,7 +8,7 @@ from experiments.core.errors import SpecError
 from experiments.core.study.federated import build
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Context
-from experiments.vog import truth
+from experiments.vog import retrained, truth
 from experiments.vog.blocks import GroupsSpec, TruthSpec
 from experiments.vog.cells import compute
 from tests.vog import toy
@@ -123,7 +123,7 @@ def test_a_score_that_is_the_truth_correlates_fully_and_samples_without_a_scale_
 
 
 def test_stacks_of_few_worlds_give_the_same_truths(measured, monkeypatch, tmp_path):
-    monkeypatch.setattr(truth, "side_by_side", lambda size: 4)
+    monkeypatch.setattr(retrained, "side_by_side", lambda size: 4)
     arrays = cell(tmp_path / "few", truth={**TRUTH, "ceiling": False})[1]
     for k in range(3):
         assert arrays[f"truth_{k}"] == pytest.approx(measured[1][f"truth_{k}"], abs=1e-13)

@@ -45,11 +45,14 @@ def flip_labels(
     return replace(federation, y=y)
 
 
-def wrong_labels(federation: Federation, share: float) -> tuple[Federation, Tensor]:
+def wrong_labels(federation: Federation, share: float, client: int | None = None) -> tuple[Federation, Tensor]:
     """The federation in which a share of the training samples has a wrong label, and which these are: [N] bool.
 
     Which samples, and which of the other labels each gets, is the same for every seed of a run, as the data are; a
     larger share holds the samples of a smaller one, with the same labels. The test set is shared.
+
+    Args:
+        federation: it is not changed. share: of all samples, or of those of the client of that number.
 
     Raises:
         SpecError: labels that are not whole numbers, or only one class.
@@ -61,15 +64,39 @@ def wrong_labels(federation: Federation, share: float) -> tuple[Federation, Tens
     y = federation.y.clone()
     if y.is_floating_point() or federation.classes < 2:
         raise SpecError("labels can be wrong only where they are classes", "planted", "set it to 0")
-    count = round(share * len(y))
-    draw = stream(0, "planted")
-    rows = torch.from_numpy(draw.permutation(len(y))[:count].copy())
-    shift = torch.from_numpy(draw.integers(1, federation.classes, len(y)))[rows]
+    whose = {} if client is None else {"client": client}
+    first, n = (0, len(y)) if client is None else (federation.offsets[client], federation.sizes[client])
+    draw = stream(0, "planted", **whose)
+    rows = torch.from_numpy(draw.permutation(n)[: round(share * n)].copy())
+    shift = torch.from_numpy(draw.integers(1, federation.classes, n))[rows]
     flipped = torch.zeros(len(y), dtype=torch.bool)
-    flipped[rows] = True
-    rows = rows.to(y.device)
+    flipped[first + rows] = True
+    rows = (first + rows).to(y.device)
     y[rows] = (y[rows] + shift.to(y)) % federation.classes
     return replace(federation, y=y), flipped
+
+
+def duplicated(federation: Federation, share: float, client: int) -> Federation:
+    """The federation in which a share of one client's training samples are copies of its others.
+
+    The client looks as large as before and holds less. Which samples, and copies of which, is the same for every seed
+    of a run, as the data are. The test set is shared.
+
+    Args:
+        federation: it is not changed. share: of the client's samples, in (0, 1). client: its number.
+    """
+    import torch
+
+    from experiments.core.engine.seeds import stream
+
+    offset, n = federation.offsets[client], federation.sizes[client]
+    count = min(n - 1, round(share * n))
+    draw = stream(0, "duplicated", client=client)
+    order = offset + draw.permutation(n)
+    taken = torch.arange(len(federation.y))
+    taken[torch.from_numpy(order[:count])] = torch.from_numpy(draw.choice(order[count:], count))
+    taken = taken.to(federation.y.device)
+    return replace(federation, x=federation.x[taken], y=federation.y[taken])
 
 
 def _check(noun: str, numbers: Sequence[int], count: int) -> None:

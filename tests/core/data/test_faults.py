@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.core.data.faults import flip_labels, wrong_labels
+from experiments.core.data.faults import duplicated, flip_labels, wrong_labels
 from experiments.core.engine.federation import Federation
 from experiments.core.errors import SpecError
 
@@ -68,3 +68,16 @@ def test_numbers_and_a_single_class_have_no_wrong_labels(federation):
     for given in (replace(federation, y=federation.y.double()), replace(federation, classes=1)):
         with pytest.raises(SpecError, match="labels can be wrong only where they are classes; planted; set it to 0"):
             wrong_labels(given, 0.1)
+
+
+def test_faults_of_one_client_leave_the_others_as_they_are(federation):
+    many = replace(federation, y=federation.y.repeat(50), x=torch.arange(600.0)[:, None], offsets=(0, 200, 450, 600))
+    wrong, flipped = wrong_labels(many, 0.2, client=1)
+    assert flipped.sum() == 50 and torch.equal(wrong.y != many.y, flipped) and not flipped[:200].any()
+    assert not flipped[450:].any() and bool(wrong_labels(many, 0.4, client=1)[1][flipped].all())
+    same = duplicated(many, 0.3, client=2)
+    assert torch.equal(same.x[:450], many.x[:450]) and torch.equal(same.x[450:, 0].long() % 4, same.y[450:])
+    kept, counts = same.x[450:, 0].unique(return_counts=True)
+    assert len(kept) == 105 and counts.sum() == 150 and (kept >= 450).all() and same.offsets == many.offsets
+    assert torch.equal(duplicated(many, 0.3, client=2).x, same.x) and same.test_x is many.test_x
+    assert len(duplicated(many, 0.999, client=2).x[450:].unique()) == 1

@@ -1,14 +1,18 @@
 """Clipped sums and norms against explicit autograd of single samples, and against opacus."""
 
 import warnings
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from experiments.core.engine import sample_plan
 from experiments.core.engine.clipped import clipped, sample_norms
+from experiments.core.engine.formulations import vmapped
 from experiments.core.engine.formulations.dense import Dense
+from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, clone
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
@@ -220,6 +224,17 @@ def test_stacked_products(name):
     assert_clipped(net, net.flat(), x, y, Dense(net))
 
 
+@pytest.mark.parametrize("name", ["mlp", "convolutions", "text", "twice"])
+def test_stacked_by_vmap(name, monkeypatch):
+    net, theta, x, y, _ = case(name)
+    assert_clipped(net, theta, x, y, Vmapped(net))
+    whole = Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2)
+    for samples in (3, 17):  # some samples of one model, two models
+        monkeypatch.setattr(vmapped, "_WRITTEN", samples * 8 * net.p)
+        for ours, theirs in zip(Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2), whole, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-13)
+
+
 def test_squared_loss():
     net, theta, x, y, _ = case("mlp")
     net = Net.of(net.module, "squared")
@@ -298,3 +313,29 @@ def test_opacus_agrees(name):
     total, norms = clipped(net, theta[None], x, y, None, 0.5)
     assert torch.allclose(norms[0], rows.norm(dim=1), rtol=1e-9)
     assert torch.allclose(total[0], (0.5 / rows.norm(dim=1)).clamp(max=1) @ rows, rtol=1e-9, atol=1e-12)
+
+
+def peak(work):
+    """Most bytes of tensors alive at once while `work` runs, beyond those alive before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+@pytest.mark.parametrize("name", ["resnet", "twice"])
+def test_memory_does_not_grow_with_the_batch(name, monkeypatch):
+    net, theta, x, y, _ = case(name, 48)
+    memory = plan_of(net, theta[None], x, y).memory
+
+    def peaks(limit):
+        monkeypatch.setitem(sample_plan.MEMORY, "cpu", limit)
+        plan_of(net, theta[None], x, y)
+        works = [lambda n=n: clipped(net, theta[None], x[:n], y[:n], None, 1.0) for n in (8, 48)]
+        works += [lambda n=n: sample_norms(net, theta, x[:n], y[:n]) for n in (8, 48)]
+        return [peak(work) for work in works]
+
+    few, many, few_norms, many_norms = peaks(8 * memory)
+    assert many < 1.05 * few + 4096 and many_norms < 1.05 * few_norms + 4096
+    assert few < 2 * 8 * memory + 16 * 8 * net.size
+    assert peaks(1 << 30)[1] > 2 * many

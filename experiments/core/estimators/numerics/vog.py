@@ -7,10 +7,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
-from experiments.core.engine.net import Net, clone
+from experiments.core.engine.net import Net, clone, private
 from experiments.core.errors import SpecError
 from experiments.core.estimators.inverse_hessian import Progress
+from experiments.core.estimators.numerics._narrow import narrowed
 from experiments.core.estimators.sample_score import Trail
 
 Target = Literal["loss", "logit", "probability"]
@@ -63,7 +65,7 @@ def input_gradients(net: Net, theta: Tensor, x: Tensor, y: Tensor, target: Targe
         raise SpecError("there is no gradient in an input of tokens", "methods", todo)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        outputs = net.call(theta.detach(), x)
+        outputs = functional_call(private(net.module, narrowed), net.views(theta.detach()), (x,))
         value = _TARGETS[target](net, outputs, y).sum()
     return torch.autograd.grad(value, x)[0]
 
