@@ -208,10 +208,21 @@ class RewardsSpec(Measure):
 class AuditSpec(Measure):
     """A lower bound on epsilon from telling trainings with a canary from trainings without one."""
 
-    runs: int = Field(200, ge=10, description="trainings with the canary, and as many without")
+    runs: int = Field(1000, ge=10, description="trainings with the canary, and as many without")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the bound")
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.core.study.audit import require_auditable
+
+        require_auditable(problem)
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.audit`."""
         from experiments.vog.audit import measure
 
         return measure(self, study)
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """With and without the canary."""
+        return 2 * self.runs

@@ -22,7 +22,7 @@ from experiments.core.engine.dpsgd import Mechanism, Private
 from experiments.core.engine.formulations.dense import Dense
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net
-from experiments.core.engine.per_sample import by_vmap
+from experiments.core.engine.sample_trial import by_vmap
 
 CLIP, BATCH, GROUPS = 1.0, 64, 2
 _Work = Callable[[], object]

@@ -14,6 +14,7 @@ from experiments.core.engine.formulations import vmapped
 from experiments.core.engine.formulations.dense import Dense
 from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, clone
+from experiments.core.engine.per_sample import by_parts
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
 from experiments.core.models.resnet import ResNet
@@ -198,6 +199,7 @@ def test_clipped_sums_are_those_of_single_backwards(name):
     net, theta, x, y, way = case(name)
     assert plan_of(net, theta[None], x, y).way == way
     assert_clipped(net, theta, x, y)
+    assert torch.allclose(by_parts(net, theta, x, y), single_gradients(net, theta, x, y), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", sorted({*STILL, *DRAWING} - UNKNOWN))

@@ -15,7 +15,7 @@ from experiments.core.engine.formulations._common import sample_scale
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net, clone
 from experiments.core.engine.sample_plan import SMALL
-from experiments.core.engine.sample_trial import written_out
+from experiments.core.engine.sample_trial import by_vmap
 
 _WRITTEN = 4 << 20
 """Bytes of gradients written out at once."""
@@ -65,7 +65,7 @@ class Vmapped(Formulation):
         some, many = min(room, len(x)), max(1, room // max(1, len(x)))
         for a, s in product(range(0, len(theta), many), range(0, len(x), max(1, some))):
             models, rows = slice(a, a + many), slice(s, s + some)
-            gradients = vmap(lambda state, rows=rows: written_out(self.net, state, x[rows], y[rows]))(theta[models])
+            gradients = vmap(lambda state, rows=rows: by_vmap(self.net, state, x[rows], y[rows]))(theta[models])
             norms[models, rows] = torch.linalg.vector_norm(gradients, dim=2)
             share = None if weight is None else weight[models, rows]
             factor = clipping(norms[models, rows], share, clip)
