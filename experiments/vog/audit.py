@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from experiments.core.scores.attack import Proven, proven, proven_gaussian
@@ -67,7 +68,7 @@ def _evidence(block: AuditSpec, study: Study) -> dict[str, NDArray[np.float64]]:
                 study.context.progress(words, done, total)
 
             seen = attacked(problem, study.start, study.formulation, runs, progress)
-            content = {"gradient": seen.gradient, "loss": seen.loss}
+            content = {"gradient": torch.from_numpy(seen.gradient), "loss": torch.from_numpy(seen.loss)}
             saved.save(content)
         found.append(content)
-    return {name: np.concatenate([content[name] for content in found]) for name in ("gradient", "loss")}
+    return {name: torch.cat([content[name] for content in found]).numpy() for name in ("gradient", "loss")}
