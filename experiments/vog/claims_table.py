@@ -75,7 +75,7 @@ def _matters(claim: str, what: str) -> bool:
         told.get("method", "vog") in {*PAPERS, "none", "random"}
         and told.get("metric", "overlap") in _SHOWN
         and (claim not in ("VG1", "VG2", "VG3", "VG8") or pair in _PAIRS or "between" in told)
-        and (claim != "VG9" or told.get("pick") != "lowest")
+        and (claim != "VG9" or (told.get("pick") != "lowest" and told.get("minus") not in ("none", "lowest")))
         and not (claim == "VG7" and told.get("metric") == "overlap")
         and "classes" not in told
     )

@@ -45,7 +45,7 @@ _LOOKS = ("vog", "plis", "loss", "grad_norm", "el2n", "grand", "forgetting")
 MODELS = {
     "lenet": "LeNet", "resnet8": "ResNet-8", "resnet9": "ResNet-9", "resnet18": "ResNet-18", "resnet101": "ResNet-101",
     "resnext101": "ResNeXt-101", "wideresnet50": "WideResNet-50", "wideresnet101": "WideResNet-101", "mlp": "MLP",
-    "cnn": "CNN",
+    "cnn": "CNN", "logistic": "logistic regression",
 }  # fmt: skip
 DATA = {
     "cifar10": "CIFAR-10", "cinic10": "CINIC-10", "pppd": "PPPD", "xray": "chest X-rays", "fmnist": "Fashion-MNIST",

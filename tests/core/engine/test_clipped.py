@@ -289,6 +289,29 @@ def test_another_path_for_later_samples_is_noticed():
     assert_clipped(net, net.flat(), x, y)
 
 
+class Single(nn.Module):
+    """A model that takes float32 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.out = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise ValueError("float32, please")
+        return self.out(torch.tanh(self.body(x)))
+
+
+def test_a_model_that_takes_float32_alone():
+    torch.manual_seed(0)
+    net, x, y = Net.of(Single()), torch.randn(5, 6), torch.tensor([0, 1, 2, 1, 0])
+    assert plan_of(net, net.flat()[None], x, y).way == "layered"
+    rows = single_gradients(net, net.flat(), x, y)
+    total, norms = clipped(net, net.flat()[None], x, y, None, 0.5)
+    assert torch.allclose(norms[0], rows.norm(dim=1), rtol=1e-5)
+    assert torch.allclose(total[0], (0.5 / rows.norm(dim=1)).clamp(max=1) @ rows, rtol=1e-4, atol=1e-6)
+
+
 def test_no_samples():
     net, theta, x, y, _ = case("mlp")
     total, norms = clipped(net, theta[None], x[:0], y[:0], None, 1.0)
