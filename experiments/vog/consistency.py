@@ -45,12 +45,14 @@ def averaged(lines: pd.DataFrame, floors: pd.DataFrame | None = None) -> pd.Data
         floors: data, class, metric, value: what random images of a class have (see `likeness.floor`).
 
     Returns:
-        BY, metric, n (samples), pairs, value, low, high, ceiling, ceiling_low, ceiling_high, here, chance.
+        BY, metric, n (samples, the fewest of any pair), pairs, value, low, high, ceiling, ceiling_low, ceiling_high, here, chance.
     """
     if lines.empty:
         return pd.DataFrame(columns=[*BY, "metric", "n", "pairs", "value", "low", "high"])
     long = lines.melt([*BY, "n"], list(METRICS), "metric", "value")
     long = long[(long["class"] == ALL) | long["metric"].isin(OF_CLASS)].dropna(subset="value")
+    # One seed may have fewer scores than another, as where a class has none that differ: one line, of the fewest.
+    long["n"] = long.groupby([*BY, "metric"], sort=False)["n"].transform("min")
     grouped = long.groupby([*BY, "metric", "n"], sort=False)["value"]
     frame = grouped.agg(value="mean", low="min", high="max", pairs="size").reset_index()
     base = _base(long)

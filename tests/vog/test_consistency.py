@@ -183,3 +183,14 @@ def test_a_report_reads_the_cells_folders(tmp_path):
     assert only(table, between="model", **same)["chance"] == pytest.approx(25 * 25 / 240, abs=1e-5)
     assert "eps 4 and no DP" in set(made["consistency-models"].shown["pair"])
     assert {"PLIS", "VoG"} <= set(made["agreement-models"].shown["second"])
+
+
+def test_a_seed_with_fewer_scores_is_no_line_of_its_own():
+    """A forgetting count may be constant in a class of one seed: no sample of it is scaled there."""
+    cells = [scored(f"eps={eps}", seed) for eps in ("4", "none") for seed in (0, 1)]
+    constant = cells[0].raw.copy()
+    constant[:, cells[0].of_class(0)] = 1.0
+    cells[0] = replace(cells[0], raw=constant)
+    frame = consistency.averaged(pairs.measured(cells))
+    line = only(frame, between="eps", seeds="same", pick="highest", method="vog", metric="spearman", **{"class": "all"})
+    assert line["pairs"] == 2 and line["n"] == int((cells[0].labels != 0).sum())
