@@ -64,6 +64,22 @@ def test_a_line_says_what_its_row_says(line):
         assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
 
 
+_SAID = {
+    "holds zero": lambda low, high: low <= 0 <= high,
+    "above zero": lambda low, high: low > 0,
+    "below zero": lambda low, high: high < 0,
+}
+
+
+def test_words_about_zero_are_what_the_intervals_say():
+    told = [(word, line) for line in MEASURED for word in _SAID if word in line[1]]
+    assert len(told) > 20
+    for word, (claim, sentence, _, source) in told:
+        name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
+        row = published(name, claim, what, unit)
+        assert _SAID[word](float(row["low"]), float(row["high"])), sentence
+
+
 def test_the_numbers_of_the_paper_are_its_own():
     printed = {row.key: row.value for row in load(FOLDER / "reference.csv")}
     bd = "vog_plis.figure4.cifar10.bird.resnet18.grad_norm.dp_eps4_vs_nondp.bd"
