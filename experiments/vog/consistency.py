@@ -45,7 +45,8 @@ def averaged(lines: pd.DataFrame, floors: pd.DataFrame | None = None) -> pd.Data
         floors: data, class, metric, value: what random images of a class have (see `likeness.floor`).
 
     Returns:
-        BY, metric, n (samples, the fewest of any pair), pairs, value, low, high, ceiling, ceiling_low, ceiling_high, here, chance.
+        BY, metric, n (samples, the fewest of any pair), pairs, value, low, high, ceiling, ceiling_low, ceiling_high,
+        here, chance.
     """
     if lines.empty:
         return pd.DataFrame(columns=[*BY, "metric", "n", "pairs", "value", "low", "high"])
