@@ -17,6 +17,12 @@ AGAINST = {
 """What difficulty is, in the order of figures."""
 
 
+_AUDIT = (
+    "stated_epsilon", "audit_epsilon", "audit_most", "audit_epsilon_loss", "audit_epsilon_gaussian", "runs", "tpr",
+    "fpr",
+)  # fmt: skip
+
+
 def with_intervals(rows: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
     """Mean over seeds and range, or the interval that a single seed brings.
 
@@ -84,7 +90,7 @@ def release(rows: pd.DataFrame) -> pd.DataFrame:
 
 def audit(rows: pd.DataFrame) -> pd.DataFrame:
     """A line a point: stated and empirical epsilon, mean and range over seeds, and what it rests on."""
-    told = pick(rows, ["stated_epsilon", "audit_epsilon", "runs", "tpr", "fpr"], method="audit")
+    told = pick(rows, list(_AUDIT), method="audit")
     keys = list(dict.fromkeys([*ABOUT, *axes(rows), "data", "net", "point"]))
     if told.empty or not {"stated_epsilon", "audit_epsilon"} <= set(told["metric"]):
         return pd.DataFrame()
@@ -92,5 +98,5 @@ def audit(rows: pd.DataFrame) -> pd.DataFrame:
     means = wide["mean"].unstack("metric").reset_index().rename_axis(columns=None)
     ends = wide.xs("audit_epsilon", level="metric")[["low", "high", "seeds"]].reset_index()
     frame = means.merge(ends, on=keys)
-    known = [c for c in ("stated_epsilon", "audit_epsilon", "low", "high", "runs", "tpr", "fpr", "seeds") if c in frame]
+    known = [c for c in ("stated_epsilon", "audit_epsilon", "low", "high", *_AUDIT[2:], "seeds") if c in frame]
     return by_place(frame[[*keys, *known]], axes(rows))

@@ -82,12 +82,21 @@ class DifficultySpec(Measure):
     """Scores against the loss that each training sample has in a model trained without it and its fold."""
 
     folds: int = Field(5, ge=2, description="parts that the training samples are dealt to, each left out once")
+    plain_lr: float | None = Field(
+        None, gt=0, description="learning rate of the held-out models without noise, of a private run; null: the run's"
+    )
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.difficulty`."""
         from experiments.vog.difficulty import measure
 
         return measure(self, study)
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.difficulty import folds
+
+        folds(self.folds, len(problem.federation.y))
 
     def trainings(self, samples: int, clients: int = 1) -> float:
         """One without each fold, and the base world, which stands in their stack."""
@@ -116,6 +125,12 @@ class TruthSpec(Measure):
         from experiments.vog.truth import measure
 
         return measure(self, study)
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.vog.truth import left_out
+
+        left_out(self, len(problem.federation.y))
 
     def trainings(self, samples: int, clients: int = 1) -> float:
         """One for everything that is left out, twice with a ceiling, and the null worlds."""
@@ -193,10 +208,21 @@ class RewardsSpec(Measure):
 class AuditSpec(Measure):
     """A lower bound on epsilon from telling trainings with a canary from trainings without one."""
 
-    runs: int = Field(200, ge=10, description="trainings with the canary, and as many without")
+    runs: int = Field(1000, ge=10, description="trainings with the canary, and as many without")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the bound")
+
+    def check(self, spec: RunSpec, problem: Problem) -> None:
+        """See `Measure.check`."""
+        from experiments.core.study.audit import require_auditable
+
+        require_auditable(problem)
 
     def measure(self, study: Study) -> list[Row]:
         """See `experiments.vog.audit`."""
         from experiments.vog.audit import measure
 
         return measure(self, study)
+
+    def trainings(self, samples: int, clients: int = 1) -> float:
+        """With and without the canary."""
+        return 2 * self.runs

@@ -171,22 +171,33 @@ def _of_points(lines: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def size(lines: pd.DataFrame) -> Lines:
-    """VG5: VoG between two epsilons, and between two seeds, by training samples; the slope over log10 of them."""
-    found: dict[tuple[str, ...], list[tuple[float, pd.DataFrame]]] = {}
-    for told, part in by_pair(lines, "eps", ("vog",)):
-        if "samples" in told:
-            for metric in ("overlap", "spearman", "ssim"):
-                values = by_seed(part, metric)
+    """VG5: VoG between two epsilons, and between two seeds, by training samples; the slope over log10 of them.
+
+    Of seeds, the mean over the pairs that each is in.
+    """
+    found: dict[tuple[str, ...], list[pd.DataFrame]] = {}
+    for told, part, values, ceiling in _sized(lines):
+        for metric in ("overlap", "spearman", "ssim"):
+            if values[metric].notna().any():
                 about = {"metric": metric, **told, "chance": f"{chance(int(part['n'].min())):.3g}"}
-                reached = ceilings(lines, part)[metric]
-                ceiling = float(reached.mean()) if len(reached) else math.nan
-                if len(values):
-                    yield claim_line("VG5", over_seeds(values), _unit(metric), about, ceiling)
-            rest = tuple(f"{k}={v}" for k, v in told.items() if k != "samples")
-            found.setdefault(rest, []).append((math.log10(float(told["samples"])), part))
+                yield claim_line("VG5", over_seeds(values[metric]), _unit(metric), about, ceiling[metric])
+        rest = tuple(f"{key}={value}" for key, value in told.items() if key != "samples")
+        found.setdefault(rest, []).append(values.assign(log=math.log10(float(told["samples"]))).reset_index())
     for rest, parts in found.items():
+        joined = pd.concat(parts)
         for metric in ("overlap", "spearman") if len(parts) > 1 else ():
-            joined = pd.concat([part.assign(log=log) for log, part in parts]).dropna(subset=metric)
             slopes = [slope(one["log"], one[metric]) for _, one in joined.groupby("seed")]
             about = {"metric": metric, **words(" ".join(rest)), "slope": "log10_samples"}
             yield claim_line("VG5", over_seeds(slopes), f"{_unit(metric)} a factor of 10".strip(), about)
+
+
+def _sized(lines: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame, pd.DataFrame, dict[str, float]]]:
+    """(words, lines, [seed, metric], ceilings) of VoG wherever the number of samples is an axis."""
+    none = dict.fromkeys(METRICS, math.nan)
+    for told, part in by_pair(lines, "eps", ("vog",)):
+        if "samples" in told:
+            ceiling = {str(metric): float(value) for metric, value in ceilings(lines, part).mean().items()}
+            yield told, part, part.groupby("seed")[list(METRICS)].mean(), none | ceiling
+    for point, own in _of_points(lines, "vog").groupby("first_point", sort=False):
+        if "samples" in (told := words(str(point))):
+            yield {**told, "method": "vog", "between": SEED}, own, _by_either(own), none

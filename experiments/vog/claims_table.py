@@ -57,16 +57,25 @@ def claims(compared: Compared, rows: pd.DataFrame, name: str) -> Artefact | None
     if not told:
         return None
     frame = pd.DataFrame([{**about(rows), **line} for line in told])
-    excerpt = frame[frame["what"].map(_matters)]
+    shown = [_matters(claim, what) for claim, what in zip(frame["claim"], frame["what"], strict=True)]
+    excerpt = frame[pd.Series(shown, index=frame.index)]
     return Artefact(name, frame, None, _CAPTION, table_md=True, excerpt=excerpt, blanks=_BLANKS)
 
 
-_SHOWN = {"spearman", "overlap", "ssim", "pearson_top"}
+_SHOWN = {"spearman", "overlap", "scores_pearson", "difficulty_spearman", "noise_auroc", "truth_spearman", "null"}
+_PAIRS = {("4", "none"), ("1", "8"), ("4", "8")}
+"""The epsilons that the paper's figures compare."""
 
 
-def _matters(what: str) -> bool:
-    """Whether a line is in the table to read: of the paper's scores, and of the numbers that decide."""
+def _matters(claim: str, what: str) -> bool:
+    """Whether a line is in the table to read: of the paper's scores and pairs, and of the numbers that decide."""
     told = words(what)
-    method, metric = told.get("method", "vog"), told.get("metric", "overlap")
-    known = method in {*PAPERS, "none", "random"}
-    return known and (metric in _SHOWN or metric not in {"pearson", "bd"}) and told.get("pick") != "lowest"
+    pair = (told.get("first", ""), told.get("second", ""))
+    return (
+        told.get("method", "vog") in {*PAPERS, "none", "random"}
+        and told.get("metric", "overlap") in _SHOWN
+        and (claim not in ("VG1", "VG2", "VG3", "VG8") or pair in _PAIRS or "between" in told)
+        and (claim != "VG9" or (told.get("pick") != "lowest" and told.get("minus") not in ("none", "lowest")))
+        and not (claim == "VG7" and told.get("metric") == "overlap")
+        and "classes" not in told
+    )

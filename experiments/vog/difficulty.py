@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from experiments.core.engine.evaluate import sample_losses
+from experiments.core.engine.problem import Problem
 from experiments.core.engine.seeds import stream
 from experiments.core.engine.simulate import simulate
 from experiments.core.engine.worlds import BASE, without_samples
@@ -20,13 +21,15 @@ from experiments.core.study.federated import checkpoint, progress_of
 from experiments.core.study.rows import Rows
 from experiments.core.sweep.cell import Row
 from experiments.vog.blocks import DifficultySpec
+from experiments.vog.diary import METHOD
 from experiments.vog.stored import write_arrays
 from experiments.vog.study import Study
 
 FILE = "difficulty.npz"
 """In a cell's folder."""
 
-HELD_OUT = ("held_out_loss", "held_out_error")
+PLAIN = "plain_"
+"""Held-out loss and error of models trained without clipping and noise, the same yardstick for every epsilon."""
 
 _AT_ONCE = 2048  # samples
 _FEWEST = 3  # pairs of a correlation
@@ -37,26 +40,31 @@ _Floats = NDArray[np.float64]
 def measure(block: DifficultySpec, study: Study) -> list[Row]:
     """Rows of every score against held-out loss and error, and of how well it finds the planted labels.
 
-    The correlations are over samples whose label is right: a planted one is difficult to every model that did not see
-    it, so that a tenth of them would decide the coefficient. `noise_auroc` is over all. Both with intervals.
+    The held-out models are trained as the scored one is; where that is private, also without clipping and noise
+    (`plain_held_out_loss`). The correlations are over samples whose label is right: a planted one is difficult to every
+    model that did not see it, so that a tenth of them would decide the coefficient. `noise_auroc` is over all. Both
+    with intervals.
 
     Raises:
         SpecError: more folds than samples.
     """
     fold = folds(block.folds, len(study.labels))
-    loss, error = _held_out(study, fold, block.folds)
+    truths = _held_out(study, study.problem, fold, block.folds, "folds")
+    if study.problem.mechanism is not None or study.problem.privacy is not None:
+        plain = _plain(study.problem, block)
+        truths |= {PLAIN + k: v for k, v in _held_out(study, plain, fold, block.folds, "folds-plain").items()}
     rows, clean = study.rows(), ~study.flipped.numpy()
     for name, raw in study.raw.items():
         scores = study.scaled(raw)
         known = np.isfinite(scores)
-        for against, truth in zip(HELD_OUT, (loss, error), strict=True):
+        for against, truth in truths.items():
             _correlation(rows, name, scores[known & clean], truth[known & clean], against)
         if not clean.all():
             found = auroc(scores[known], ~clean[known])
             for suffix, value in (("", found.value), ("_low", found.low), ("_high", found.high)):
                 rows.add(name, f"noise_auroc{suffix}", value, n=found.n)
-    _add_means(rows, loss, error, clean)
-    write_arrays(study.context, FILE, {"fold": fold, "held_out_loss": loss, "held_out_error": error})
+    _add_means(rows, truths, clean)
+    write_arrays(study.context, FILE, {"fold": fold, **truths})
     return rows.rows
 
 
@@ -73,22 +81,28 @@ def folds(count: int, n: int) -> NDArray[np.int64]:
     return fold
 
 
-def _held_out(study: Study, fold: NDArray[np.int64], count: int) -> tuple[_Floats, _Floats]:
-    """Loss in nats, and error (0 or 1), of each sample in the world that was trained without its fold: [n] each."""
+def _plain(problem: Problem, block: DifficultySpec) -> Problem:
+    """The same training without clipping and noise, which may need another learning rate."""
+    local = problem.local if block.plain_lr is None else replace(problem.local, lr=block.plain_lr)
+    return replace(problem, local=local, mechanism=None, privacy=None)
+
+
+def _held_out(study: Study, problem: Problem, fold: NDArray[np.int64], count: int, name: str) -> dict[str, _Floats]:
+    """`held_out_loss` in nats and `held_out_error` (0 or 1) of each sample where its fold was left out: [n] each."""
     parts = [np.flatnonzero(fold == k) for k in range(count)]
     states = simulate(
-        study.problem,
+        problem,
         [BASE, *(without_samples(f"fold:{k}", part.tolist()) for k, part in enumerate(parts))],
         study.start,
         study.formulation,
         threads=study.context.threads,
-        checkpoint=checkpoint(study.spec, study.context, "folds"),
-        progress=progress_of(study.context, "rounds without a fold"),
+        checkpoint=checkpoint(study.spec, study.context, name),
+        progress=progress_of(study.context, "rounds without a fold" + ", plain" * (problem is not study.problem)),
     )
     loss, error = np.empty(len(fold)), np.empty(len(fold))
     for state, part in zip(states[1:], parts, strict=True):
         loss[part], error[part] = _judged(study, state, torch.from_numpy(part))
-    return loss, error
+    return {"held_out_loss": loss, "held_out_error": error}
 
 
 def _judged(study: Study, state: Tensor, rows: Tensor) -> tuple[_Floats, _Floats]:
@@ -112,9 +126,10 @@ def _correlation(rows: Rows, method: str, scores: _Floats, truth: _Floats, again
         rows.add(method, f"difficulty_spearman{suffix}", value, n=found.n, against=against)
 
 
-def _add_means(rows: Rows, loss: _Floats, error: _Floats, clean: NDArray[np.bool_]) -> None:
+def _add_means(rows: Rows, truths: dict[str, _Floats], clean: NDArray[np.bool_]) -> None:
     """What the held-out models make of right and of planted labels."""
-    for word, some in (("right", clean), ("planted", ~clean)):
-        if some.any() and math.isfinite(float(loss[some].mean())):
-            rows.add("train", "held_out_loss", float(loss[some].mean()), "nats", n=int(some.sum()), labels=word)
-            rows.add("train", "held_out_error", 100 * float(error[some].mean()), "%", n=int(some.sum()), labels=word)
+    for name, values in truths.items():
+        times, unit = (1, "nats") if name.endswith("loss") else (100, "%")
+        for word, some in (("right", clean), ("planted", ~clean)):
+            if some.any():
+                rows.add(METHOD, name, times * float(values[some].mean()), unit, n=int(some.sum()), labels=word)

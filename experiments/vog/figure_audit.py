@@ -33,8 +33,13 @@ def draw(frame: pd.DataFrame) -> Figure:
         shape = {**look(i), "linestyle": "", "markersize": 5}
         label = words_of_place(str(place)) or "lower bound, mean and range over seeds"
         ax.errorbar(own["stated_epsilon"], own["audit_epsilon"], reach, label=label, capsize=2, **shape)
+    if "audit_most" in frame:
+        ax.plot(
+            frame["stated_epsilon"], frame["audit_most"], linestyle="", marker="_", markersize=12, color="0.4",
+            label="most that so many runs can prove",
+        )  # fmt: skip
     ax.set_xlim(0, most)
-    ax.set_ylim(bottom=min(0.0, float(frame["low"].min())))
+    ax.set_ylim(-0.03 * most, None)
     ax.set_xlabel("stated epsilon")
     ax.set_ylabel("proven lower bound on epsilon")
     handles, labels = ax.get_legend_handles_labels()

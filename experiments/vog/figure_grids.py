@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _CAPTION = (
     "Images with the highest or lowest scores, the first in the upper left. SSIM and BD (Bhattacharyya distance) are "
     "of the two grids in grey. seeds: the same of two seeds without privacy and without any other change, which is "
-    "what can be expected; chance: of random images of the class. First seed."
+    "what can be expected; chance: of random images of the class; paper: the number under its figure, of its own model "
+    "and data. First seed."
 )
 
 

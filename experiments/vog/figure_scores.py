@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.core.report import panels
 from experiments.core.report.artefacts import Artefact
 from experiments.core.report.parts import outer_labels
-from experiments.core.report.style import look
+from experiments.core.report.style import PALETTE, look
 from experiments.core.report.tables import about
 from experiments.core.subject import words
 from experiments.vog.figure_parts import words_of_place
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BINS = 25
-_COLUMNS = ["place", "eps", "method", "class", "bin", "share", "skewness", "n"]
+_QUANTILES = {"q5": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+_COLUMNS = ["place", "eps", "method", "class", "bin", "share", "skewness", *_QUANTILES, "n"]
 _CAPTION = (
-    "How scores are distributed, scaled within each class: shares of the samples, all seeds together; at the left by "
-    "privacy over all classes, at the right by class, at the privacy that the panel names. Higher is more atypical, "
-    "says the paper, whose Figure 1 is of ResNet-18 on PPPD at eps 4."
+    "How scores are distributed, scaled within each class, all seeds together: at the left by privacy over all "
+    "classes, at the right by class (median, quartiles, and 5 to 95 % of the samples), at the privacy that the panel "
+    "names. Higher is more atypical, says the paper, whose Figure 1 is of ResNet-18 on PPPD at eps 4."
 )
 
 
@@ -36,8 +37,8 @@ def shares(cells: Sequence[Scored], method: str = "vog") -> pd.DataFrame:
     """The share of samples in each bin of [0, 1] (of all that occur, where scores are scaled otherwise).
 
     Returns:
-        place, eps (of the point), method, class ("all" or a label), bin (its middle), share, skewness, n (samples of
-        all seeds).
+        place, eps (of the point), method, class ("all" or a label), bin (its middle), share, skewness and quantiles of
+        the class, n (samples of all seeds).
     """
     held = [one for one in cells if method in one.methods]
     known = [one.scaled[method][np.isfinite(one.scaled[method])] for one in held]
@@ -62,6 +63,7 @@ def _of_point(point: str, ones: list[Scored], method: str, edges: np.ndarray) ->
             continue
         counts = np.histogram(values, edges)[0]
         told = {**place, "class": ALL if label is None else str(label), "n": len(values), "skewness": _skewness(values)}
+        told |= {name: float(np.quantile(values, share)) for name, share in _QUANTILES.items()}
         middles = (edges[:-1] + edges[1:]) / 2
         lines += [{**told, "bin": b, "share": c / len(values)} for b, c in zip(middles, counts, strict=True)]
     return lines
@@ -93,25 +95,39 @@ def shown_epsilon(values: Sequence[str]) -> str:
 
 def _draw(frame: pd.DataFrame) -> Figure:
     places = list(frame["place"].unique())[: panels.PANELS // 2]
-    figure, axes, columns = panels.grid(2 * len(places), 2, 2.4)
+    figure, axes, _ = panels.grid(2 * len(places), 2, 2.4)
     for i, place in enumerate(places):
         of_place = frame[frame["place"] == place]
         every, shown = ordered(of_place["eps"].unique()), shown_epsilon(of_place["eps"].unique())
         left, right = axes[2 * i], axes[2 * i + 1]
-        _steps(left, of_place[of_place["class"] == ALL], "eps", every)
+        _steps(left, of_place[of_place["class"] == ALL], every)
         of_class = of_place[(of_place["class"] != ALL) & (of_place["eps"] == shown)]
-        _steps(right, of_class, "class", ordered(of_class["class"].unique()))
+        _boxes(right, of_class)
         left.set_title(words_of_place(place) or "all classes")
         right.set_title("by class" + (f", {named('eps', shown)}" if shown else ""))
-    outer_labels(axes, columns, f"scaled {label_of(str(frame['method'].iloc[0]))}", "share of samples [%]")
+    scaled = f"scaled {label_of(str(frame['method'].iloc[0]))}"
+    outer_labels(axes[::2], 1, scaled, "share of samples [%]")
+    outer_labels(axes[1::2], 1, "class", scaled)
     return figure
 
 
-def _steps(ax: Axes, part: pd.DataFrame, key: str, values: Sequence[str]) -> None:
+def _steps(ax: Axes, part: pd.DataFrame, values: Sequence[str]) -> None:
     for i, value in enumerate(values):
-        told = part[part[key] == value]
-        label = (named("eps", value) if value else "all") if key == "eps" else f"class {value}"
+        told = part[part["eps"] == value]
         shape = {key: v for key, v in look(i).items() if key != "marker"}
+        label = named("eps", value) if value else "all"
         ax.step(told["bin"], 100 * told["share"], where="mid", label=label, **shape)
     if len(values) > 1:
-        ax.legend(ncols=1 if len(values) < 6 else 2, fontsize=6)
+        ax.legend(fontsize=6)
+
+
+def _boxes(ax: Axes, part: pd.DataFrame) -> None:
+    """Median, quartiles and 5 to 95 % of each class."""
+    firsts = part.drop_duplicates("class").set_index("class")
+    classes = ordered(firsts.index)
+    keys = {"whislo": "q5", "q1": "q25", "med": "q50", "q3": "q75", "whishi": "q95"}
+    boxes = [{key: float(firsts.loc[label, column]) for key, column in keys.items()} for label in classes]
+    if boxes:
+        ax.bxp(boxes, positions=range(len(boxes)), showfliers=False, widths=0.6, medianprops={"color": PALETTE[1]})
+        ax.set_xticks(range(len(boxes)), classes)
+    ax.grid(axis="x", visible=False)

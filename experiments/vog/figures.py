@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.core.report.artefacts import Artefact, family
+from experiments.core.report.artefacts import Artefact
 from experiments.core.report.base_model import base_model
 from experiments.core.report.catalogue import Maker, catalogue
 from experiments.vog import (
@@ -24,7 +24,7 @@ from experiments.vog import (
 )
 from experiments.vog.compared import Compared
 from experiments.vog.grid_pairs import FIGURES, Wanted, usual
-from experiments.vog.reading import axes, parse
+from experiments.vog.reading import axes, family, parse
 
 Stored = Callable[[Compared, pd.DataFrame, str], Artefact | None]
 """Makes an artefact of the scores that cells stored, too."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from experiments.core.names import natural
-from experiments.core.report import subjects
+from experiments.core.report import artefacts, subjects
 from experiments.core.report.subjects import pick as pick
 from experiments.core.report.tables import arranged
 from experiments.core.subject import words as words_of
@@ -45,7 +45,7 @@ _LOOKS = ("vog", "plis", "loss", "grad_norm", "el2n", "grand", "forgetting")
 MODELS = {
     "lenet": "LeNet", "resnet8": "ResNet-8", "resnet9": "ResNet-9", "resnet18": "ResNet-18", "resnet101": "ResNet-101",
     "resnext101": "ResNeXt-101", "wideresnet50": "WideResNet-50", "wideresnet101": "WideResNet-101", "mlp": "MLP",
-    "cnn": "CNN",
+    "cnn": "CNN", "logistic": "logistic regression",
 }  # fmt: skip
 DATA = {
     "cifar10": "CIFAR-10", "cinic10": "CINIC-10", "pppd": "PPPD", "xray": "chest X-rays", "fmnist": "Fashion-MNIST",
@@ -57,6 +57,12 @@ _ALIASES = {
     "fashion_mnist": "fmnist", "fashionmnist": "fmnist", "fashion": "fmnist", "pneumoniamnist": "pneumonia",
     "pneumonia_mnist": "pneumonia",
 }  # fmt: skip
+
+
+def family(setting: str) -> str:
+    """The setting of the paper behind a setting, a part of one or its stand-in: "table1" of table1_resnet."""
+    plain = artefacts.family(setting)
+    return plain.partition("_")[0] if plain.startswith("table") else plain
 
 
 def look_of(method: str) -> int:
@@ -89,8 +95,8 @@ def names_of(point: dict[str, str], model: str = "", dataset: str = "") -> tuple
     net, _, data = point.get("task", "").partition("_")
     if net in MODELS and data:
         return point.get("model_", net), data
-    plain = dataset.lower().removesuffix("_subset").replace("-", "_")
-    return point.get("model_", model), point.get("task") or _ALIASES.get(plain, plain)
+    plain = (point.get("task") or dataset).lower().removesuffix("_subset").replace("-", "_")
+    return point.get("model_", model), _ALIASES.get(plain, plain)
 
 
 def without(point: str, *keys: str) -> str:
@@ -151,7 +157,8 @@ def named(key: str, value: str) -> str:
         return "no DP" if value == NONE else f"eps {value}"
     if key == "task":
         net, _, data = value.partition("_")
-        return f"{MODELS[net]}, {DATA.get(data, data)}" if net in MODELS and data else DATA.get(value, value)
+        known = DATA.get(names_of({"task": value})[1], value)
+        return f"{MODELS[net]}, {DATA.get(data, data)}" if net in MODELS and data else known
     if key in ("model", "model_"):
         return MODELS.get(value, value)
     return f"{value} {key}" if key == "samples" else f"{key} {value}"

@@ -52,13 +52,15 @@ def _images(study: Study, labels: NDArray[np.int64]) -> dict[str, NDArray[np.gen
     x, most = study.problem.federation.x, study.spec.images
     if not most or x.dim() != 4:
         return {}
-    rows = sorted(
-        {row for scores in study.raw.values() for row in shown(study.scaled(scores), scores.numpy(), labels, most)}
-    )
+    found = set[int]()
+    for scores in study.raw.values():
+        kept = scores.float()  # as it is stored, so that what is read from the file has the same order
+        found |= shown(study.scaled(kept), kept.numpy(), labels, most)
+    rows = sorted(found)
     return {"image_rows": np.array(rows), "images": pixels(x[rows], x)}
 
 
-def shown(scores: NDArray[np.float64], raw: NDArray[np.float64], labels: NDArray[np.int64], most: int) -> set[int]:
+def shown(scores: NDArray[np.float64], raw: NDArray[np.floating], labels: NDArray[np.int64], most: int) -> set[int]:
     """Rows of the `most` highest and lowest scaled scores [n] of each class, and of all; ties by the raw score."""
     found: set[int] = set()
     for rows in [np.arange(len(labels)), *(np.flatnonzero(labels == label) for label in np.unique(labels))]:

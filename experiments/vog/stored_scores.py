@@ -60,18 +60,22 @@ class Scored:
 
     @cached_property
     def _falling(self) -> dict[str, NDArray[np.int64]]:
-        return {name: _order(values, largest=True) for name, values in self.scaled.items()}
+        return self._ordered(largest=True)
 
     @cached_property
     def _rising(self) -> dict[str, NDArray[np.int64]]:
-        return {name: _order(values, largest=False) for name, values in self.scaled.items()}
+        return self._ordered(largest=False)
+
+    def _ordered(self, largest: bool) -> dict[str, NDArray[np.int64]]:
+        each = zip(self.scaled.items(), self.raw, strict=True)
+        return {name: _order(values, raw, largest) for (name, values), raw in each}
 
     def of_class(self, label: int | None) -> NDArray[np.bool_]:
         """[n] whether a sample is of the class; None: all are."""
         return np.ones(self.n, dtype=bool) if label is None else np.asarray(self.labels == label)
 
     def leading(self, method: str, label: int | None, most: int, lowest: bool = False) -> NDArray[np.int64]:
-        """The rows of the `most` highest scaled scores of a class (None: of all), in their order; ties by number."""
+        """The rows of the `most` highest scaled scores of a class (None: of all), in their order; ties by raw score."""
         order = (self._rising if lowest else self._falling)[method]
         return order[self.of_class(label)[order]][:most]
 
@@ -87,9 +91,9 @@ class Scored:
         return self.images[np.array(places)].astype(np.float64) / 255
 
 
-def _order(values: NDArray[np.float64], largest: bool) -> NDArray[np.int64]:
-    """The samples with a scaled score in its order; ties by number."""
-    order = np.array(ranked(values, largest=largest), dtype=np.int64)
+def _order(values: NDArray[np.float64], raw: NDArray[Any], largest: bool) -> NDArray[np.int64]:
+    """The samples with a scaled score in its order; ties by the raw score, then by number."""
+    order = np.array(ranked(values, raw, largest=largest), dtype=np.int64)
     return order[np.isfinite(values[order])]
 
 

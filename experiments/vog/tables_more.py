@@ -33,8 +33,9 @@ _TRUTH = (
 )
 _AUDIT = (
     "Stated epsilon, and the lower bound that telling trainings with a canary from those without proves (95 % "
-    "confidence). A bound above the stated one would disprove the guarantee; a low one proves nothing. tpr, fpr: rates "
-    "of the test behind it."
+    "confidence). A bound above the stated one would disprove the guarantee; a low one proves nothing. most: what so "
+    "many runs could prove at best; loss: by the last model's loss alone; gaussian: for a mechanism that claims to be "
+    "Gaussian. tpr, fpr: rates of the test."
 )
 _RELEASE = (
     "Scores released with (eps, 0) differential privacy (section 4.7) against the same scores in the clear. total: "

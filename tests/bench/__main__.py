@@ -8,6 +8,7 @@ import torch
 
 from experiments.core.errors import MissingError
 from tests.bench import (
+    clipping,
     clipping_native,
     engine,
     fedavg,
@@ -45,6 +46,7 @@ def main() -> None:
     impro.main()
     retraining.main()
     privacy.main()
+    clipping.main()
     clipping_native.main()
     scores.main()
     plis.main()

@@ -3,7 +3,7 @@
 Run: python -m tests.bench.clipping_native [model ...]
 
 One thread, float32. The sides take turns in one process, CPU time counts, and the best of the turns. opacus runs in
-each of its modes as its optimisers use them: gradients of all samples by hooks, by functorch or by expanded weights, and
+each of its modes as its optimisers use them: gradients of all samples by hooks, by functorch, by expanded weights, and
 ghost norms with a second backward. "single backwards" is a loop over samples. The floors: LeNet at least 3x the best
 mode of opacus, a clipped sum at most 1.5x the kernel's gradient of the mean loss.
 """

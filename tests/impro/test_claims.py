@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.core.report.effects import over_seeds, paired, rank_correlation, slope
+from experiments.core.report.effects import rank_correlation
 from experiments.core.subject import words
 from experiments.impro import claims, claims_measures, claims_rounds
 from experiments.impro.claims_table import claims as table_of
@@ -34,26 +34,6 @@ def runs(values, metric="best_accuracy", cell="fl=a0.1_E1_M10"):
         for method, each in values.items() for seed, value in enumerate(each)
     ]  # fmt: skip
     return pd.concat(parts, ignore_index=True)
-
-
-def test_an_interval_over_seeds_is_students():
-    effect = over_seeds([1.0, 2.0, 3.0])
-    reach = 4.302652729911275 / math.sqrt(3)  # t of 2 degrees of freedom at 0.975, standard deviation 1
-    assert (effect.value, effect.low, effect.high, effect.n) == pytest.approx((2, 2 - reach, 2 + reach, 3))
-    alone, none = over_seeds([4.0, math.nan]), over_seeds([math.nan])
-    assert (alone.value, alone.n) == (4, 1) and math.isnan(alone.low) and math.isnan(alone.high)
-    assert none.n == 0 and math.isnan(none.value)
-
-
-def test_differences_are_of_the_seeds_that_both_have():
-    less = paired(pd.Series({0: 5.0, 1: 7.0, 2: 9.0}), pd.Series({1: 1.0, 2: 4.0, 3: 0.0}))
-    assert less.to_dict() == {1: 6.0, 2: 5.0}
-
-
-def test_slopes_and_rank_correlations():
-    assert slope([0, 1, 2, math.nan], [1, 3, 5, 100]) == pytest.approx(2) and math.isnan(slope([1, 1], [2, 3]))
-    assert rank_correlation([1, 2, 3, 4], [1, 4, 9, 16]) == 1 and math.isnan(rank_correlation([1, 2], [1, 2]))
-    assert math.isnan(rank_correlation([1, 2, 3], [5, 5, 5]))
 
 
 def test_im1_is_paired_with_the_best_other_of_the_same_seeds():

@@ -110,10 +110,13 @@ def test_vg5_has_a_slope_over_the_size():
     cells = [scored(f"samples={n} eps={eps}", seed, n=n) for n in (100, 1000) for eps in ("4", "8") for seed in (0, 1)]
     lines = pairs.measured(cells)
     made = list(claims_consistency.size(lines))
-    small, large = (told(bare(made), metric="overlap", samples=str(n)) for n in (100, 1000))
+    small, large = (told(bare(made), metric="overlap", samples=str(n), first="4") for n in (100, 1000))
     assert words(small["what"])["chance"] == "6.25" and words(large["what"])["chance"] == "0.625"
-    line = told(made, metric="overlap", slope="log10_samples")
+    line = told(made, metric="overlap", slope="log10_samples", first="4")
     assert line["value"] == pytest.approx(large["value"] - small["value"]) and line["n"] == 2
+    line = told(bare(made), metric="spearman", samples="100", eps="8", between="seed")
+    expected = seeds_of(lines, "samples=100 eps=8", "vog", "spearman")
+    assert line["value"] == pytest.approx(expected[0]) and expected[0] == expected[1]
 
 
 def test_vg6_has_the_interval_of_its_samples_for_one_seed():

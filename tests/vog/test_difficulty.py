@@ -10,7 +10,7 @@ from experiments.core.sweep.cell import Context
 from experiments.vog import difficulty
 from experiments.vog.cells import compute
 from experiments.vog.stored import FILE
-from tests.vog.test_truth import by_hand_state, iris, value
+from tests.vog.test_truth import LOCAL, by_hand_state, iris, value
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,19 @@ def test_correlations_are_over_right_labels(measured):
     (n,) = {row["n"] for row in rows if row["metric"] == "difficulty_spearman" and row["subject"] == subject}
     assert n == 108
     assert value(rows, "loss", "difficulty_spearman", subject) > 0.3
+
+
+def test_a_private_run_is_also_held_against_models_without_noise(measured, tmp_path):
+    private = {"kind": "sgd", "clip": 1.0, "noise": 0.5, "delta": 1e-3}
+    faster = {**LOCAL, "lr": 0.7}
+    more = {"truth": None, "planted": 0.1, "privacy": private, "local": faster}
+    rows = compute(iris(difficulty={"folds": 3, "plain_lr": LOCAL["lr"]}, **more), "", 0, Context(tmp_path))
+    arrays = np.load(tmp_path / difficulty.FILE)
+    assert arrays["plain_held_out_loss"] == pytest.approx(measured[1]["held_out_loss"], abs=1e-12)
+    assert np.abs(arrays["held_out_loss"] - arrays["plain_held_out_loss"]).max() > 0.05
+    assert {row["subject"] for row in rows if row["metric"] == "difficulty_spearman"} == {
+        f"against={word}held_out_{what}" for word in ("", "plain_") for what in ("loss", "error")
+    }
 
 
 def test_folds_have_equal_sizes_and_hold_every_sample_once():

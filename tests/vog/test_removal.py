@@ -169,7 +169,7 @@ def test_a_client_without_a_sample_is_told(tmp_path):
 
 
 def test_constant_scores_take_nobody_away(tmp_path):
-    """Forgetting counts of a model that never learns are all zero: whom they would remove is a matter of row numbers."""
+    """Forgetting counts of a model that never learns are all zero: row numbers would decide whom they remove."""
     logged = []
     own = spec(removal=REMOVAL, methods=["forgetting", "loss"], local={"lr": 1e-9, "epochs": 1, "batch_size": 32})
     rows = run(tmp_path, own, log=logged.append)

@@ -15,7 +15,7 @@ from torch import Tensor
 from experiments.core.engine.layered import NotLayeredError, samples
 from experiments.core.engine.net import Net
 from experiments.core.engine.sample_plan import Plan, plan_of
-from experiments.core.engine.sample_trial import single_gradient, written_out
+from experiments.core.engine.sample_trial import by_vmap, single_gradient
 
 
 def clipped(net: Net, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ def _norms(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _written(plan: Plan, net: Net, state: Tensor, x: Tensor, y: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Gradients [m, p] of some samples after another, and the number of the first."""
     if plan.way == "vmapped" and len(x):
-        yield 0, written_out(net, state, x, y)
+        yield 0, by_vmap(net, state, x, y)
         return
     for s in range(len(x)):
         yield s, single_gradient(net, state, x[s : s + 1], y[s : s + 1]).unsqueeze(0)

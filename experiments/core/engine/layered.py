@@ -41,6 +41,11 @@ class Samples:
             total += part.squares
         return total.sqrt_()
 
+    def each(self, out: Tensor) -> None:
+        """Write the gradients into out [n, p], which holds zeros."""
+        for slot, part in self.parts.items():
+            out[:, slot.start : slot.stop] = part.each()
+
     def add_to(self, out: Tensor, factor: Tensor) -> None:
         """Add sum_s factor_s g_s to out [p]."""
         for slot, part in self.parts.items():

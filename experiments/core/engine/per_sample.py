@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
 from torch.nn import functional
 
 from experiments.core.engine.formulations._common import (
@@ -17,8 +16,11 @@ from experiments.core.engine.formulations._common import (
     tensor_names,
 )
 from experiments.core.engine.formulations.native import Native
+from experiments.core.engine.layered import NotLayeredError, samples
 from experiments.core.engine.net import Net
 from experiments.core.engine.patches import Grid
+from experiments.core.engine.sample_plan import plan_of
+from experiments.core.engine.sample_trial import by_vmap, single_gradient
 
 _Seen = tuple[str, nn.Module, Tensor, Tensor]
 
@@ -27,7 +29,7 @@ def per_sample_gradients(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tenso
     """Gradient of each sample's loss, with dropout off and BatchNorm on its running statistics.
 
     Takes the fastest way that is exact here: the native kernel, else outer products of layer inputs and output
-    gradients (one backward for all samples), else vmap over single gradients.
+    gradients (one backward for all samples), else what `by_parts` finds.
 
     Args:
         net: the model.
@@ -45,7 +47,7 @@ def per_sample_gradients(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tenso
         native = Native(net)
         if native.plan.fits(x):
             return native.per_sample(theta, x, y)
-    return by_layers(net, theta, x, y) if is_layered(net) else by_vmap(net, theta, x, y)
+    return by_layers(net, theta, x, y) if is_layered(net) else by_parts(net, theta, x, y)
 
 
 def is_layered(net: Net) -> bool:
@@ -110,12 +112,19 @@ def _forward(net: Net, theta: Tensor, x: Tensor, seen: list[_Seen]) -> Tensor:
     return value
 
 
-def by_vmap(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Batch the gradient of one sample's loss with vmap: any module that vmap can batch."""
+def by_parts(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The way that is right for this model (see `sample_plan`): by its layers' calls, vmap, or a loop."""
     theta = theta.detach()
-
-    def loss(parameters: Tensor, sample: Tensor, target: Tensor) -> Tensor:
-        outputs = net.call(torch.cat([parameters, theta[net.p :]]), sample.unsqueeze(0))
-        return net.losses(outputs, target.unsqueeze(0)).squeeze(0)
-
-    return vmap(grad(loss), in_dims=(None, 0, 0))(theta[: net.p], x, y)
+    plan, out = plan_of(net, theta.unsqueeze(0), x, y), theta.new_zeros(len(x), net.p)
+    if plan.way == "vmapped":
+        return by_vmap(net, theta, x, y)
+    for rows in plan.chunks(len(x)):
+        try:
+            if plan.way == "layered":
+                samples(net, theta, plan.laid_out(x[rows]), y[rows]).each(out[rows])
+                continue
+        except NotLayeredError:  # a module may take another path for other samples
+            pass
+        for s in range(rows.start, rows.stop):
+            out[s] = single_gradient(net, theta, x[s : s + 1], y[s : s + 1])
+    return out

@@ -44,9 +44,16 @@ class Kernels(Part):
 
     def total(self, factor: Tensor) -> Tensor:
         """See `Part`."""
+        return self._channels_first((factor @ self.rows.flatten(1)).unsqueeze(0))[0]
+
+    def each(self) -> Tensor:
+        """See `Part`."""
+        return self._channels_first(self.rows)
+
+    def _channels_first(self, rows: Tensor) -> Tensor:
         o, c, kh, kw = self.shape
-        whole = factor @ self.rows.flatten(1)
-        return whole.view(o, kh, kw, c).permute(0, 3, 1, 2) if self.inner else whole
+        rows = rows.view(-1, o, kh, kw, c).permute(0, 1, 4, 2, 3) if self.inner else rows
+        return rows.reshape(len(rows), -1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,10 @@ class Convolved(Part):
         """See `Part`."""
         return _gradient(self.call.layer, self.call.below, self.g * spread(factor, self.g))
 
+    def each(self) -> Tensor:
+        """See `Part`."""
+        return _kernels(self.call, self.g).each()
+
 
 def kernel(call: Call, g: Tensor, sums: bool) -> Part:
     """The part of a convolution's weight: two-dimensional ones without groups by patches or pairs, others one by one.
@@ -81,14 +92,20 @@ def kernel(call: Call, g: Tensor, sums: bool) -> Part:
     grid = Grid.of(layer, (g.shape[2], g.shape[3]))
     if _by_pairs(below, grid, g.shape[1], layer.weight.numel()):
         return Convolved(call, g, squares(below, g, grid))
-    count = len(g) if sums else fitting(below, grid, len(g))
-    rows = g.new_empty(count, g.shape[1], layer.weight.numel() // g.shape[1])
+    return _kernels(call, g) if sums else Convolved(call, g, _kernels(call, g, fitting(below, grid, len(g))).squares)
+
+
+def _kernels(call: Call, g: Tensor, kept: int | None = None) -> Kernels:
+    """Gradients written out; the last `kept` of them, the others overwritten, or all."""
+    layer, below = call.layer, call.below
+    assert isinstance(layer, nn.Conv2d)
+    grid = Grid.of(layer, (g.shape[2], g.shape[3]))
+    rows = g.new_empty(kept or len(g), g.shape[1], layer.weight.numel() // g.shape[1])
     norms = g.new_empty(len(g))
     for made in written(below, g, grid, rows):
-        here = rows[made] if sums else rows[: made.stop - made.start]
+        here = rows[made] if len(rows) == len(g) else rows[: made.stop - made.start]
         torch.linalg.vector_norm(here.flatten(1), dim=1, out=norms[made])
-    norms.square_()
-    return Kernels(rows, norms, tuple(layer.weight.shape), is_inner(below, grid)) if sums else Convolved(call, g, norms)
+    return Kernels(rows, norms.square_(), tuple(layer.weight.shape), is_inner(below, grid))
 
 
 def _by_pairs(below: Tensor, grid: Grid, out: int, numel: int) -> bool:

@@ -34,6 +34,10 @@ class Part(ABC):
     def total(self, factor: Tensor) -> Tensor:
         """sum_s factor_s g_s in the tensor's shape or flat; factor [n]."""
 
+    @abstractmethod
+    def each(self) -> Tensor:
+        """All of them, [n, numel]."""
+
 
 @dataclass(frozen=True)
 class Rows(Part):
@@ -56,6 +60,10 @@ class Rows(Part):
         """See `Part`."""
         return factor @ self.rows
 
+    def each(self) -> Tensor:
+        """See `Part`."""
+        return self.rows
+
 
 @dataclass(frozen=True)
 class Pairs(Part):
@@ -77,6 +85,10 @@ class Pairs(Part):
         """See `Part`."""
         left = self.left * factor.view(-1, 1, 1)
         return left.flatten(0, 1).t() @ self.right.flatten(0, 1)
+
+    def each(self) -> Tensor:
+        """See `Part`."""
+        return torch.bmm(self.left.transpose(1, 2), self.right).flatten(1)
 
 
 @dataclass(frozen=True)
@@ -101,6 +113,10 @@ class Picked(Part):
         if self.layer.padding_idx is not None:
             g = g * (ids != self.layer.padding_idx).unsqueeze(1)
         return g.new_zeros(self.layer.num_embeddings, g.shape[1]).index_add_(0, ids, g)
+
+    def each(self) -> Tensor:
+        """See `Part`."""
+        return torch.stack([self.total(unit).flatten() for unit in torch.eye(len(self.g)).to(self.g)])
 
 
 def spread(factor: Tensor, g: Tensor) -> Tensor:

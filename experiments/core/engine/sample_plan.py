@@ -24,9 +24,12 @@ from experiments.core.engine.sample_trial import layers_agree, single_gradient, 
 
 MEMORY = {"cpu": 512 << 20, "cuda": 4 << 30}
 """Bytes that activations, their gradients and gradients of samples may take at once, in each thread."""
-SMALL = 1 << 17
-"""Up to so many parameters vmap over single gradients is faster than a loop."""
+SMALL = 1 << 16
+"""Up to so many parameters vmap over single gradients is faster than a loop.
 
+Measured with 64 samples on one core: 14 times with 2,474 parameters, 6 times with 17,146, 2 to 3 times with 44,426 and
+50,890, once with 62,050, 0.7 times with 78,042.
+"""
 DEEP = 16
 """Channels that fill a vector of float32."""
 

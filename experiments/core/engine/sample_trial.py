@@ -26,8 +26,8 @@ def single_gradient(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.autograd.grad(loss, leaf)[0]
 
 
-def written_out(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Gradients [n, p] of all samples by vmap: for any module that vmap can batch."""
+def by_vmap(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Batch the gradient of one sample's loss with vmap, for any module that it can batch: [n, p]."""
     rest = theta[net.p :].detach()
 
     def loss(parameters: Tensor, sample: Tensor, target: Tensor) -> Tensor:
@@ -52,7 +52,11 @@ def layers_agree(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> tuple[bool, b
         out = theta.new_zeros(len(x), net.p)
         for s, unit in enumerate(torch.eye(len(x), dtype=theta.dtype, device=theta.device)):
             found.add_to(out[s], unit)
+        each = torch.zeros_like(out)
+        found.each(each)
         expected = torch.linalg.vector_norm(out, dim=1)
+        if not _close(each, out, theta.dtype):
+            raise NotLayeredError
         for norms in (found.norms(theta), only_norms.norms(theta)):
             if not _close(norms, expected, theta.dtype):
                 raise NotLayeredError
@@ -62,8 +66,8 @@ def layers_agree(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> tuple[bool, b
 
 
 def vmap_agrees(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> tuple[bool, bool]:
-    """The same for `written_out`."""
-    return _agree(net, theta, x, y, lambda theta, x, y: (written_out(net, theta, x, y), list(net.params)))
+    """The same for `by_vmap`."""
+    return _agree(net, theta, x, y, lambda theta, x, y: (by_vmap(net, theta, x, y), list(net.params)))
 
 
 _Rows = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, list[Slot]]]
@@ -75,7 +79,7 @@ def _agree(net: Net, theta: Tensor, x: Tensor, y: Tensor, rows: _Rows) -> tuple[
         return _compared(net, near.double(), _real(x), _real(y), rows)
     except NotLayeredError:
         return False, True
-    except (RuntimeError, TypeError):  # no float64 on the device, or something in the model that is not cast
+    except Exception:  # no float64 on the device, or something in the model that is not cast or asks for its own
         pass
     try:
         return _compared(net, near, x, y, rows)
@@ -109,7 +113,7 @@ def _compared(net: Net, theta: Tensor, x: Tensor, y: Tensor, rows: _Rows) -> tup
 
 def _close(ours: Tensor, judged: Tensor, dtype: torch.dtype) -> bool:
     limit = _DOUBLE if dtype == torch.float64 else _OWN
-    return torch.allclose(ours, judged, rtol=limit, atol=limit * float(judged.max()))
+    return torch.allclose(ours, judged, rtol=limit, atol=limit * float(judged.abs().max()))
 
 
 def _near(net: Net, theta: Tensor) -> Tensor:

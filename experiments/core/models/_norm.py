@@ -17,15 +17,25 @@ def group_norms(module: nn.Module) -> nn.Module:
     As opacus' `ModuleValidator.fix` does it (Yousefpour et al. 2021), weights and biases and whether they train are
     kept, running statistics are gone. InstanceNorm that tracks none is left: it looks at one sample.
 
+    What was loaded from a file stays named in `loaded_tensors` (see `engine.net.initialise`), but for the statistics.
+
     Returns:
         The module; a new one where it is itself a BatchNorm.
     """
+    changed = _replaced(module)
+    loaded: frozenset[str] = getattr(module, "loaded_tensors", frozenset())
+    if loaded:
+        changed.loaded_tensors = loaded & changed.state_dict().keys()  # type: ignore[assignment]
+    return changed
+
+
+def _replaced(module: nn.Module) -> nn.Module:
     from torch import nn
 
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         return _group_norm(module)
     for name, child in module.named_children():
-        changed = group_norms(child)
+        changed = _replaced(child)
         if changed is not child:
             setattr(module, name, changed)
     return module

@@ -1,15 +1,20 @@
 """Clipped sums and norms against explicit autograd of single samples, and against opacus."""
 
 import warnings
+from itertools import accumulate
 
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from experiments.core.engine import sample_plan
 from experiments.core.engine.clipped import clipped, sample_norms
+from experiments.core.engine.formulations import vmapped
 from experiments.core.engine.formulations.dense import Dense
+from experiments.core.engine.formulations.vmapped import Vmapped
 from experiments.core.engine.net import Net, clone
+from experiments.core.engine.per_sample import by_parts
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.models.lenet import LeNet
 from experiments.core.models.resnet import ResNet
@@ -194,6 +199,7 @@ def test_clipped_sums_are_those_of_single_backwards(name):
     net, theta, x, y, way = case(name)
     assert plan_of(net, theta[None], x, y).way == way
     assert_clipped(net, theta, x, y)
+    assert torch.allclose(by_parts(net, theta, x, y), single_gradients(net, theta, x, y), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", sorted({*STILL, *DRAWING} - UNKNOWN))
@@ -218,6 +224,17 @@ def test_stacked_products(name):
     elif name == "squared":
         net, y = Net.of(net.module, "squared"), torch.nn.functional.one_hot(y, 3).double()
     assert_clipped(net, net.flat(), x, y, Dense(net))
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolutions", "text", "twice"])
+def test_stacked_by_vmap(name, monkeypatch):
+    net, theta, x, y, _ = case(name)
+    assert_clipped(net, theta, x, y, Vmapped(net))
+    whole = Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2)
+    for samples in (3, 17):  # some samples of one model, two models
+        monkeypatch.setattr(vmapped, "_WRITTEN", samples * 8 * net.p)
+        for ours, theirs in zip(Vmapped(net).clipped(theta.repeat(5, 1), x, y, None, 0.2), whole, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-13)
 
 
 def test_squared_loss():
@@ -272,6 +289,29 @@ def test_another_path_for_later_samples_is_noticed():
     assert_clipped(net, net.flat(), x, y)
 
 
+class Single(nn.Module):
+    """A model that takes float32 alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.out = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        if x.dtype != torch.float32:
+            raise ValueError("float32, please")
+        return self.out(torch.tanh(self.body(x)))
+
+
+def test_a_model_that_takes_float32_alone():
+    torch.manual_seed(0)
+    net, x, y = Net.of(Single()), torch.randn(5, 6), torch.tensor([0, 1, 2, 1, 0])
+    assert plan_of(net, net.flat()[None], x, y).way == "layered"
+    rows = single_gradients(net, net.flat(), x, y)
+    total, norms = clipped(net, net.flat()[None], x, y, None, 0.5)
+    assert torch.allclose(norms[0], rows.norm(dim=1), rtol=1e-5)
+    assert torch.allclose(total[0], (0.5 / rows.norm(dim=1)).clamp(max=1) @ rows, rtol=1e-4, atol=1e-6)
+
+
 def test_no_samples():
     net, theta, x, y, _ = case("mlp")
     total, norms = clipped(net, theta[None], x[:0], y[:0], None, 1.0)
@@ -298,3 +338,29 @@ def test_opacus_agrees(name):
     total, norms = clipped(net, theta[None], x, y, None, 0.5)
     assert torch.allclose(norms[0], rows.norm(dim=1), rtol=1e-9)
     assert torch.allclose(total[0], (0.5 / rows.norm(dim=1)).clamp(max=1) @ rows, rtol=1e-9, atol=1e-12)
+
+
+def peak(work):
+    """Most bytes of tensors alive at once while `work` runs, beyond those alive before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    return max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))
+
+
+@pytest.mark.parametrize("name", ["resnet", "twice"])
+def test_memory_does_not_grow_with_the_batch(name, monkeypatch):
+    net, theta, x, y, _ = case(name, 48)
+    memory = plan_of(net, theta[None], x, y).memory
+
+    def peaks(limit):
+        monkeypatch.setitem(sample_plan.MEMORY, "cpu", limit)
+        plan_of(net, theta[None], x, y)
+        works = [lambda n=n: clipped(net, theta[None], x[:n], y[:n], None, 1.0) for n in (8, 48)]
+        works += [lambda n=n: sample_norms(net, theta, x[:n], y[:n]) for n in (8, 48)]
+        return [peak(work) for work in works]
+
+    few, many, few_norms, many_norms = peaks(8 * memory)
+    assert many < 1.05 * few + 4096 and many_norms < 1.05 * few_norms + 4096
+    assert few < 2 * 8 * memory + 16 * 8 * net.size
+    assert peaks(1 << 30)[1] > 2 * many

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from experiments.core.engine import per_sample
 from experiments.core.engine.formulations.native import Native
 from experiments.core.engine.net import Net
+from experiments.core.engine.sample_trial import by_vmap
 from tests.core.engine.formulations import cases
 
 
@@ -30,7 +31,8 @@ def test_every_way_equals_single_backwards(case: str) -> None:
         for theta in cases.states(net, 2):
             expected = one_by_one(net, theta, x, y)
             assert cases.close(per_sample.per_sample_gradients(net, theta, x, y), expected, 1e-9)
-            assert cases.close(per_sample.by_vmap(net, theta, x, y), expected, 1e-9)
+            assert cases.close(by_vmap(net, theta, x, y), expected, 1e-9)
+            assert cases.close(per_sample.by_parts(net, theta, x, y), expected, 1e-9)
             if per_sample.is_layered(net):
                 assert cases.close(per_sample.by_layers(net, theta, x, y), expected, 1e-9)
             if Native.supports(net, torch.device("cpu"), theta.dtype):

@@ -10,7 +10,8 @@ from torch import nn
 
 from experiments.core.engine.net import Net
 from experiments.core.engine.objective import Objective
-from experiments.core.engine.per_sample import by_layers, by_vmap, per_sample_gradients
+from experiments.core.engine.per_sample import by_layers, by_parts, per_sample_gradients
+from experiments.core.engine.sample_trial import by_vmap
 from experiments.core.estimators._ekfac import Ekfac
 from experiments.core.estimators.numerics.closed_forms import explicit_hessian, keep_blocks
 from experiments.core.estimators.numerics.explicit import hessian
@@ -50,7 +51,7 @@ def test_gradients_and_hessians_are_parts_of_the_whole(kind):
     theta = some.flat()
     assert torch.equal(theta, whole.flat()[columns]) and some.frozen == FROZEN[kind]
     every = per_sample_gradients(whole, whole.flat(), x, y)[:, columns]
-    for way in (per_sample_gradients, by_layers, by_vmap):
+    for way in (per_sample_gradients, by_layers, by_parts, by_vmap):
         assert torch.allclose(way(some, theta, x, y), every, rtol=1e-9, atol=1e-12)
     expected = explicit_hessian(whole, whole.flat(), x, y)[columns][:, columns]
     vectors = torch.eye(some.p, dtype=torch.float64)

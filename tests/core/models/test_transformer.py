@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.net import Net, initialise
-from experiments.core.engine.per_sample import by_vmap
+from experiments.core.engine.sample_trial import by_vmap
 from experiments.core.errors import MissingError, SpecError
 from experiments.core.estimators.numerics.tracefl import contributions, traced_layers
 from experiments.core.models import _transformers

@@ -54,6 +54,19 @@ def test_all_but_another_head_is_kept_through_the_drawing(resnet, scheme):
     assert other.weights_from == f"mine.pth sha256:{digest[:16]}" and drawn.weights_from == "none"
 
 
+def test_group_norm_keeps_the_weights_of_batch_norm(resnet):
+    folder, state = resnet
+    grouped = build(Torchvision(weights="mine.pth", norm="group"), COLOUR, 4, folder)
+    norms = {name: part for name, part in grouped.named_modules() if "Norm" in type(part).__name__}
+    assert {type(part) for part in norms.values()} == {torch.nn.GroupNorm} and len(norms) == 20
+    assert {part.num_groups for part in norms.values()} == {32}
+    initialise(grouped, 0, "default")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in grouped.state_dict().items())
+    assert set(state) - set(grouped.state_dict()) == {
+        f"{name}.{word}" for name in norms for word in ("running_mean", "running_var", "num_batches_tracked")
+    }
+
+
 @pytest.mark.slow
 def test_the_published_densenet_with_its_old_names(tmp_path):
     new = trained("densenet121", 1000)

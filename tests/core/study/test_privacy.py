@@ -18,7 +18,7 @@ SGD = "privacy={{kind: sgd, clip: 1.0, noise: {noise}, delta: {delta}, accountan
 def built(folder, *overrides):
     told, warned = [], []
     context = Context(folder, tell=told.append, warn=warned.append)
-    spec = tiny.loaded(tiny.write(folder, paper="train"), "smoke", LOCAL, *overrides)
+    spec = tiny.loaded(tiny.write(folder, paper="train"), "smoke", LOCAL, "clients_per_round=2", "rounds=2", *overrides)
     return spec, build(spec, 0, context).problem, told, warned
 
 

@@ -116,9 +116,9 @@ static T total_weight(const T* weight, int64_t n) {
   return total;
 }
 
-// Shares in the mean of the samples at .. at + ns; zero in the lanes after them.
-static void share(Work& k, const T* weight, T total, int64_t at, int ns) {
-  for (int s = 0; s < NP; s++) k.scale[s] = s < ns ? (weight ? weight[at + s] : T(1)) / total : T(0);
+// Shares in the mean of the samples in flight; zero in the lanes after them.
+static void share(Work& k, const T* weight, T total, const Rows& rows) {
+  for (int s = 0; s < NP; s++) k.scale[s] = s < rows.count ? (weight ? weight[rows.at[s]] : T(1)) / total : T(0);
 }
 
 static void sum_gradient(Work& k, const T* theta, int ns, T* grad, bool add) {
@@ -126,23 +126,40 @@ static void sum_gradient(Work& k, const T* theta, int ns, T* grad, bool add) {
   add ? backward<SUM, true>(k, theta, ns, grad) : backward<SUM, false>(k, theta, ns, grad);
 }
 
-// Gradients [models][PARAMETERS], the samples in chunks that all models share.
+// Whether so many samples have no weight that it pays to pack the others for this model alone.
+static bool thin(const T* weight, int64_t n) {
+  if (NCONV == 0 || !weight) return false;
+  int64_t zeros = 0;
+  for (int64_t s = 0; s < n; s++) zeros += weight[s] == 0;
+  return 6 * zeros > n;
+}
+
+// step(model, its weights or null, Rows) after the samples are packed: for all models together where they use most samples.
+template <typename F>
+static void each_batch(Work& k, int64_t models, const T* x, const int64_t* y, const T* weight, int64_t n, F&& step) {
+  const auto own = [=](int64_t m) { return weight ? weight + m * n : nullptr; };
+  int64_t shared = 0;
+  for (int64_t m = 0; m < models; m++) {
+    if (!thin(own(m), n)) shared++;
+    else batches(n, own(m), [&](const Rows& rows) { pack(k, x, y, rows), step(m, own(m), rows); });
+  }
+  if (shared) batches(n, nullptr, [&](const Rows& rows) {
+    pack(k, x, y, rows);
+    for (int64_t m = 0; m < models; m++)
+      if (!thin(own(m), n)) step(m, own(m), rows);
+  });
+}
+
+// Gradients [models][PARAMETERS].
 static void gradients(Work& k, const T* theta, int64_t tstride, int64_t models, const T* x, const int64_t* y,
                       const T* weight, int64_t n, T* grad) {
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack(k, x + at * XSIZE, y + at, ns);
-    for (int64_t m = 0; m < models; m++) {
-      const T* w = weight ? weight + m * n : nullptr;
-      const T total = total_weight(w, n);
-      if (total == 0) {
-        memset(grad + m * PARAMETERS, 0, PARAMETERS * sizeof(T));
-        continue;
-      }
-      share(k, w, total, at, ns);
-      sum_gradient(k, theta + m * tstride, ns, grad + m * PARAMETERS, at > 0);
-    }
-  }
+  memset(grad, 0, models * PARAMETERS * sizeof(T));
+  each_batch(k, models, x, y, weight, n, [&](int64_t m, const T* own, const Rows& rows) {
+    const T total = total_weight(own, n);
+    if (total == 0) return;
+    share(k, own, total, rows);
+    sum_gradient(k, theta + m * tstride, rows.count, grad + m * PARAMETERS, true);
+  });
 }
 
 static INLINE void move(T* theta, const T* grad, T lr, const T* decay) {
@@ -170,11 +187,13 @@ int descend(T* theta, int64_t models, const T* x, const int64_t* y, const T* wei
     }
     return 0;
   }
-  pack(k, x, y, n);  // everything a model needs stays in the cache
+  Rows all;
+  batches(n, nullptr, [&](const Rows& rows) { all = rows; });
+  pack(k, x, y, all);  // everything a model needs stays in the cache
   for (int64_t m = 0; m < models; m++, theta += PARAMETERS) {
     const T* w = weight ? weight + m * n : nullptr;
     const T total = total_weight(w, n);
-    share(k, w, total == 0 ? T(1) : total, 0, n);
+    share(k, w, total == 0 ? T(1) : total, all);
     for (int64_t step = 0; step < steps; step++) {
       sum_gradient(k, theta, n, grad, false);
       move(theta, grad, lr, decay);
@@ -186,13 +205,12 @@ int descend(T* theta, int64_t models, const T* x, const int64_t* y, const T* wei
 int per_sample(const T* theta, const T* x, const int64_t* y, int64_t n, T* grads) {
   Work& k = work;
   if (!k.ready()) return 1;
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack(k, x + at * XSIZE, y + at, ns);
-    for (int s = 0; s < NP; s++) k.scale[s] = s < ns;
-    forward<EACH>(k, theta, ns);
-    backward<EACH, false>(k, theta, ns, grads + at * PARAMETERS);
-  }
+  batches(n, nullptr, [&](const Rows& rows) {
+    pack(k, x, y, rows);
+    for (int s = 0; s < NP; s++) k.scale[s] = s < rows.count;
+    forward<EACH>(k, theta, rows.count);
+    backward<EACH, false>(k, theta, rows.count, grads + rows.at[0] * PARAMETERS);
+  });
   return 0;
 }
 
@@ -203,18 +221,14 @@ int clipped(const T* theta, int64_t tstride, int64_t models, const T* x, const i
   Work& k = work;
   if (!k.ready()) return 1;
   k.clip = clip;
-  memset(total, 0, models * PARAMETERS * sizeof(T));
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack(k, x + at * XSIZE, y + at, ns);
-    for (int64_t m = 0; m < models; m++) {
-      for (int s = 0; s < NP; s++) k.weight[s] = s >= ns ? T(0) : weight ? weight[m * n + at + s] : T(1);
-      for (int s = 0; s < NP; s++) k.scale[s] = k.weight[s] != 0;
-      forward<CLIP>(k, theta + m * tstride, ns);
-      backward_clipped(k, theta + m * tstride, ns, total + m * PARAMETERS);
-      memcpy(norms + m * n + at, k.norm, ns * sizeof(T));
-    }
-  }
+  memset(total, 0, models * PARAMETERS * sizeof(T)), memset(norms, 0, models * n * sizeof(T));
+  each_batch(k, models, x, y, weight, n, [&](int64_t m, const T* own, const Rows& rows) {
+    for (int s = 0; s < NP; s++) k.weight[s] = s >= rows.count ? T(0) : own ? own[rows.at[s]] : T(1);
+    for (int s = 0; s < NP; s++) k.scale[s] = k.weight[s] != 0;
+    forward<CLIP>(k, theta + m * tstride, rows.count);
+    backward_clipped(k, theta + m * tstride, rows.count, total + m * PARAMETERS);
+    for (int s = 0; s < rows.count; s++) norms[m * n + rows.at[s]] = k.norm[s];
+  });
   return 0;
 }
 
@@ -222,18 +236,14 @@ int outputs(const T* theta, int64_t tstride, int64_t models, const T* x, int64_t
   constexpr int C = DIMA[NLIN], stride = up(C, L) + L;
   Work& k = work;
   if (!k.ready()) return 1;
-  for (int64_t at = 0; at < n; at += CHUNK) {
-    const int ns = n - at < CHUNK ? n - at : CHUNK;
-    pack(k, x + at * XSIZE, nullptr, ns);
-    for (int64_t m = 0; m < models; m++) {
-      forward<OUTPUTS>(k, theta + m * tstride, ns);
-      for (int b = 0; b < (ns + L - 1) / L; b++) {
-        rows_to_samples(k.act[NLIN] + b * L, NP, C, k.rows, stride);
-        for (int lane = 0; lane < L && b * L + lane < ns; lane++)
-          memcpy(out + (m * n + at + b * L + lane) * C, k.rows + lane * stride, C * sizeof(T));
-      }
+  each_batch(k, models, x, nullptr, nullptr, n, [&](int64_t m, const T*, const Rows& rows) {
+    forward<OUTPUTS>(k, theta + m * tstride, rows.count);
+    for (int b = 0; b < (rows.count + L - 1) / L; b++) {
+      rows_to_samples(k.act[NLIN] + b * L, NP, C, k.rows, stride);
+      for (int lane = 0; lane < L && b * L + lane < rows.count; lane++)
+        memcpy(out + (m * n + rows.at[0] + b * L + lane) * C, k.rows + lane * stride, C * sizeof(T));
     }
-  }
+  });
   return 0;
 }
 }

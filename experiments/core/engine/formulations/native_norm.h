@@ -188,10 +188,10 @@ template <int I_> struct Conv {
   static void input_gradient(const Layer& l) { Slide<O, C, K, DH, DW>::all(l.dz, l.flipped, nullptr, l.dx); }
 };
 
-// x [ns][C][H][W] -> padded lanes; zero in the lanes after them.
-template <typename C> static void pack_lanes(T* lanes, const T* x, int ns) {
+// Samples `at` [ns] of x [..][C][H][W] -> padded lanes; zero in the lanes after them.
+template <typename C> static void pack_lanes(T* lanes, const T* x, const int64_t* at, int ns) {
   constexpr int whole = C::C * C::H * C::W, row = C::P ? C::W : whole;  // contiguous in both
-  for (int b = 0; b * L < ns; b++, x += int64_t(L) * whole, lanes += up(C::CELLS, L) * L)
+  for (int b = 0; b * L < ns; b++, at += L, lanes += up(C::CELLS, L) * L)
     for (int r = 0; r < whole / row; r++) {
       const int inside = C::P ? r % C::H + C::P + r / C::H * C::HP : 0;  // padded rows before this one
       T* to = lanes + int64_t(inside * C::WP + C::P) * L;
@@ -199,11 +199,11 @@ template <typename C> static void pack_lanes(T* lanes, const T* x, int ns) {
       int i = 0;
       for (; i + L <= row; i += L) {
         V a[L];
-        for (int s = 0; s < L; s++) a[s] = s < here ? loadu(x + int64_t(s) * whole + r * row + i) : V{};
+        for (int s = 0; s < L; s++) a[s] = s < here ? loadu(x + at[s] * whole + r * row + i) : V{};
         transpose(a);
         for (int s = 0; s < L; s++) store(to + (i + s) * L, a[s]);
       }
       for (; i < row; i++)
-        for (int s = 0; s < L; s++) to[i * L + s] = s < here ? x[int64_t(s) * whole + r * row + i] : T(0);
+        for (int s = 0; s < L; s++) to[i * L + s] = s < here ? x[at[s] * whole + r * row + i] : T(0);
     }
 }

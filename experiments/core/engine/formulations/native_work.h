@@ -65,11 +65,29 @@ struct Work {
 };
 static thread_local Work work;
 
-// ---- the inputs, shared by all models -----------------------------------------------------------------------------------
-static void pack(Work& k, const T* x, const int64_t* y, int ns) {
-  const int blocks = (ns + L - 1) / L;
+// ---- the inputs ---------------------------------------------------------------------------------------------------------
+struct Rows {  // samples in flight
+  int64_t at[CHUNK];
+  int count = 0;
+};
+
+// visit(Rows) for all n samples, or those only that have a weight.
+template <typename F> static void batches(int64_t n, const T* weight, F&& visit) {
+  Rows rows;
+  for (int64_t s = 0; s < n; s++) {
+    if (weight && weight[s] == 0) continue;
+    rows.at[rows.count++] = s;
+    if (rows.count < CHUNK) continue;
+    visit(rows);
+    rows.count = 0;
+  }
+  if (rows.count) visit(rows);
+}
+
+static void pack(Work& k, const T* x, const int64_t* y, const Rows& given) {
+  const int ns = given.count, blocks = (ns + L - 1) / L;
 #if DENSE
-  pack_lanes<Conv<0>>(k.conv[0].lanes, x, ns);
+  pack_lanes<Conv<0>>(k.conv[0].lanes, x, given.at, ns);
 #else
 #if NCONV > 0
   typedef Conv<0> C;
@@ -78,14 +96,14 @@ static void pack(Work& k, const T* x, const int64_t* y, int ns) {
       for (int y = 0; y < C::H; y++)
         for (int w = 0; w < C::W; w++)
           k.conv[0].samples[s * C::SIZE + ((y + C::P) * C::WP + w + C::P) * C::C + c] =
-              x[((int64_t(s) * C::C + c) * C::H + y) * C::W + w];
+              x[((given.at[s] * C::C + c) * C::H + y) * C::W + w];
   const T* from = k.conv[0].samples;
   constexpr int rows = up(C::CELLS, L), stride = C::SIZE, rstride = L;
   T* lanes = k.conv[0].lanes;
   constexpr int64_t bstride = int64_t(rows) * L;
 #else
   constexpr int rows = up(DIMA[0], L), stride = rowT(0), rstride = NP;
-  for (int s = 0; s < ns; s++) memcpy(k.actT[0] + s * stride, x + int64_t(s) * DIMA[0], DIMA[0] * sizeof(T));
+  for (int s = 0; s < ns; s++) memcpy(k.actT[0] + s * stride, x + given.at[s] * DIMA[0], DIMA[0] * sizeof(T));
   const T* from = k.actT[0];
   T* lanes = k.act[0];
   constexpr int64_t bstride = L;
@@ -101,7 +119,7 @@ static void pack(Work& k, const T* x, const int64_t* y, int ns) {
   k.ones(0);
 #endif
 #endif
-  for (int i = 0; y && i < NP; i++) k.label[i] = i < ns ? y[i] : -1;
+  for (int i = 0; y && i < NP; i++) k.label[i] = i < ns ? y[given.at[i]] : -1;
 }
 
 // ---- what passes are for ------------------------------------------------------------------------------------------------

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from experiments.core.engine.clipped import clipping
 from experiments.core.engine.formulations import Formulation
 from experiments.core.engine.formulations._common import sample_scale
 from experiments.core.engine.formulations.looped import Looped
 from experiments.core.engine.net import Net, clone
+from experiments.core.engine.sample_plan import SMALL
+from experiments.core.engine.sample_trial import by_vmap
+
+_WRITTEN = 4 << 20
+"""Bytes of gradients written out at once."""
 
 
 class Vmapped(Formulation):
@@ -48,6 +55,22 @@ class Vmapped(Formulation):
         for slot in moves:
             theta[:, slot.start : slot.stop] = tensors[slot.name].reshape(len(theta), -1)
         return grad
+
+    def clipped(self, theta: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, clip: float) -> tuple[Tensor, Tensor]:
+        """See `Formulation.clipped`. Small models: gradients written out, of some models and samples at a time."""
+        if self.net.p > SMALL:
+            return super().clipped(theta, x, y, weight, clip)
+        total, norms = theta.new_zeros(len(theta), self.net.p), theta.new_zeros(len(theta), len(x))
+        room = max(1, _WRITTEN // (self.net.p * theta.element_size()))
+        some, many = min(room, len(x)), max(1, room // max(1, len(x)))
+        for a, s in product(range(0, len(theta), many), range(0, len(x), max(1, some))):
+            models, rows = slice(a, a + many), slice(s, s + some)
+            gradients = vmap(lambda state, rows=rows: by_vmap(self.net, state, x[rows], y[rows]))(theta[models])
+            norms[models, rows] = torch.linalg.vector_norm(gradients, dim=2)
+            share = None if weight is None else weight[models, rows]
+            factor = clipping(norms[models, rows], share, clip)
+            total[models] += torch.bmm(factor.unsqueeze(1), gradients).squeeze(1)
+        return total, norms
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """See `Formulation.outputs`."""

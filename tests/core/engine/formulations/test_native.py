@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from experiments.core.engine.formulations import _build, native
 from experiments.core.engine.net import Net
+from experiments.core.models.lenet import LeNet
 from tests.core.engine.formulations import cases
 
 
@@ -27,14 +28,40 @@ needs_compiler = pytest.mark.skipif(_build.compiler() is None, reason="no C++ co
 
 
 @needs_compiler
+@pytest.mark.parametrize("case", ["cnn1 small odd", "cnn group odd"])
+@pytest.mark.parametrize("weights", ["positive", "zeros"])
 @pytest.mark.parametrize("n", [1, 8, 128, 129, 300])
-def test_any_number_of_samples(n: int) -> None:
-    net = cases.net_of("cnn1 small odd")
-    x, y = cases.batch("cnn1 small odd", "ties", n)
-    theta, w = cases.states(net, 2), cases.weights("positive", 2, n)
+def test_any_number_of_samples(case: str, weights: str, n: int) -> None:
+    net = cases.net_of(case)
+    x, y = cases.batch(case, "ties", n)
+    theta, w = cases.states(net, 2), cases.weights(weights, 2, n)
     kernel = native.Native(net)
     assert cases.close(kernel.gradient(theta, x, y, w), cases.plain_gradient(net, theta, x, y, w)[0], 1e-9)
     assert cases.close(kernel.outputs(theta, x), cases.plain_outputs(net, theta, x), 1e-9)
+
+
+@needs_compiler
+def test_a_model_with_few_samples_and_one_with_all_do_not_disturb_each_other() -> None:
+    net = cases.net_of("cnn group odd")
+    x, y = cases.batch("cnn group odd", "random", 70)
+    theta, w = cases.states(net, 3), torch.ones(3, 70, dtype=torch.float64)
+    w[1, 3:60] = 0
+    kernel = native.Native(net)
+    found = kernel.gradient(theta, x, y, w), *kernel.clipped(theta, x, y, w, 0.1)
+    for i, kept in ((0, w[0] > 0), (1, w[1] > 0), (2, w[2] > 0)):
+        row, own = theta[i : i + 1], (x[kept], y[kept], None)
+        total, norms = kernel.clipped(row, *own, 0.1)
+        assert cases.close(found[0][i : i + 1], kernel.gradient(row, *own), 1e-12)
+        assert cases.close(found[1][i : i + 1], total, 1e-12)
+        assert cases.close(found[2][i : i + 1, kept], norms, 1e-12) and not found[2][i, ~kept].any()
+
+
+@needs_compiler
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_the_projects_lenets_are_its_own(activation: str) -> None:
+    for norm in ("none", "group"):
+        net = Net.of(LeNet(activation=activation, norm=norm).build((1, 16, 16), 4))
+        assert native.plan(net) is not None
 
 
 @needs_compiler

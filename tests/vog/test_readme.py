@@ -1,0 +1,97 @@
+"""Every number that the paper's README prints of our results stands in the CSV that it names."""
+
+import csv
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import experiments.vog
+from experiments.core.report.reference import load
+from experiments.core.scores.images import bhattacharyya, grid
+from experiments.vog.figures import _OF_ROWS
+from experiments.vog.grid_pairs import FIGURES
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "small" / "vog"
+FOLDER = Path(experiments.vog.__file__).parent
+README = (FOLDER / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("## What the claims show so far")[2].partition("\n## ")[0]
+LINES = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in SECTION.splitlines()
+    if re.match(r"\| VG\d+ \|", line)
+]
+MEASURED = [line for line in LINES if line[3]]
+OPEN = "to be measured"
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
+
+
+def published(name, claim, what, unit):
+    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if (row["claim"], row["what"]) == (claim, what) and unit in ("", row["unit"])
+        ]
+    assert len(rows) == 1, f"{name}.csv has {len(rows)} rows {what!r}"
+    return rows[0]
+
+
+def test_every_claim_has_a_line():
+    assert {line[0] for line in LINES} == {f"VG{i}" for i in range(1, 12)}
+
+
+def test_a_claim_without_a_number_says_that_it_is_open():
+    assert all(line[1:] == [OPEN, "", ""] for line in LINES if line not in MEASURED)
+
+
+@pytest.mark.parametrize("line", MEASURED, ids=lambda line: f"{line[0]} {line[3]}")
+def test_a_line_says_what_its_row_says(line):
+    """Columns: claim, sentence without numbers of ours, `value [low, high], n`, the artefact and its row."""
+    claim, _, shown, source = line
+    name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
+    row = published(name, claim, what, unit)
+    expected = [row[key] for key in ("value", "low", "high", "n") if row[key]]
+    found = numbers(shown)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
+
+
+def test_the_numbers_of_the_paper_are_its_own():
+    printed = {row.key: row.value for row in load(FOLDER / "reference.csv")}
+    bd = "vog_plis.figure4.cifar10.bird.resnet18.grad_norm.dp_eps4_vs_nondp.bd"
+    assert printed[bd] == "0.914" and "0.914 and 0.886" in README
+    pair = [printed[f"vog_plis.corr.plis_vs_vog.{which}"] for which in ("first", "second")]
+    assert f"{pair[0]} and {pair[1]}" in README
+
+
+def test_what_is_said_of_the_bhattacharyya_distance():
+    """Random grids of a class are near each other, the darkest and the brightest birds are not."""
+    path = Path(os.environ.get("FEDLAB_DATA_DIR", "")) / "cifar10" / "cifar10_subset.npz"
+    if not path.is_file():
+        pytest.skip("the subset of CIFAR-10 is not here: set FEDLAB_DATA_DIR")
+    with np.load(path) as arrays:
+        images = arrays["train_images"].transpose(0, 3, 1, 2) / 255
+        birds = np.flatnonzero(arrays["train_labels"].ravel() == 2)
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        rows = draw.permutation(birds)
+        assert bhattacharyya(grid(images[rows[:25]]), grid(images[rows[25:50]])) < 0.1
+    rising = birds[np.argsort(images[birds].mean((1, 2, 3)))]
+    assert bhattacharyya(grid(images[rising[:25]]), grid(images[rising[-25:]])) > 1
+
+
+def test_every_artefact_is_in_the_readme():
+    named = set(re.findall(r"`([a-z_]+\d*)(?:-[a-z0-9*]+)?`", README.partition("## Running")[0]))
+    figures = {figure for of_setting in FIGURES.values() for figure in of_setting}
+    missing = (
+        {*_OF_ROWS} | figures | {"consistency", "agreement", "claims", "size", "scores", "picks", "grids"}
+    ) - named
+    assert not missing
