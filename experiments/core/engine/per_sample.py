@@ -18,6 +18,7 @@ from experiments.core.engine.formulations._common import (
 from experiments.core.engine.formulations.native import Native
 from experiments.core.engine.layered import NotLayeredError, samples
 from experiments.core.engine.net import Net
+from experiments.core.engine.patches import Grid
 from experiments.core.engine.sample_plan import plan_of
 from experiments.core.engine.sample_trial import by_vmap, single_gradient
 
@@ -82,7 +83,7 @@ def by_layers(net: Net, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _outer(layer: nn.Module, below: Tensor, delta: Tensor, out: Tensor) -> None:
     """Write the gradients of a layer's weights, from its inputs and its outputs' gradients, into out [n, out, in]."""
     if isinstance(layer, nn.Conv2d):
-        patches = functional.unfold(below, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+        patches = Grid.of(layer, (delta.shape[2], delta.shape[3])).unfolded(below)
         out.copy_(torch.bmm(delta.flatten(2), patches.transpose(1, 2)))
     else:
         torch.mul(delta.unsqueeze(2), below.unsqueeze(1), out=out)

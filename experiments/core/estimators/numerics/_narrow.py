@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from experiments.core.engine.formulations._common import is_changed, is_plain_conv
+from experiments.core.engine.patches import Grid
 
 _FEW = 4
 """Channels of the inputs up to which this is faster."""
@@ -62,32 +63,26 @@ def adjoint(weight: Tensor, d: Tensor, padding: _Pair) -> Tensor:
     by_rows = out < channels * high  # then the gradients' patches are fewer than the inputs'
     numbers = wide * (out if by_rows else channels * high) * d[0, 0].numel()
     size = max(1, _BLOCK // (numbers * d.element_size()))
-    parts = [(_by_rows if by_rows else _by_taps)(weight, part) for part in d.contiguous().split(size)]
-    whole = parts[0] if len(parts) == 1 else torch.cat(parts)
-    rows, columns = (slice(p, whole.shape[2 + i] - p) for i, p in enumerate(padding))
-    return whole[:, :, rows, columns]
+    parts = [(_by_rows if by_rows else _by_taps)(weight, part, padding) for part in d.contiguous().split(size)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _by_taps(weight: Tensor, d: Tensor) -> Tensor:
-    """A product for every tap of the kernel, laid where the tap stands: [n, C, H + 2 padding, W + 2 padding]."""
+def _by_taps(weight: Tensor, d: Tensor, padding: _Pair) -> Tensor:
+    """A product for every tap of the kernel, laid where the tap stands."""
     (out, channels, high, wide), (n, _, h, w) = weight.shape, d.shape
     taps = torch.matmul(weight.view(out, -1).T, d.flatten(2)).view(n, channels, high, wide, h, w)
-    found = d.new_zeros(n, channels, h + high - 1, w + wide - 1)
-    for i in range(high):
-        for j in range(wide):
-            found[:, :, i : i + h, j : j + w] += taps[:, :, i, j]
-    return found
+    grid = Grid((high, wide), (1, 1), padding, (1, 1), (h, w))
+    return grid.folded(taps, h + high - 1 - 2 * padding[0], w + wide - 1 - 2 * padding[1])
 
 
-def _by_rows(weight: Tensor, d: Tensor) -> Tensor:
-    """A product for every row of the kernel with patches of one row; else as `_by_taps`."""
+def _by_rows(weight: Tensor, d: Tensor, padding: _Pair) -> Tensor:
+    """A product for every row of the kernel with patches of one row, laid where the row stands."""
     (out, channels, high, wide), (n, _, h, w) = weight.shape, d.shape
-    padded = functional.pad(d, (wide - 1, wide - 1))
-    n_, out_, h_, w_ = padded.stride()
-    patches = padded.as_strided((n, out, wide, h, w + wide - 1), (n_, out_, w_, h_, w_)).reshape(n, out * wide, -1)
-    kernels = weight.flip(3).permute(2, 1, 0, 3).reshape(high * channels, out * wide)
-    rows = torch.matmul(kernels, patches).view(n, high, channels, h, -1)
-    found = d.new_zeros(n, channels, h + high - 1, w + wide - 1)
-    for i in range(high):
-        found[:, :, i : i + h] += rows[:, i]
-    return found
+    across = w + wide - 1
+    patches = Grid((1, wide), (1, 1), (0, wide - 1), (1, 1), (h, across)).unfolded(d)
+    kernels = weight.flip(3).permute(1, 2, 0, 3).reshape(channels * high, out * wide)
+    rows = torch.matmul(kernels, patches).view(n, channels, high, 1, h, across)
+    whole = Grid((high, 1), (1, 1), (padding[0], 0), (1, 1), (h, across)).folded(
+        rows, h + high - 1 - 2 * padding[0], across
+    )
+    return whole[:, :, :, padding[1] : across - padding[1]]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from experiments.core.engine.patches import Grid
 from experiments.core.estimators.numerics._plis_operation import Operation
 
 _WIDE = 16
@@ -132,26 +133,16 @@ class Convolution(Operation):
         return d.reshape(len(d) * self.part.groups, -1, d.shape[2] * d.shape[3])
 
     def _patches(self, a: Tensor, d: Tensor) -> Tensor:
-        """[n groups, taps, places] of a [n, C, H, W]; a copy of a view, ten times as fast as unfold."""
-        stride, padding, dilation, groups = self._options
-        a = functional.pad(a, (padding[1], padding[1], padding[0], padding[0])) if any(padding) else a
-        n, c, high, wide = a.stride()
-        shape = (*a.shape[:2], *self.weight.shape[2:], *d.shape[2:])
-        steps = (n, c, dilation[0] * high, dilation[1] * wide, stride[0] * high, stride[1] * wide)
-        return a.as_strided(shape, steps).reshape(len(a) * groups, -1, d.shape[2] * d.shape[3])
+        """[n groups, taps, places] of a [n, C, H, W]."""
+        return self._grid(d).unfolded(a).view(len(a) * self.part.groups, -1, d.shape[2] * d.shape[3])
 
     def _folded(self, columns: Tensor, a: Tensor) -> Tensor:
-        """The adjoint of `_patches`: [n groups, taps, places] -> [like a]; one sum a tap, faster than fold."""
-        stride, padding, dilation, _ = self._options
-        high, wide = self.weight.shape[2:]
-        taps = columns.view(*a.shape[:2], high, wide, *self._d.shape[2:])
-        found = a.new_zeros(*a.shape[:2], a.shape[2] + 2 * padding[0], a.shape[3] + 2 * padding[1])
-        spans = [stride[i] * (self._d.shape[2 + i] - 1) + 1 for i in (0, 1)]
-        for i in range(high):
-            rows = slice(i * dilation[0], i * dilation[0] + spans[0], stride[0])
-            for j in range(wide):
-                found[:, :, rows, j * dilation[1] : j * dilation[1] + spans[1] : stride[1]] += taps[:, :, i, j]
-        return found[:, :, padding[0] : padding[0] + a.shape[2], padding[1] : padding[1] + a.shape[3]]
+        """The adjoint of `_patches`: [n groups, taps, places] -> [like a]."""
+        grid = self._grid(self._d)
+        return grid.folded(columns.view(*a.shape[:2], *grid.kernel, *grid.places), a.shape[2], a.shape[3])
+
+    def _grid(self, d: Tensor) -> Grid:
+        return Grid.of(self.part, (d.shape[2], d.shape[3]))
 
 
 class NarrowConvolution(Convolution):
