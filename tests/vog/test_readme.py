@@ -111,3 +111,20 @@ def test_every_artefact_is_in_the_readme():
         {*_OF_ROWS} | figures | {"consistency", "agreement", "claims", "size", "scores", "picks", "grids"}
     ) - named
     assert not missing
+
+
+def test_the_client_with_wrong_labels_has_the_highest_reward_and_the_least_worth():
+    with (RESULTS / "rewards-clients.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert "the client with wrong labels gets the highest reward of every score" in README.replace("\n", " ")
+    for eps in ("4", "none"):
+        here = [row for row in rows if row["eps"] == eps]
+        worth = {row["client"]: float(row["value"]) for row in here if row["metric"] == "client_truth"}
+        assert min(worth, key=worth.__getitem__) == "0" and worth["0"] < 0
+        for method in ("vog", "plis", "loss", "grad_norm", "el2n"):
+            paid = {
+                row["client"]: float(row["value"])
+                for row in here
+                if (row["metric"], row["method"], row["release"]) == ("reward", method, "exact")
+            }
+            assert len(paid) == 10 and max(paid, key=paid.__getitem__) == "0", method
