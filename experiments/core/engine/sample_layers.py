@@ -34,11 +34,13 @@ def parts_of(call: Call, tensors: set[str], g: Tensor, sums: bool = True) -> dic
     """
     parts: dict[str, Part] = {}
     if "bias" in tensors or isinstance(call.layer, NORMS):
-        added = _added(call.layer, g)
+        added = gradient_added(call.layer, g)
     if "bias" in tensors:
         parts["bias"] = Rows(added)
     if "weight" in tensors:
-        parts["weight"] = Rows(_scale(call, g, added)) if isinstance(call.layer, NORMS) else _weight(call, g, sums)
+        parts["weight"] = (
+            Rows(gradient_of_scale(call, g, added)) if isinstance(call.layer, NORMS) else _weight(call, g, sums)
+        )
     return parts
 
 
@@ -57,24 +59,28 @@ def _weight(call: Call, g: Tensor, sums: bool) -> Part:
     return Rows(torch.bmm(left.transpose(1, 2), right).flatten(1))
 
 
-def _added(layer: nn.Module, g: Tensor) -> Tensor:
+def gradient_added(layer: nn.Module, g: Tensor) -> Tensor:
     """The gradient [n, width] in what is added to a layer's output, from the gradient in that output."""
     if isinstance(layer, nn.LayerNorm):
         return g.reshape(len(g), -1, layer.weight.numel()).sum(1)
     if isinstance(layer, (nn.modules.conv._ConvNd, *NORMS)):
-        return g.sum(tuple(range(2, g.dim()))) if g.dim() > 2 else g
+        return g.reshape(len(g), g.shape[1], -1).sum(2)
     return g.reshape(len(g), -1, g.shape[-1]).sum(1)
 
 
-def _scale(call: Call, g: Tensor, added: Tensor) -> Tensor:
-    """Gradients [n, width] in a normalisation's weight: its output before weight and bias, weighed by g and summed."""
+def gradient_of_scale(call: Call, g: Tensor, added: Tensor) -> Tensor:
+    """Gradients [n, width] in a normalisation's weight: its output before weight and bias, weighed by g and summed.
+
+    Args:
+        call: of the layer. g: [n, ...] the gradient in its output. added: [n, width], see `gradient_added`.
+    """
     layer, below = call.layer, call.below
     if call.statistics is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm):
         mean, variance = call.statistics
-        return (_added(layer, g * below) - mean * added) * (variance + layer.eps).rsqrt()
+        return (gradient_added(layer, g * below) - mean * added) * (variance + layer.eps).rsqrt()
     if isinstance(layer, nn.LayerNorm):
         plain = functional.layer_norm(below, layer.normalized_shape, None, None, layer.eps)
     else:
         assert isinstance(layer, nn.GroupNorm)
         plain = functional.group_norm(below, layer.num_groups, None, None, layer.eps)
-    return _added(layer, g * plain)
+    return gradient_added(layer, g * plain)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from experiments.core.engine.calls import Call, is_conv1d
 from experiments.core.engine.net import Slot
+from experiments.core.engine.sample_layers import gradient_added, gradient_of_scale
 from experiments.core.estimators.numerics._layers import NORMS, deltas_of, inputs_of
 
 _NARROW = 8
@@ -92,23 +93,14 @@ def of_call(clients: Clients, slots: dict[str, Slot], call: Call, g: Tensor) -> 
     """
     products = {}
     if "bias" in slots or isinstance(call.layer, NORMS):
-        added = _added(call.layer, g)
+        added = gradient_added(call.layer, g)
     if "bias" in slots:
         products["bias"] = with_gradients(clients, slots["bias"], added)
     if "weight" in slots and isinstance(call.layer, NORMS):
-        products["weight"] = with_gradients(clients, slots["weight"], _scale(call, g, added))
+        products["weight"] = with_gradients(clients, slots["weight"], gradient_of_scale(call, g, added))
     elif "weight" in slots:
         products["weight"] = _weight(clients, slots["weight"], call, g)
     return products
-
-
-def _added(layer: nn.Module, g: Tensor) -> Tensor:
-    """The gradient [n, width] in what is added to a layer's output, from the gradient in that output."""
-    if isinstance(layer, nn.LayerNorm):
-        return g.reshape(len(g), -1, layer.weight.numel()).sum(1)
-    if isinstance(layer, (nn.Conv2d, *NORMS)):
-        return g.reshape(len(g), g.shape[1], -1).sum(2)
-    return g.reshape(len(g), -1, g.shape[-1]).sum(1)
 
 
 def _weight(clients: Clients, slot: Slot, call: Call, g: Tensor) -> Tensor:
@@ -204,20 +196,6 @@ def _embedding(clients: Clients, slot: Slot, layer: nn.Embedding, ids: Tensor, g
             summed[used == layer.padding_idx] = 0
         products.append(clients.picked(slot, used) @ summed.flatten())
     return torch.stack(products).double()
-
-
-def _scale(call: Call, g: Tensor, added: Tensor) -> Tensor:
-    """Gradients [n, width] in a normalisation's weight: its output before weight and bias, weighed by g and summed."""
-    layer, below = call.layer, call.below
-    if call.statistics is not None and isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        mean, variance = call.statistics
-        return (_added(layer, g * below) - mean * added) * (variance + layer.eps).rsqrt()
-    if isinstance(layer, nn.LayerNorm):
-        plain = functional.layer_norm(below, layer.normalized_shape, None, None, layer.eps)
-    else:
-        assert isinstance(layer, nn.GroupNorm)
-        plain = functional.group_norm(below, layer.num_groups, None, None, layer.eps)
-    return _added(layer, g * plain)
 
 
 def _block(like: Tensor) -> int:
