@@ -1,37 +1,17 @@
 """Every number that the paper's README prints of our results stands in the CSV that it names."""
 
 import csv
-import re
 from pathlib import Path
 
 import pytest
 
 import experiments.impro
+from tests import claims
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "small" / "impro"
 README = (Path(experiments.impro.__file__).parent / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## What the claims show so far")[2].partition("\n## ")[0]
-LINES = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in SECTION.splitlines()
-    if re.match(r"\| IM\d+ \|", line)
-]
-
-
-def numbers(text):
-    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
-
-
-def published(name, claim, what, unit):
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if (row["claim"], row["what"]) == (claim, what) and unit in ("", row["unit"])
-        ]
-    assert len(rows) == 1, f"{name}.csv has {len(rows)} rows {what!r}"
-    return rows[0]
+LINES = claims.lines_of(README, "IM")
 
 
 def test_every_claim_has_a_line():
@@ -41,14 +21,8 @@ def test_every_claim_has_a_line():
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line[0]} {line[3]}")
 def test_a_line_says_what_its_row_says(line):
     """Columns: claim, sentence without numbers of ours, `value [low, high], n`, the artefact and its row."""
-    claim, _, shown, source = line
-    name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
-    row = published(name, claim, what, unit)
-    expected = [row[key] for key in ("value", "low", "high", "n") if row[key]]
-    found = numbers(shown)
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
+    for ours, theirs in claims.compared(RESULTS, line):
+        assert ours == pytest.approx(theirs, rel=6e-3, abs=6e-3)
 
 
 def column(name, key, value, **where):

@@ -13,34 +13,15 @@ from experiments.core.report.reference import load
 from experiments.core.scores.images import bhattacharyya, grid
 from experiments.vog.figures import _OF_ROWS
 from experiments.vog.grid_pairs import FIGURES
+from tests import claims
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "small" / "vog"
 FOLDER = Path(experiments.vog.__file__).parent
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("## What the claims show so far")[2].partition("\n## ")[0]
-LINES = [
-    [cell.strip() for cell in line.strip("|").split("|")]
-    for line in SECTION.splitlines()
-    if re.match(r"\| VG\d+ \|", line)
-]
+LINES = claims.lines_of(README, "VG")
 MEASURED = [line for line in LINES if line[3]]
 OPEN = "to be measured"
-
-
-def numbers(text):
-    return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", text)]
-
-
-def published(name, claim, what, unit):
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if (row["claim"], row["what"]) == (claim, what) and unit in ("", row["unit"])
-        ]
-    assert len(rows) == 1, f"{name}.csv has {len(rows)} rows {what!r}"
-    return rows[0]
 
 
 def test_every_claim_has_a_line():
@@ -54,14 +35,8 @@ def test_a_claim_without_a_number_says_that_it_is_open():
 @pytest.mark.parametrize("line", MEASURED, ids=lambda line: f"{line[0]} {line[3]}")
 def test_a_line_says_what_its_row_says(line):
     """Columns: claim, sentence without numbers of ours, `value [low, high], n`, the artefact and its row."""
-    claim, _, shown, source = line
-    name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
-    row = published(name, claim, what, unit)
-    expected = [row[key] for key in ("value", "low", "high", "n") if row[key]]
-    found = numbers(shown)
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours == pytest.approx(float(theirs), rel=6e-3, abs=6e-3)
+    for ours, theirs in claims.compared(RESULTS, line):
+        assert ours == pytest.approx(theirs, rel=6e-3, abs=6e-3)
 
 
 _SAID = {
@@ -75,8 +50,7 @@ def test_words_about_zero_are_what_the_intervals_say():
     told = [(word, line) for line in MEASURED for word in _SAID if word in line[1]]
     assert len(told) > 20
     for word, (claim, sentence, _, source) in told:
-        name, what, unit = re.fullmatch(r"`([^`]+)`: `([^`]+)`(?: \((\w+)\))?", source).groups(default="")
-        row = published(name, claim, what, unit)
+        row = claims.published(RESULTS, claim, source)
         assert _SAID[word](float(row["low"]), float(row["high"])), sentence
 
 
