@@ -61,7 +61,7 @@ class Problem:
 
     def shown(self, client: int, t: int, step: int, x: Tensor) -> Tensor:
         """The inputs [n, ...] of a local step as the model sees them: changed by `augment`, the same in every world."""
-        if self.augment is None:
+        if self.augment is None or not len(x):  # a batch that Poisson sampling drew may be empty
             return x
         return self.augment(x, stream(self.seed, "augment", client=client, round=t, step=step))
 

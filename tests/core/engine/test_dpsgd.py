@@ -8,6 +8,7 @@ import torch
 
 from experiments.core.algorithms import kinds
 from experiments.core.algorithms.fedavg import FedAvg
+from experiments.core.engine.augment import Augment
 from experiments.core.engine.dpsgd import Mechanism, Private
 from experiments.core.engine.formulations import formulations
 from experiments.core.engine.formulations.looped import Looped
@@ -79,6 +80,17 @@ def test_without_noise_and_clipping_full_batches_are_plain_training():
     plain = replace(p, mechanism=None)
     ours, theirs = (simulate(q, WORLDS, q.net.flat(), Looped(q.net)) for q in (p, plain))
     assert spread(ours, theirs) < 1e-9
+
+
+def test_images_are_changed_alike_in_both_forms_also_where_a_batch_is_empty():
+    p = problem("cnn")
+    drawn = [len(rows) for t, who in enumerate(p.schedule, 1) for k in who for rows in p.batches(k, t)]
+    assert 0 in drawn and max(drawn) > 0
+    p = replace(p, augment=Augment.of(p.federation, crop=1, flip=True, cutout=2))
+    states = simulate(p, WORLDS, p.net.flat(), Looped(p.net))
+    for row, world in zip(states, WORLDS, strict=True):
+        *_, (_, plain) = simulate_plain(p, world, p.net.flat())
+        assert spread(row, plain) < 1e-9
 
 
 def test_worlds_share_noise_so_that_a_client_who_never_takes_part_changes_nothing():
